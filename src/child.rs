@@ -1,0 +1,292 @@
+//! A running child.
+
+#![forbid(unsafe_code)]
+
+use core::time::Duration;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{AtStep, Error, Result, Step};
+use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
+use crate::pid_fd::PidFd;
+use crate::signal::Signal;
+use crate::sys::process::{self, Ended};
+use crate::sys::{Errno, abi};
+
+/// A child process, held by a pidfd; as [`std::process::Child`].
+///
+/// Dropping it neither kills nor waits: a child that is never waited for stays a zombie until this
+/// process ends, and a zombie keeps its pid and user namespaces alive. Its descriptor becomes
+/// readable for `poll(2)` when the child has ended.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Command, Signal};
+/// use std::os::unix::process::ExitStatusExt;
+///
+/// let mut child = Command::new("sleep").arg("60").spawn()?;
+/// assert_eq!(child.try_wait()?, None);
+/// child.signal(Signal::TERM)?;
+/// assert_eq!(child.wait()?.signal(), Some(15));
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Child {
+    /// Our end of a pipe to standard input, if it was made one.
+    pub stdin: Option<ChildStdin>,
+    /// Our end of a pipe from standard output, if it was made one.
+    pub stdout: Option<ChildStdout>,
+    /// Our end of a pipe from standard error, if it was made one.
+    pub stderr: Option<ChildStderr>,
+    pid: u32,
+    pid_fd: PidFd,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    pub(crate) fn new(pid: u32, pid_fd: PidFd, pipes: [Option<OwnedFd>; 3]) -> Self {
+        let [stdin, stdout, stderr] = pipes;
+        Self {
+            stdin: stdin.map(Into::into),
+            stdout: stdout.map(Into::into),
+            stderr: stderr.map(Into::into),
+            pid,
+            pid_fd,
+            status: None,
+        }
+    }
+
+    /// The child's number in this thread's pid namespace. It may belong to another process once the
+    /// child has been waited for.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// The handle of the child.
+    #[must_use]
+    pub fn pid_fd(&self) -> &PidFd {
+        &self.pid_fd
+    }
+
+    /// A namespace of the child, which the handle keeps alive beyond the child's end.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if the child has ended; the rest as of
+    /// [`NsFd::of_process`].
+    pub fn namespace(&self, kind: Namespace) -> Result<NsFd> {
+        NsFd::of_process(&self.pid_fd, kind)
+    }
+
+    /// Closes standard input, waits for the child's end and answers how it ended; the same again
+    /// when called again.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` if the kernel keeps no status: another wait in this process took it, or `SIGCHLD` is
+    /// ignored here and the kernel is older than 6.15.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        drop(self.stdin.take());
+        loop {
+            if let Some(status) = self.reap(true)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// How the child ended, or `None` if it has not.
+    ///
+    /// # Errors
+    ///
+    /// As of [`wait`](Self::wait).
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        self.reap(false)
+    }
+
+    /// Waits for the child's end, but not longer than `limit`: then `None`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`wait`](Self::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    /// use std::time::Duration;
+    ///
+    /// let mut child = Command::new("sleep").arg("60").spawn()?;
+    /// if child.wait_timeout(Duration::from_millis(10))?.is_none() {
+    ///     child.kill()?;
+    ///     child.wait()?;
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let end = Instant::now().checked_add(limit);
+        loop {
+            if let Some(status) = self.reap(false)? {
+                return Ok(Some(status));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            // Longer than a timespec holds is for ever.
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut ready = [PollFd::new(&self.pid_fd, PollFlags::IN)];
+            match poll(&mut ready, timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::os(Step::Wait, errno)),
+            }
+        }
+    }
+
+    /// Closes standard input, reads standard output and error to their ends, and waits.
+    ///
+    /// # Errors
+    ///
+    /// As of [`wait`](Self::wait), or if reading fails.
+    pub fn wait_with_output(mut self) -> Result<Output> {
+        drop(self.stdin.take());
+        let mut stdout = Pipe::new(self.stdout.take());
+        let mut stderr = Pipe::new(self.stderr.take());
+        read_both(&mut stdout, &mut stderr).at_step(Step::ReadOutput)?;
+        let status = self.wait()?;
+        Ok(Output { status, stdout: stdout.bytes, stderr: stderr.bytes })
+    }
+
+    /// Kills the child. Kills nobody, successfully, if it has ended.
+    ///
+    /// With PID 1 of a pid namespace die all processes of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it runs as another user now.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends a signal to the child. Sends none, successfully, if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As of [`kill`](Self::kill).
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        if self.status.is_some() {
+            return Ok(());
+        }
+        match self.pid_fd.signal(signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    fn reap(&mut self, block: bool) -> Result<Option<ExitStatus>> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        self.status = match process::wait(self.pid_fd.as_raw_fd(), block) {
+            Ok(ended) => ended.map(status_of),
+            Err(Errno::INTR) => None,
+            Err(Errno::CHILD) => Some(self.kept_status()?),
+            Err(errno) => return Err(Error::os(Step::Wait, errno)),
+        };
+        Ok(self.status)
+    }
+
+    /// The status that the pidfd keeps when nobody could wait for it. Linux 6.15.
+    fn kept_status(&self) -> Result<ExitStatus> {
+        let info = process::pidfd_info(self.pid_fd.as_raw_fd());
+        info.ok()
+            .filter(|info| info.mask & abi::PIDFD_INFO_EXIT != 0)
+            .map(|info| ExitStatus::from_raw(info.exit_code))
+            .ok_or_else(|| Error::os(Step::Wait, Errno::CHILD))
+    }
+}
+
+/// The status in the form of `wait(2)`.
+fn status_of(ended: Ended) -> ExitStatus {
+    const CORE_DUMPED: i32 = 0x80;
+    ExitStatus::from_raw(match ended.code {
+        libc::CLD_EXITED => (ended.status & 0xff) << 8,
+        libc::CLD_DUMPED => ended.status | CORE_DUMPED,
+        _ => ended.status,
+    })
+}
+
+/// An output being read, to its end.
+struct Pipe {
+    file: Option<File>,
+    bytes: Vec<u8>,
+}
+
+impl Pipe {
+    fn new(pipe: Option<impl Into<OwnedFd>>) -> Self {
+        Self { file: pipe.map(|pipe| File::from(pipe.into())), bytes: Vec::new() }
+    }
+
+    /// Reads once: a pipe that is ready answers at once.
+    fn read(&mut self) -> core::result::Result<(), Errno> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let mut chunk = [0; 16 * 1024];
+        match file.read(&mut chunk) {
+            Ok(0) => self.file = None,
+            Ok(length) => self.bytes.extend_from_slice(&chunk[..length]),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::INTR) => {}
+                errno => return Err(errno.unwrap_or(Errno::IO)),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Both at a time: a child that fills one pipe while we read the other would wait for ever.
+fn read_both(one: &mut Pipe, other: &mut Pipe) -> core::result::Result<(), Errno> {
+    loop {
+        match (&one.file, &other.file) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => one.read()?,
+            (None, Some(_)) => other.read()?,
+            (Some(first), Some(second)) => {
+                let mut ready =
+                    [PollFd::new(first, PollFlags::IN), PollFd::new(second, PollFlags::IN)];
+                match poll(&mut ready, None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(errno) => return Err(errno),
+                }
+                let [first, second] = ready.map(|ready| !ready.revents().is_empty());
+                if first {
+                    one.read()?;
+                }
+                if second {
+                    other.read()?;
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Child {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pid_fd.as_fd()
+    }
+}
+
+impl AsRawFd for Child {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pid_fd.as_raw_fd()
+    }
+}

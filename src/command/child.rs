@@ -1,0 +1,164 @@
+//! What runs between clone and exec.
+//!
+//! The child sees the [`Job`] and nothing else of the parent. It may share the parent's memory, in
+//! which the parent's thread sleeps (`CLONE_VFORK`) until the child has let go of it by exec or by
+//! its end. So what runs here allocates nothing, locks nothing, never panics, drops nothing that
+//! frees, and makes its system calls without libc; all signals are blocked until the last step.
+
+#![allow(unsafe_code, reason = "it makes processes that share memory")]
+
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use crate::namespace::NamespaceSet;
+use crate::setup::join::join_all;
+use crate::setup::plan::Plan;
+use crate::setup::run::{Context, run_all};
+use crate::sys::clone::{self, Request, Stack};
+use crate::sys::{Errno, Result, abi, process, signal};
+
+/// Everything that a child needs, made ready by the parent.
+#[derive(Debug)]
+pub(super) struct Job<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) context: Context<'a>,
+    /// Whether `clone(2)` had to do, which leaves more to the child.
+    legacy: AtomicBool,
+    /// For the process that an intermediate one makes.
+    inner_stack: Option<&'a Stack>,
+}
+
+/// Steps of the engine itself, above any index of the plan's.
+pub(super) const HIDE: usize = 1 << 20;
+pub(super) const ENTER: usize = HIDE + 1;
+pub(super) const CLONE: usize = HIDE + 2;
+
+/// A status that no one sees but the parent that already knows from the slot.
+const FAILED: i32 = 127;
+
+impl<'a> Job<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        context: Context<'a>,
+        inner_stack: Option<&'a Stack>,
+    ) -> Self {
+        Self { plan, context, legacy: AtomicBool::new(false), inner_stack }
+    }
+
+    /// Makes the child that becomes the program. The answer comes when it has exec'd or ended.
+    ///
+    /// # Safety
+    ///
+    /// All signals are blocked. Nobody uses `stack` until this returns; it is given if and only if
+    /// the plan shares memory. If this thread can be killed alone, which only a process of one
+    /// thread can, its killer must see to the child.
+    pub(super) unsafe fn start(&self, stack: Option<&Stack>, more_flags: u64) -> Result<i32> {
+        let namespaces = u64::from(self.plan.namespaces.bits());
+        let flags = abi::CLONE_PIDFD | namespaces | more_flags;
+        // SAFETY: the caller's contract.
+        unsafe { self.clone(flags, self.context.slot.pid_fd.as_ptr(), stack, become_program) }
+    }
+
+    /// Makes the intermediate child that enters namespaces and there makes the one above, as a child
+    /// of our own: it cannot do that itself, as it is never in a pid namespace that it enters.
+    ///
+    /// # Safety
+    ///
+    /// As of [`start`](Self::start); `pid_fd` is valid for a write.
+    pub(super) unsafe fn start_intermediate(
+        &self,
+        stack: Option<&Stack>,
+        pid_fd: *mut i32,
+    ) -> Result<i32> {
+        // With one table of descriptors, the pidfd that it makes is ours.
+        let flags = abi::CLONE_PIDFD | abi::CLONE_FILES;
+        // SAFETY: the caller's contract.
+        unsafe { self.clone(flags, pid_fd, stack, enter_and_start) }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`start`](Self::start).
+    unsafe fn clone(
+        &self,
+        flags: u64,
+        pid_fd: *mut i32,
+        stack: Option<&Stack>,
+        entry: clone::Entry<Self>,
+    ) -> Result<i32> {
+        let memory = if stack.is_some() { abi::CLONE_VM } else { 0 };
+        let flags = flags | memory | abi::CLONE_VFORK | abi::CLONE_CLEAR_SIGHAND;
+        // No exit signal: until exec sets SIGCHLD, no other wait of the process takes notice.
+        let request = Request { flags, exit_signal: 0, pid_fd, stack };
+        // SAFETY: self and the stack live until the child is done with them, which is before this
+        // returns; the entries keep to what the head of this file says.
+        unsafe { clone::clone(&request, &self.legacy, entry, self) }
+    }
+}
+
+/// Enters, makes the child, and ends.
+fn enter_and_start(job: &Job<'_>) -> ! {
+    let slot = job.context.slot;
+    let status = match enter(job).and_then(|()| start_inside(job)) {
+        Ok(()) => 0,
+        Err(errno) => {
+            slot.fail(errno);
+            FAILED
+        }
+    };
+    process::exit(status)
+}
+
+fn enter(job: &Job<'_>) -> Result<()> {
+    let slot = job.context.slot;
+    if job.plan.hide {
+        slot.begin(HIDE);
+        process::set_dumpable(false)?;
+    }
+    slot.begin(ENTER);
+    join_all(&job.plan.joins.targets).map_err(|refused| {
+        slot.set_detail(refused.index);
+        refused.errno
+    })
+}
+
+fn start_inside(job: &Job<'_>) -> Result<()> {
+    let slot = job.context.slot;
+    slot.begin(CLONE);
+    job.legacy.store(false, SeqCst);
+    // SAFETY: signals are blocked since before the clone that made this process. The inner stack is
+    // for this one use. Should this process be killed, the parent kills and awaits its child.
+    let pid = unsafe { job.start(job.inner_stack, abi::CLONE_PARENT) }.inspect_err(|_| {
+        slot.pid_fd.store(-1, SeqCst);
+    })?;
+    slot.pid.store(pid.cast_unsigned(), SeqCst);
+    Ok(())
+}
+
+/// The steps of the plan, the last of which is exec.
+fn become_program(job: &Job<'_>) -> ! {
+    let slot = job.context.slot;
+    let errno = match prepare(job).and_then(|()| run_all(&job.plan.ops, &job.context)) {
+        Err(errno) => errno,
+        // A plan without exec.
+        Ok(()) => Errno::INVAL,
+    };
+    slot.fail(errno);
+    process::exit(FAILED)
+}
+
+/// What clone3 would have done, had it been allowed.
+fn prepare(job: &Job<'_>) -> Result<()> {
+    if !job.legacy.load(SeqCst) {
+        return Ok(());
+    }
+    signal::clear_handlers();
+    if job.plan.namespaces.contains(NamespaceSet::TIME) {
+        job.context.slot.begin(CLONE);
+        process::unshare(abi::CLONE_NEWTIME)?;
+        // Before Linux 6.2 exec would stay behind.
+        if !clone::exec_enters_time_namespace() {
+            return Err(Errno::NOSYS);
+        }
+    }
+    Ok(())
+}

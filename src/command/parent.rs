@@ -1,0 +1,190 @@
+//! The parent's side of a spawn: gets everything ready, makes the child, and turns what the child
+//! left in the slot into a [`Child`] or an [`Error`].
+//!
+//! Invariant: what the child sees is dropped only after the child has its own memory. The thread
+//! sleeps in `clone3` (`CLONE_VFORK`) until then. The exception is a child that an intermediate
+//! process made, if that one is killed: then [`collect`] kills the child and waits for its end.
+
+#![allow(unsafe_code, reason = "it makes processes that share memory, and takes over their pidfds")]
+
+use core::sync::atomic::Ordering::SeqCst;
+use std::ffi::{CString, c_char};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::process::id;
+use std::ptr;
+
+use crate::child::Child;
+use crate::command::child::{ENTER, HIDE, Job};
+use crate::command::stdio::Stream;
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::pid_fd::PidFd;
+use crate::proc_fs::ProcFs;
+use crate::setup::helper::{Helper, Work};
+use crate::setup::join::refusal;
+use crate::setup::plan::Plan;
+use crate::setup::run::{Context, ExecArgs};
+use crate::setup::slot::Slot;
+use crate::setup::{failure_of, no_pid_namespace_pending};
+use crate::sys::Errno;
+use crate::sys::clone::{SharedBox, Stack};
+use crate::sys::process::{self, Ended};
+use crate::sys::signal::MaskGuard;
+
+/// What a plan leaves to the moment of the spawn.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) plan: Plan,
+    pub(super) args: Vec<CString>,
+    pub(super) env: Vec<CString>,
+    pub(super) streams: [Stream; 3],
+}
+
+/// The slot, in memory that the child sees.
+enum SlotPlace {
+    Here(Slot),
+    Shared(SharedBox<Slot>),
+}
+
+impl SlotPlace {
+    fn get(&self) -> &Slot {
+        match self {
+            Self::Here(slot) => slot,
+            Self::Shared(slot) => slot,
+        }
+    }
+}
+
+impl Launch {
+    pub(super) fn spawn(self) -> Result<Child> {
+        let prepare = |errno| Error::os(Step::Prepare, errno);
+        let plan = &self.plan;
+        let shares = plan.copy.is_none();
+        let slot = if shares {
+            SlotPlace::Here(Slot::new())
+        } else {
+            SlotPlace::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
+        };
+        let slot = slot.get();
+        let new_stack = |wanted: bool| wanted.then(Stack::new).transpose().map_err(prepare);
+        let needs_maps = plan.maps_inside || !plan.maps_outside.is_empty();
+        let proc = needs_maps.then(ProcFs::open).transpose()?;
+        let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
+        let argv = pointers(&self.args);
+        let envp = pointers(&self.env);
+        let blocked = MaskGuard::block_all();
+
+        let work;
+        let helper = match &proc {
+            Some(proc) if !plan.maps_outside.is_empty() => {
+                no_pid_namespace_pending()?;
+                let writes = &plan.maps_outside;
+                work = Work { slot, writes, proc, check_pid_fd: true, parent: id() };
+                Some(Helper::start(&work)?)
+            }
+            _ => None,
+        };
+        let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
+        let context = Context {
+            slot,
+            proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
+            helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
+            parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
+            mask: blocked.before(),
+            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
+            // SAFETY: the pointers are into args and env, which live in self.
+            exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
+        };
+        let started = if plan.joins.is_empty() {
+            let stack = new_stack(shares)?;
+            let job = Job::new(plan, context, None);
+            // SAFETY: signals are blocked; the stack is new; this returns when the child is done.
+            unsafe { job.start(stack.as_ref(), 0) }.map(i32::cast_unsigned)
+        } else {
+            let stack = new_stack(shares)?;
+            // The intermediate process shares its memory with the child, whatever it does with us.
+            let inner = new_stack(crate::sys::clone::CAN_SHARE_MEMORY)?;
+            let job = Job::new(plan, context, inner.as_ref());
+            start_through_intermediate(&job, stack.as_ref())
+        };
+        drop(helper);
+        drop(blocked);
+
+        let pid = started.map_err(|errno| Error::os(Step::Clone, errno))?;
+        let number = slot.pid_fd.load(SeqCst);
+        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
+        let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
+        let pid_fd = PidFd::from_kernel(outcome(plan, slot, pid_fd)?);
+        Ok(Child::new(pid, pid_fd, self.streams.map(|stream| stream.parent)))
+    }
+}
+
+/// Makes the child by way of a process that enters the namespaces, and awaits the end of that one.
+fn start_through_intermediate(
+    job: &Job<'_>,
+    stack: Option<&Stack>,
+) -> core::result::Result<u32, Errno> {
+    let slot = job.context.slot;
+    let mut number: RawFd = -1;
+    // SAFETY: signals are blocked; the stacks are new; the child is seen to below.
+    unsafe { job.start_intermediate(stack, &raw mut number) }?;
+    // SAFETY: the call succeeded, so the kernel made this descriptor for us.
+    let intermediate = unsafe { OwnedFd::from_raw_fd(number) };
+    let ended = await_end(intermediate.as_raw_fd());
+    let went_well = matches!(ended, Some(Ended { code: libc::CLD_EXITED, .. }));
+    if !went_well {
+        // It was killed, so its child may not be done yet with the memory that we are about to free.
+        // Only a child of our own can be waited for, so no other descriptor is mistaken for it.
+        let child = slot.pid_fd.load(SeqCst);
+        if child >= 0 && process::wait(child, false).is_ok() {
+            let _ = process::pidfd_send_signal(child, libc::SIGKILL);
+            await_end(child);
+        }
+        if slot.failure().is_none() {
+            slot.fail(Errno::INTR);
+        }
+    }
+    Ok(slot.pid.load(SeqCst))
+}
+
+/// The pidfd of a running program, or what became of it.
+fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd> {
+    let failure = slot.failure();
+    let in_exec = slot.step() + 1 == plan.ops.len();
+    let pid_fd = match pid_fd {
+        Some(pid_fd) if failure.is_none() && in_exec => return Ok(pid_fd),
+        other => other,
+    };
+    let ended = pid_fd.and_then(|pid_fd| await_end(pid_fd.as_raw_fd()));
+    let Some(failure) = failure else {
+        return Err(died(plan, slot.step(), ended));
+    };
+    Err(match failure.step {
+        ENTER => refusal(Step::Enter, &plan.joins.targets, slot.detail(), failure.errno),
+        HIDE => Error::os(Step::HideMemory, failure.errno),
+        _ => failure_of(&plan.ops, &plan.maps_outside, slot, failure.errno),
+    })
+}
+
+fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {
+    let step = plan.ops.get(step).map_or(Step::Clone, |op| op.step());
+    let how = match ended {
+        Some(Ended { code: libc::CLD_EXITED, status }) => format!("ended with status {status}"),
+        Some(Ended { status, .. }) => format!("was killed by signal {status}"),
+        None => "ended".to_owned(),
+    };
+    Error::new(ErrorKind::ChildDied, format!("the child {how} when it was to {step}")).at_step(step)
+}
+
+/// How a child of ours ended; `None` if another wait in this process was faster.
+fn await_end(pid_fd: RawFd) -> Option<Ended> {
+    loop {
+        match process::wait(pid_fd, true) {
+            Err(Errno::INTR) => {}
+            answer => return answer.ok().flatten(),
+        }
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+}

@@ -1,0 +1,137 @@
+//! Where a child's standard streams come from and go to.
+
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::error::{AtStep, Result, Step};
+use crate::sys::Errno;
+
+/// What a standard stream of a child is connected to; as [`std::process::Stdio`], which cannot be
+/// looked into.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Command, Stdio};
+/// use std::fs::File;
+///
+/// let status = Command::new("cat")
+///     .stdin(File::open("/proc/self/comm")?)
+///     .stdout(Stdio::null())
+///     .status()?;
+/// assert!(status.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Stdio(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Inherit,
+    Null,
+    Piped,
+    Fd(OwnedFd),
+}
+
+impl Stdio {
+    /// The parent's own stream.
+    #[must_use]
+    pub fn inherit() -> Self {
+        Self(Kind::Inherit)
+    }
+
+    /// `/dev/null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(Kind::Null)
+    }
+
+    /// A new pipe, the other end of which is in the [`Child`](crate::Child).
+    #[must_use]
+    pub fn piped() -> Self {
+        Self(Kind::Piped)
+    }
+}
+
+impl<T: Into<OwnedFd>> From<T> for Stdio
+where
+    T: FileLike,
+{
+    fn from(file: T) -> Self {
+        Self(Kind::Fd(file.into()))
+    }
+}
+
+/// The types that are open files and nothing else.
+trait FileLike {}
+impl FileLike for OwnedFd {}
+impl FileLike for File {}
+impl FileLike for ChildStdin {}
+impl FileLike for ChildStdout {}
+impl FileLike for ChildStderr {}
+impl FileLike for io::PipeReader {}
+impl FileLike for io::PipeWriter {}
+
+/// Which end of a pipe is the parent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    In,
+    Out,
+}
+
+/// A stream made ready for a spawn.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// The child's descriptor: never 0 to 2, which the child is about to replace; `None` to inherit.
+    pub(super) child: Option<OwnedFd>,
+    /// The parent's end of a pipe.
+    pub(super) parent: Option<OwnedFd>,
+}
+
+impl Stream {
+    pub(super) fn open(stdio: &Stdio, direction: Direction) -> Result<Self> {
+        Self::try_open(stdio, direction).at_step(Step::Prepare)
+    }
+
+    fn try_open(stdio: &Stdio, direction: Direction) -> core::result::Result<Self, Errno> {
+        Ok(match &stdio.0 {
+            Kind::Inherit => Self::default(),
+            Kind::Null => {
+                let access =
+                    if direction == Direction::In { OFlags::RDONLY } else { OFlags::WRONLY };
+                let flags = access | OFlags::CLOEXEC;
+                let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())?;
+                Self { child: Some(above_stdio(null)?), parent: None }
+            }
+            Kind::Piped => {
+                let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+                let (child, parent) = match direction {
+                    Direction::In => (reader, writer),
+                    Direction::Out => (writer, reader),
+                };
+                Self { child: Some(above_stdio(child)?), parent: Some(parent) }
+            }
+            Kind::Fd(fd) => Self { child: Some(duplicate_above(fd)?), parent: None },
+        })
+    }
+
+    pub(super) fn child_fd(&self) -> i32 {
+        self.child.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+}
+
+/// A program may have closed 0, 1 or 2, so that a new descriptor gets that number.
+fn above_stdio(fd: OwnedFd) -> core::result::Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { duplicate_above(fd) }
+}
+
+fn duplicate_above(fd: impl AsFd) -> core::result::Result<OwnedFd, Errno> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3)
+}

@@ -1,0 +1,255 @@
+//! Entering existing namespaces on a thread.
+
+#![forbid(unsafe_code)]
+
+mod scoped;
+
+use std::os::fd::AsRawFd;
+use std::panic;
+use std::sync::Arc;
+use std::thread;
+
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::namespace::{Namespace, NamespaceSet};
+use crate::ns_fd::{self, NsFd};
+use crate::pid_fd::PidFd;
+use crate::setup::join::{Joins, Source, Target, join, join_all, refusal};
+use crate::sys::Errno;
+
+pub use scoped::Scoped;
+
+/// Existing namespaces to enter: by handle, or those of a process.
+///
+/// The order in which they are named does not matter, and those that the thread is in already are
+/// left out. What is named by process is entered by one atomic `setns(2)`.
+///
+/// Three ways to use it: [`apply`](Self::apply) moves this thread for good, [`scoped`](Self::scoped)
+/// until a guard is dropped, [`run`](Self::run) leaves it alone and works on another one. A fourth is
+/// [`Command::enter`](crate::Command::enter): a new process there. Only that one can enter a user or
+/// time namespace from a program with several threads, and only that one is inside an entered pid
+/// namespace.
+///
+/// # Examples
+///
+/// ```no_run
+/// use linux_namespaces::{Enter, NamespaceSet, PidFd};
+///
+/// let container = PidFd::open(4711)?;
+/// let names = Enter::new()
+///     .process(container, NamespaceSet::NET | NamespaceSet::MOUNT)
+///     .run(|| std::fs::read_to_string("/etc/resolv.conf"))??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # References
+///
+/// [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html)
+#[derive(Debug, Clone, Default)]
+#[doc(alias = "setns")]
+#[doc(alias = "nsenter")]
+#[must_use = "it enters nothing until apply, scoped or run"]
+pub struct Enter {
+    sources: Vec<Source>,
+}
+
+impl Enter {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a namespace.
+    pub fn namespace(mut self, namespace: NsFd) -> Self {
+        self.sources.push(Source::Namespace(Arc::new(namespace)));
+        self
+    }
+
+    /// Adds namespaces of a process.
+    pub fn process(mut self, process: PidFd, namespaces: NamespaceSet) -> Self {
+        self.sources.push(Source::Process(Arc::new(process), namespaces));
+        self
+    }
+
+    /// Moves the calling thread into the namespaces, for good.
+    ///
+    /// In a pid namespace only children made afterwards will be. With a mount namespace, root and
+    /// working directory become its root, and the thread shares them with no other one any more. In
+    /// a user namespace the thread has all capabilities, and none outside of it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied);
+    /// [`Multithreaded`](ErrorKind::Multithreaded) for a user or time namespace in a process with
+    /// several threads; [`ProcessGone`](ErrorKind::ProcessGone);
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty set, or two namespaces of one kind. The
+    /// thread is where it was, unless the error is [`NotRestored`](ErrorKind::NotRestored): a user
+    /// namespace was entered, which has no way back, and another one was then refused.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns each, and in one's own, which may be among
+    /// those to enter; for a mount namespace also `CAP_SYS_CHROOT`; for those of a process the right
+    /// to trace it.
+    pub fn apply(&self) -> Result<()> {
+        let joins = Joins::resolve(&self.sources)?;
+        let set = joins.set();
+        let restorable = set.difference(NamespaceSet::USER);
+        if joins.targets.len() < 2 || restorable.is_empty() {
+            return enter_for_good(&joins.targets);
+        }
+        let back = Scoped::save(restorable)?;
+        let entered = enter_for_good(&joins.targets);
+        match entered {
+            Ok(()) => {
+                back.forget();
+                Ok(())
+            }
+            // Which of them were entered does not matter: to go back to where one is changes nothing.
+            Err(error) => match back.leave() {
+                Ok(()) => Err(error),
+                Err(_) => Err(error.with_kind(ErrorKind::NotRestored)),
+            },
+        }
+    }
+
+    /// Moves the calling thread into the namespaces until the guard is left or dropped.
+    ///
+    /// The guard cannot go to another thread. Threads and processes made meanwhile start inside and
+    /// stay there.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a user namespace, which has no way back; the
+    /// rest as of [`apply`](Self::apply).
+    ///
+    /// # Privileges
+    ///
+    /// As of `apply`, and the same for the namespaces to come back to. A process with privileges in
+    /// a user namespace of its own, but in namespaces of the machine, can leave these and never
+    /// return: use [`run`](Self::run).
+    pub fn scoped(&self) -> Result<Scoped> {
+        let joins = Joins::resolve(&self.sources)?;
+        Scoped::enter(&joins.targets, joins.set())
+    }
+
+    /// Runs `work` on a new thread inside the namespaces, waits for it, and answers what it answers.
+    /// The calling thread stays where it is.
+    ///
+    /// A panic of `work` goes on in the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Multithreaded`](ErrorKind::Multithreaded) for a user or time namespace, which no thread can
+    /// enter alone; [`LimitReached`](ErrorKind::LimitReached) if no thread can be made; the rest as
+    /// of [`apply`](Self::apply).
+    ///
+    /// # Privileges
+    ///
+    /// As of `apply`.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let joins = Joins::resolve(&self.sources)?;
+        for kind in [Namespace::User, Namespace::Time] {
+            if joins.set().contains(kind.into()) {
+                let why = format!("a thread cannot enter a {kind} namespace: use Command::enter");
+                return Err(Error::new(ErrorKind::Multithreaded, why));
+            }
+        }
+        let targets = joins.targets.as_slice();
+        thread::scope(|scope| {
+            let inside = move || enter_for_good(targets).map(|()| work());
+            let thread = thread::Builder::new().spawn_scoped(scope, inside).map_err(|error| {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+                Error::os(Step::StartThread, errno)
+            })?;
+            thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+        })
+    }
+
+    pub(crate) fn joins(&self) -> Result<Joins> {
+        Joins::resolve(&self.sources)
+    }
+}
+
+fn enter_for_good(targets: &[Target]) -> Result<()> {
+    if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
+        ns_fd::distrust_proc();
+    }
+    join_all(targets).map_err(|refused| refusal(Step::Enter, targets, refused.index, refused.errno))
+}
+
+/// Entering one namespace.
+impl NsFd {
+    /// Moves the calling thread into the namespace, for good: one `setns(2)`.
+    ///
+    /// For a pid namespace, only children made afterwards are inside. For a mount namespace, root
+    /// and working directory become its root; a thread that shared them with others (as all threads
+    /// of a process do at first) keeps its own from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied);
+    /// [`Multithreaded`](ErrorKind::Multithreaded) for a time namespace; `EINVAL` for a user
+    /// namespace that is one's own, or in a process with threads, and for a pid namespace that is
+    /// not below one's own.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns it and in one's own; for a mount namespace
+    /// also `CAP_SYS_CHROOT`.
+    ///
+    /// # References
+    ///
+    /// [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html)
+    #[doc(alias = "setns")]
+    pub fn enter(&self) -> Result<()> {
+        if self.kind() == Namespace::Mount {
+            ns_fd::distrust_proc();
+        }
+        join(self.target()).map_err(|errno| Error::os(Step::Enter, errno).of(self.kind()))
+    }
+
+    /// Moves the calling thread into the namespace until the guard is dropped. See
+    /// [`Enter::scoped`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Enter::scoped`].
+    ///
+    /// # Privileges
+    ///
+    /// As of [`enter`](Self::enter), and the same for the namespace to come back to.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use linux_namespaces::NsFd;
+    /// use std::net::TcpListener;
+    ///
+    /// let blue = NsFd::open("/run/netns/blue")?;
+    /// let inside = blue.scoped()?;
+    /// let listener = TcpListener::bind("127.0.0.1:80")?;   // a socket of that network, for good
+    /// inside.leave()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn scoped(&self) -> Result<Scoped> {
+        Scoped::enter(&[self.target()], self.kind().into())
+    }
+
+    /// Runs `work` on a new thread inside the namespace, and answers what it answers. The calling
+    /// thread stays where it is. See [`Enter::run`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Enter::run`].
+    ///
+    /// # Privileges
+    ///
+    /// As of [`enter`](Self::enter).
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        Enter::new().namespace(self.try_clone()?).run(work)
+    }
+
+    fn target(&self) -> Target {
+        Target { fd: self.as_raw_fd(), set: self.kind().into() }
+    }
+}

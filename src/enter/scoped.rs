@@ -1,0 +1,129 @@
+//! A stay in other namespaces that ends.
+
+#![forbid(unsafe_code)]
+
+use core::marker::PhantomData;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
+use crate::namespace::{Namespace, NamespaceSet};
+use crate::ns_fd::{self, NsFd};
+use crate::setup::join::{Target, join, join_all, refusal};
+use crate::sys::{Errno, file};
+
+/// The calling thread is in other namespaces until this is left or dropped.
+///
+/// Made by [`Enter::scoped`](crate::Enter::scoped) and [`NsFd::scoped`]. It belongs to its thread: it
+/// is not `Send`. Leave several in the reverse order of entering.
+///
+/// # Panics
+///
+/// Dropping it panics if the thread cannot be brought back, and so aborts the process if the thread
+/// is panicking already: a thread that goes on in the wrong namespaces unawares is worse.
+/// [`leave`](Self::leave) answers an error instead.
+#[derive(Debug)]
+#[must_use = "the thread goes back at once when this is dropped"]
+pub struct Scoped {
+    /// Where to go back to; empty when that is done.
+    saved: Vec<NsFd>,
+    /// Root and working directory, which a mount namespace changes.
+    directories: Option<Directories>,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+#[derive(Debug)]
+struct Directories {
+    root: OwnedFd,
+    working: OwnedFd,
+}
+
+impl Scoped {
+    /// Goes back to the namespaces of before.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRestored`](ErrorKind::NotRestored) if that is refused. The thread is still in some of the
+    /// other namespaces: best let it end.
+    pub fn leave(mut self) -> Result<()> {
+        self.go_back()
+    }
+
+    pub(crate) fn enter(targets: &[Target], set: NamespaceSet) -> Result<Self> {
+        if set.contains(NamespaceSet::USER) {
+            return Err(Error::invalid(
+                "there is no way back from a user namespace: use apply, or Command::enter",
+            ));
+        }
+        let mut back = Self::save(set)?;
+        if set.contains(NamespaceSet::MOUNT) {
+            ns_fd::distrust_proc();
+        }
+        if let Err(refused) = join_all(targets) {
+            let error = refusal(Step::Enter, targets, refused.index, refused.errno);
+            if !refused.partly {
+                back.forget();
+                return Err(error);
+            }
+            return match back.go_back() {
+                Ok(()) => Err(error),
+                Err(_) => Err(error.with_kind(ErrorKind::NotRestored)),
+            };
+        }
+        Ok(back)
+    }
+
+    /// Notes where this thread is.
+    pub(crate) fn save(set: NamespaceSet) -> Result<Self> {
+        let saved = set.namespaces().map(NsFd::for_children).collect::<Result<_>>()?;
+        let directories = if set.contains(NamespaceSet::MOUNT) {
+            let open = |path| {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::openat(CWD, path, flags, Mode::empty()).at_step(Step::OpenNamespace)
+            };
+            Some(Directories { root: open("/")?, working: open(".")? })
+        } else {
+            None
+        };
+        Ok(Self { saved, directories, of_this_thread: PhantomData })
+    }
+
+    /// Stays for good.
+    pub(crate) fn forget(mut self) {
+        self.saved.clear();
+    }
+
+    fn go_back(&mut self) -> Result<()> {
+        let mut answer = Ok(());
+        for namespace in self.saved.drain(..).rev() {
+            let kind = namespace.kind();
+            let mut back = join(Target { fd: namespace.as_raw_fd(), set: kind.into() });
+            if back.is_ok() && kind == Namespace::Mount {
+                back = self.directories.take().map_or(Ok(()), |directories| directories.restore());
+            }
+            if let Err(errno) = back {
+                answer = answer.and(Err(Error::os(Step::Leave, errno)
+                    .of(kind)
+                    .with_kind(ErrorKind::NotRestored)));
+            }
+        }
+        answer
+    }
+}
+
+impl Directories {
+    fn restore(&self) -> core::result::Result<(), Errno> {
+        file::fchdir(self.root.as_raw_fd())?;
+        file::chroot_here()?;
+        file::fchdir(self.working.as_raw_fd())
+    }
+}
+
+impl Drop for Scoped {
+    fn drop(&mut self) {
+        if let Err(error) = self.go_back() {
+            panic!("{error:#}");
+        }
+    }
+}

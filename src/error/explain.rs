@@ -1,0 +1,178 @@
+//! One table: what the kernel's answer means at each step, and what to do about it.
+
+#![forbid(unsafe_code)]
+
+use crate::error::{ErrorKind, Step};
+use crate::namespace::Namespace;
+use crate::sys::Errno;
+
+/// A row holds for one kind of namespace, or for any.
+type Row = (Step, Option<Namespace>, Errno, &'static str);
+
+const NO_USER_NAMESPACES: &str = "making it needs CAP_SYS_ADMIN, or a user namespace made with it; \
+    for a user namespace itself: the process is in a chroot, its ids are not mapped here, a security \
+    policy (sysctl kernel.unprivileged_userns_clone, an AppArmor or SELinux rule) or a seccomp filter \
+    forbids it";
+const LIMIT: &str = "a limit on namespaces is reached: a user.max_*_namespaces sysctl of this user \
+    namespace or of one around it, or the depth of 32 nested ones; the kernel frees the place of a \
+    dead namespace only some 50 ms after its end";
+const DEAD_PID_NAMESPACE: &str = "memory is short, or the pid namespace for this thread's children is \
+    dead: its PID 1 has ended, and no process can be made in it any more";
+const PROCESSES: &str = "the limit on processes is reached: RLIMIT_NPROC, pids.max of a cgroup, or \
+    kernel.threads-max";
+const FILES: &str = "this process has as many descriptors open as RLIMIT_NOFILE allows";
+const FILTERED: &str = "the kernel lacks this system call, or a seccomp filter hides it";
+const ENTER_DENIED: &str = "entering needs CAP_SYS_ADMIN both in the user namespace that owns it and \
+    in one's own, and CAP_SYS_CHROOT for a mount namespace; a process's namespaces also need the \
+    right to trace it; enter its user namespace in the same call if that gives the right";
+const ONE_LINE: &str = "without CAP_SETUID or CAP_SETGID in the parent user namespace the kernel takes \
+    one line that maps the caller's own id, and a gid map only with setgroups denied; use map_root(), \
+    or run as root; if that was the map: a security policy (AppArmor's \
+    kernel.apparmor_restrict_unprivileged_userns) lets the namespace be made but gives no rights in it";
+const MAP_ACCESS: &str = "the file belongs to another user because the process is not dumpable \
+    (PR_SET_DUMPABLE), or /proc is read-only";
+const IN_USE: &str = "an id is not mapped in this user namespace";
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    (Step::OpenNamespace, None, Errno::ACCESS, "opening the namespaces of a process needs the right to trace it: the same user, no setuid program, no more capabilities; root inside a container is not enough"),
+    (Step::OpenNamespace, None, Errno::PERM, "the namespace lies outside of this process's own user or pid namespace, or a seccomp filter forbids the call"),
+    (Step::OpenNamespace, None, Errno::SRCH, "the process has ended"),
+    (Step::OpenNamespace, None, Errno::NOENT, "no such file, or the kernel has no such kind of namespace; pid_for_children appears with the first child before Linux 7.1"),
+    (Step::OpenNamespace, None, Errno::MFILE, FILES),
+    (Step::OpenProcess, None, Errno::SRCH, "there is no such process in this pid namespace"),
+    (Step::OpenProcess, None, Errno::INVAL, "a pid is a positive number, and one of a process, not of a thread"),
+    (Step::OpenProcess, None, Errno::NOSYS, FILTERED),
+    (Step::OpenProcess, None, Errno::MFILE, FILES),
+    (Step::AskNamespace, None, Errno::NOTTY, "this kernel cannot be asked that: the unique id came with Linux 6.18, the translation of pids with 6.11"),
+    (Step::AskNamespace, None, Errno::INVAL, "only a pid or user namespace has a parent, and only a user namespace an owner's uid"),
+    (Step::AskNamespace, None, Errno::PERM, "the answer lies outside of this process's own user or pid namespace"),
+    (Step::AskNamespace, None, Errno::SRCH, "no such process there"),
+    (Step::Clone, None, Errno::PERM, NO_USER_NAMESPACES),
+    (Step::Clone, None, Errno::INVAL, "the kernel was built without one of these kinds of namespace, or the thread's earlier unshare(2) of a time namespace forbids a child that shares memory (before Linux 6.2)"),
+    (Step::Clone, None, Errno::NOSPC, LIMIT),
+    (Step::Clone, None, Errno::USERS, LIMIT),
+    (Step::Clone, None, Errno::AGAIN, PROCESSES),
+    (Step::Clone, None, Errno::NOMEM, DEAD_PID_NAMESPACE),
+    (Step::Clone, None, Errno::MFILE, FILES),
+    (Step::Clone, None, Errno::NOSYS, FILTERED),
+    (Step::Unshare, Some(Namespace::User), Errno::INVAL, "a process with several threads cannot make a user namespace for one of them; use Command, or call this before the first thread"),
+    (Step::Unshare, None, Errno::INVAL, "the kernel was built without one of these kinds of namespace, or this thread already has a new pid namespace waiting for its children"),
+    (Step::Unshare, None, Errno::PERM, NO_USER_NAMESPACES),
+    (Step::Unshare, None, Errno::NOSPC, LIMIT),
+    (Step::Unshare, None, Errno::USERS, LIMIT),
+    (Step::Unshare, None, Errno::NOMEM, "memory is short"),
+    (Step::Unshare, None, Errno::NOSYS, FILTERED),
+    (Step::Enter, Some(Namespace::User), Errno::INVAL, "one's own user namespace cannot be entered again, nor can any by a process with several threads; use Command::enter"),
+    (Step::Enter, Some(Namespace::Mount), Errno::INVAL, "the thread shares its working directory with another one (CLONE_FS)"),
+    (Step::Enter, Some(Namespace::Time), Errno::USERS, "a process with several threads cannot enter a time namespace; use Command::enter"),
+    (Step::Enter, Some(Namespace::Pid), Errno::INVAL, "only one's own pid namespace or one below it can be entered"),
+    (Step::Enter, None, Errno::INVAL, "a user namespace can be entered only if it is not one's own and the process has one thread; a pid namespace only if it is one's own or below it"),
+    (Step::Enter, None, Errno::USERS, "a process with several threads cannot enter a time namespace; use Command::enter"),
+    (Step::Enter, None, Errno::PERM, ENTER_DENIED),
+    (Step::Enter, None, Errno::SRCH, "the process has ended"),
+    (Step::Enter, None, Errno::NOSYS, FILTERED),
+    (Step::Leave, None, Errno::PERM, "going back needs CAP_SYS_ADMIN in the user namespace that owns the old namespace; a process in a user namespace of its own that kept the machine's namespaces can leave these but not return: use run()"),
+    (Step::StartIdMapHelper, None, Errno::AGAIN, PROCESSES),
+    (Step::StartIdMapHelper, None, Errno::MFILE, FILES),
+    (Step::StartIdMapHelper, None, Errno::NOMEM, DEAD_PID_NAMESPACE),
+    (Step::WriteSetgroups, None, Errno::PERM, "setgroups can be denied only before the gid map is written, and allowed only where it was not denied before"),
+    (Step::WriteSetgroups, None, Errno::ACCESS, MAP_ACCESS),
+    (Step::WriteUidMap, None, Errno::PERM, ONE_LINE),
+    (Step::WriteUidMap, None, Errno::ACCESS, MAP_ACCESS),
+    (Step::WriteUidMap, None, Errno::ROFS, MAP_ACCESS),
+    (Step::WriteUidMap, None, Errno::PIPE, "the helper that writes the map was killed"),
+    (Step::WriteGidMap, None, Errno::PERM, ONE_LINE),
+    (Step::WriteGidMap, None, Errno::ACCESS, MAP_ACCESS),
+    (Step::SetPropagation, None, Errno::INVAL, "the root directory is no mount point, as in a chroot"),
+    (Step::SetPropagation, None, Errno::PERM, "the mount namespace is owned by a user namespace where CAP_SYS_ADMIN is missing, or a Landlock or seccomp rule forbids mounts"),
+    (Step::Mount, None, Errno::PERM, "the user namespace must own the mount namespace, and for proc the pid namespace too (make a new one with it); where parts of the present /proc are covered, as in a container, a new proc is refused"),
+    (Step::Mount, None, Errno::NOENT, "the mount point does not exist"),
+    (Step::Mount, None, Errno::BUSY, "this pid namespace's proc is already mounted there"),
+    (Step::SetHostname, None, Errno::PERM, "it needs CAP_SYS_ADMIN in the user namespace that owns the UTS namespace; make a UTS namespace with a user namespace"),
+    (Step::SetDomainname, None, Errno::PERM, "it needs CAP_SYS_ADMIN in the user namespace that owns the UTS namespace; make a UTS namespace with a user namespace"),
+    (Step::LoopbackUp, None, Errno::PERM, "it needs CAP_NET_ADMIN in the user namespace that owns the network namespace"),
+    (Step::LoopbackUp, None, Errno::NODEV, "this network namespace has no interface called lo"),
+    (Step::NewSession, None, Errno::PERM, "the process already leads a process group"),
+    (Step::SetProcessGroup, None, Errno::PERM, "no such process group in this session"),
+    (Step::SetGroups, None, Errno::PERM, "it needs CAP_SETGID, a gid map, and setgroups not denied in this user namespace"),
+    (Step::SetGroups, None, Errno::INVAL, IN_USE),
+    (Step::SetGid, None, Errno::INVAL, IN_USE),
+    (Step::SetGid, None, Errno::PERM, "it needs CAP_SETGID in this user namespace"),
+    (Step::SetUid, None, Errno::INVAL, IN_USE),
+    (Step::SetUid, None, Errno::PERM, "it needs CAP_SETUID in this user namespace"),
+    (Step::SetUid, None, Errno::AGAIN, PROCESSES),
+    (Step::ChangeDirectory, None, Errno::NOENT, "no such directory, as seen by the child in its mount namespace"),
+    (Step::ChangeDirectory, None, Errno::NOTDIR, "a part of the path is no directory"),
+    (Step::ChangeDirectory, None, Errno::ACCESS, "a directory on the way may not be searched by the child's user"),
+    (Step::DieWithParent, None, Errno::SRCH, "the parent had ended already"),
+    (Step::CloseFds, None, Errno::NOSYS, FILTERED),
+    (Step::Exec, None, Errno::NOENT, "no such program (in PATH, as seen by the child), or the interpreter that its first line or its ELF header names is missing"),
+    (Step::Exec, None, Errno::ACCESS, "the file is not executable for the child's user, is no regular file, lies on a noexec mount, or in a directory that may not be searched"),
+    (Step::Exec, None, Errno::NOEXEC, "the file is neither a program for this machine nor a script with a #! line"),
+    (Step::Exec, None, Errno::TOOBIG, "arguments and environment together exceed the limit, a quarter of RLIMIT_STACK"),
+    (Step::Exec, None, Errno::TXTBSY, "the file is open for writing"),
+    (Step::Exec, None, Errno::PERM, "a security policy, or the tracer of a setuid program, forbids it"),
+    (Step::Wait, None, Errno::CHILD, "another wait in this process took the status, or SIGCHLD is ignored, so that the kernel (before Linux 6.15) keeps none"),
+    (Step::Signal, None, Errno::PERM, "the process belongs to another user"),
+    (Step::Signal, None, Errno::INVAL, "there is no such signal, or the process is not visible from this pid namespace"),
+    (Step::Prepare, None, Errno::MFILE, FILES),
+    (Step::StartThread, None, Errno::INVAL, "after unshare(2) or setns(2) of a pid namespace a thread can start no other one; do that elsewhere"),
+    (Step::StartThread, None, Errno::AGAIN, PROCESSES),
+];
+
+/// The row for a namespace's kind, or else the row for any.
+pub(super) fn explain(
+    step: Step,
+    namespace: Option<Namespace>,
+    errno: Errno,
+) -> Option<&'static str> {
+    let row = |kind| TABLE.iter().find(|row| (row.0, row.1, row.2) == (step, kind, errno));
+    namespace.and_then(|kind| row(Some(kind))).or_else(|| row(None)).map(|row| row.3)
+}
+
+pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => ErrorKind::NotFound,
+        Errno::SRCH => ErrorKind::ProcessGone,
+        Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
+        Errno::NOSYS | Errno::NOTTY | Errno::OPNOTSUPP => ErrorKind::Unsupported,
+        Errno::USERS if step == Step::Enter => ErrorKind::Multithreaded,
+        Errno::NOSPC | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::USERS => {
+            ErrorKind::LimitReached
+        }
+        _ if step == Step::Leave => ErrorKind::NotRestored,
+        _ => ErrorKind::Os,
+    }
+}
+
+/// Whether threads are what the kernel objects to.
+pub(super) fn is_about_threads(step: Step, namespace: Namespace, errno: Errno) -> bool {
+    matches!(
+        (step, namespace, errno),
+        (Step::Unshare, Namespace::User, Errno::INVAL)
+            | (Step::Enter, Namespace::Time, Errno::USERS)
+            | (Step::Enter, Namespace::Mount, Errno::INVAL)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_stands_twice() {
+        for (at, row) in TABLE.iter().enumerate() {
+            let key = |row: &Row| (row.0, row.1, row.2);
+            assert!(TABLE[at + 1..].iter().all(|other| key(other) != key(row)), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_one_kind_goes_before_the_row_of_all() {
+        let user = explain(Step::Unshare, Some(Namespace::User), Errno::INVAL);
+        let net = explain(Step::Unshare, Some(Namespace::Net), Errno::INVAL);
+        assert_ne!(user, net);
+        assert_eq!(net, explain(Step::Unshare, None, Errno::INVAL));
+    }
+}

@@ -1,0 +1,141 @@
+//! The steps that a plan, a handle or a builder is made of.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+/// One thing done, named so that an error can say where it happened.
+///
+/// A [`Plan`](crate::Plan) is a list of these; every [`Error`](crate::Error) that the kernel caused
+/// has one. Prints as what was attempted: "write the uid map".
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Command, Step};
+///
+/// let error = Command::new("true").current_dir("/no/such/place").spawn().unwrap_err();
+/// assert_eq!(error.step(), Some(Step::ChangeDirectory));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Open a namespace file: `open(2)`, `ioctl(2)` on a pidfd.
+    OpenNamespace,
+    /// Ask a namespace about itself: `ioctl_nsfs(2)`, `fstat(2)`.
+    AskNamespace,
+    /// Open a handle of a process: `pidfd_open(2)`.
+    OpenProcess,
+    /// Look into `/proc`.
+    ReadProc,
+    /// Get ready for the child: pipes, memory, a null device.
+    Prepare,
+    /// Make the child: `clone3(2)`.
+    Clone,
+    /// Make new namespaces for this thread: `unshare(2)`.
+    Unshare,
+    /// Enter existing namespaces: `setns(2)`.
+    Enter,
+    /// Go back to the namespaces the thread came from: `setns(2)`.
+    Leave,
+    /// Start the helper that writes id maps from outside the new user namespace.
+    StartIdMapHelper,
+    /// Write `/proc/PID/setgroups`.
+    WriteSetgroups,
+    /// Write `/proc/PID/uid_map`.
+    WriteUidMap,
+    /// Write `/proc/PID/gid_map`.
+    WriteGidMap,
+    /// Change the propagation of mounts: `mount(2)`.
+    SetPropagation,
+    /// Mount a file system: `mount(2)`.
+    Mount,
+    /// `sethostname(2)`.
+    SetHostname,
+    /// `setdomainname(2)`.
+    SetDomainname,
+    /// Read the names of the UTS namespace: `uname(2)`.
+    ReadNames,
+    /// Bring the loopback interface up: `netdevice(7)`.
+    LoopbackUp,
+    /// Start a session: `setsid(2)`.
+    NewSession,
+    /// Join or make a process group: `setpgid(2)`.
+    SetProcessGroup,
+    /// Connect standard input, output or error: `dup3(2)`.
+    ConnectStdio,
+    /// `setgroups(2)`.
+    SetGroups,
+    /// `setresgid(2)`.
+    SetGid,
+    /// `setresuid(2)`.
+    SetUid,
+    /// `chdir(2)`.
+    ChangeDirectory,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    NoNewPrivs,
+    /// `PR_SET_PDEATHSIG`, and the look whether the parent is still there.
+    DieWithParent,
+    /// Keep other descriptors from the program: `close_range(2)`.
+    CloseFds,
+    /// `PR_SET_DUMPABLE`, so that nobody inside an entered namespace can look into the child.
+    HideMemory,
+    /// Give the program the caller's signal mask, and the default for `SIGPIPE`, which Rust ignores.
+    ResetSignals,
+    /// The caller's own code in the child.
+    PreExec,
+    /// Run the program: `execve(2)`.
+    Exec,
+    /// Wait for a child: `waitid(2)`.
+    Wait,
+    /// Send a signal: `pidfd_send_signal(2)`.
+    Signal,
+    /// Read what a child wrote.
+    ReadOutput,
+    /// Start a thread.
+    StartThread,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::OpenNamespace => "open the namespace file",
+            Self::AskNamespace => "ask the namespace",
+            Self::OpenProcess => "open the process",
+            Self::ReadProc => "look into /proc",
+            Self::Prepare => "get ready for the child",
+            Self::Clone => "make the child process",
+            Self::Unshare => "make new namespaces",
+            Self::Enter => "enter the namespaces",
+            Self::Leave => "go back to the namespaces of before",
+            Self::StartIdMapHelper => "start the helper for the id maps",
+            Self::WriteSetgroups => "write the setgroups file",
+            Self::WriteUidMap => "write the uid map",
+            Self::WriteGidMap => "write the gid map",
+            Self::SetPropagation => "change the propagation of the mounts",
+            Self::Mount => "mount",
+            Self::SetHostname => "set the hostname",
+            Self::SetDomainname => "set the domain name",
+            Self::ReadNames => "read the host's names",
+            Self::LoopbackUp => "bring the loopback interface up",
+            Self::NewSession => "start a session",
+            Self::SetProcessGroup => "set the process group",
+            Self::ConnectStdio => "connect the standard streams",
+            Self::SetGroups => "set the supplementary groups",
+            Self::SetGid => "set the group id",
+            Self::SetUid => "set the user id",
+            Self::ChangeDirectory => "change the working directory",
+            Self::NoNewPrivs => "give up new privileges",
+            Self::DieWithParent => "tie the child's life to the parent's",
+            Self::CloseFds => "close the other descriptors",
+            Self::HideMemory => "hide the child's memory",
+            Self::ResetSignals => "reset the signals",
+            Self::PreExec => "run the caller's code in the child",
+            Self::Exec => "run the program",
+            Self::Wait => "wait for the child",
+            Self::Signal => "send the signal",
+            Self::ReadOutput => "read the child's output",
+            Self::StartThread => "start a thread",
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! The eight kinds of namespace, and sets of them.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::ops::BitOr;
+use core::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::sys::abi;
+
+/// One kind of namespace.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::Namespace;
+///
+/// assert_eq!(Namespace::Mount.name(), "mnt");
+/// assert_eq!("uts".parse::<Namespace>()?, Namespace::Uts);
+/// assert_eq!(Namespace::ALL.len(), 8);
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
+/// # References
+///
+/// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Namespace {
+    /// Which directory looks like the root of the cgroup hierarchy: `cgroup_namespaces(7)`.
+    #[doc(alias = "CLONE_NEWCGROUP")]
+    Cgroup,
+    /// System V IPC objects and POSIX message queues: `ipc_namespaces(7)`.
+    #[doc(alias = "CLONE_NEWIPC")]
+    Ipc,
+    /// The tree of mounts: `mount_namespaces(7)`.
+    #[doc(alias = "CLONE_NEWNS")]
+    Mount,
+    /// Network devices, addresses, routes, sockets, firewall: `network_namespaces(7)`.
+    #[doc(alias = "CLONE_NEWNET")]
+    Net,
+    /// Process numbers: `pid_namespaces(7)`. A process never changes its own; only its children are
+    /// born elsewhere.
+    #[doc(alias = "CLONE_NEWPID")]
+    Pid,
+    /// Offsets of the monotonic and boot-time clocks: `time_namespaces(7)`.
+    #[doc(alias = "CLONE_NEWTIME")]
+    Time,
+    /// User and group ids, and the capabilities that count for everything that the namespace owns:
+    /// `user_namespaces(7)`.
+    #[doc(alias = "CLONE_NEWUSER")]
+    User,
+    /// Hostname and NIS domain name: `uts_namespaces(7)`.
+    #[doc(alias = "CLONE_NEWUTS")]
+    Uts,
+}
+
+impl Namespace {
+    /// All kinds, in the order of their names.
+    pub const ALL: [Self; 8] = [
+        Self::Cgroup,
+        Self::Ipc,
+        Self::Mount,
+        Self::Net,
+        Self::Pid,
+        Self::Time,
+        Self::User,
+        Self::Uts,
+    ];
+
+    /// The name of its file in `/proc/PID/ns`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Ipc => "ipc",
+            Self::Mount => "mnt",
+            Self::Net => "net",
+            Self::Pid => "pid",
+            Self::Time => "time",
+            Self::User => "user",
+            Self::Uts => "uts",
+        }
+    }
+
+    /// The first kernel version, as major and minor number, in which namespaces of this kind could
+    /// be made as they are made today.
+    ///
+    /// All of them precede Linux 5.10, the oldest that this crate supports; a kernel may still have
+    /// been built without one.
+    #[must_use]
+    pub const fn since(self) -> (u32, u32) {
+        match self {
+            Self::Mount => (2, 4),
+            Self::Ipc | Self::Net | Self::Pid | Self::Uts => (2, 6),
+            Self::User => (3, 8),
+            Self::Cgroup => (4, 6),
+            Self::Time => (5, 6),
+        }
+    }
+
+    /// The `CLONE_NEW*` flag.
+    pub(crate) const fn flag(self) -> u32 {
+        self.set().bits()
+    }
+
+    /// The kind that `NS_GET_NSTYPE` answers as a flag.
+    pub(crate) fn from_flag(flag: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.flag() == flag)
+    }
+
+    const fn set(self) -> NamespaceSet {
+        match self {
+            Self::Cgroup => NamespaceSet::CGROUP,
+            Self::Ipc => NamespaceSet::IPC,
+            Self::Mount => NamespaceSet::MOUNT,
+            Self::Net => NamespaceSet::NET,
+            Self::Pid => NamespaceSet::PID,
+            Self::Time => NamespaceSet::TIME,
+            Self::User => NamespaceSet::USER,
+            Self::Uts => NamespaceSet::UTS,
+        }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Namespace {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let known = NamespaceSet::all();
+            Error::invalid(format!("no namespace is called {name:?}; the names are {known}"))
+        })
+    }
+}
+
+bitflags::bitflags! {
+    /// A set of kinds of namespace.
+    ///
+    /// Its bits are the kernel's `CLONE_NEW*` flags. No other flag reaches the kernel through a set:
+    /// what [`from_bits_retain`](Self::from_bits_retain) let in is refused by whatever takes it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NamespaceSet};
+    ///
+    /// let set: NamespaceSet = "user,mnt,pid".parse()?;
+    /// assert_eq!(set, NamespaceSet::USER | NamespaceSet::MOUNT | NamespaceSet::PID);
+    /// assert!(set.namespaces().eq([Namespace::Mount, Namespace::Pid, Namespace::User]));
+    /// assert_eq!(set.to_string(), "mnt,pid,user");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+    pub struct NamespaceSet: u32 {
+        /// [`Namespace::Cgroup`]
+        const CGROUP = abi::CLONE_NEWCGROUP;
+        /// [`Namespace::Ipc`]
+        const IPC = abi::CLONE_NEWIPC;
+        /// [`Namespace::Mount`]
+        const MOUNT = abi::CLONE_NEWNS;
+        /// [`Namespace::Net`]
+        const NET = abi::CLONE_NEWNET;
+        /// [`Namespace::Pid`]
+        const PID = abi::CLONE_NEWPID;
+        /// [`Namespace::Time`]
+        const TIME = abi::CLONE_NEWTIME;
+        /// [`Namespace::User`]
+        const USER = abi::CLONE_NEWUSER;
+        /// [`Namespace::Uts`]
+        const UTS = abi::CLONE_NEWUTS;
+    }
+}
+
+impl NamespaceSet {
+    /// The kinds in the set, in the order of their names.
+    pub fn namespaces(self) -> impl Iterator<Item = Namespace> {
+        Namespace::ALL.into_iter().filter(move |kind| self.contains(kind.set()))
+    }
+
+    /// Refuses bits that name no namespace.
+    pub(crate) fn checked(self) -> Result<Self> {
+        let unknown = self.bits() & !abi::NAMESPACE_FLAGS;
+        if unknown != 0 {
+            return Err(Error::invalid(format!(
+                "the set holds {unknown:#x}, which is no namespace"
+            )));
+        }
+        Ok(self)
+    }
+}
+
+impl fmt::Display for NamespaceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for kind in self.namespaces() {
+            write!(f, "{separator}{kind}")?;
+            separator = ",";
+        }
+        match self.bits() & !abi::NAMESPACE_FLAGS {
+            0 => Ok(()),
+            unknown => write!(f, "{separator}{unknown:#x}"),
+        }
+    }
+}
+
+/// Names separated by commas; the empty text is the empty set.
+impl FromStr for NamespaceSet {
+    type Err = Error;
+
+    fn from_str(names: &str) -> Result<Self> {
+        if names.is_empty() {
+            return Ok(Self::empty());
+        }
+        names.split(',').map(|name| name.trim().parse::<Namespace>()).collect()
+    }
+}
+
+impl From<Namespace> for NamespaceSet {
+    fn from(kind: Namespace) -> Self {
+        kind.set()
+    }
+}
+
+impl FromIterator<Namespace> for NamespaceSet {
+    fn from_iter<I: IntoIterator<Item = Namespace>>(kinds: I) -> Self {
+        kinds.into_iter().fold(Self::empty(), |set, kind| set | kind.set())
+    }
+}
+
+impl BitOr for Namespace {
+    type Output = NamespaceSet;
+
+    fn bitor(self, other: Self) -> NamespaceSet {
+        self.set() | other.set()
+    }
+}

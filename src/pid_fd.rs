@@ -1,0 +1,167 @@
+//! A handle of a process that cannot come to mean another one.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use crate::error::{AtStep, Error, Result, Step};
+use crate::proc_fs::ProcFs;
+use crate::signal::Signal;
+use crate::sys::{Errno, abi, file, process};
+
+/// A process, held by a pidfd.
+///
+/// A number may be given to another process once its owner is gone; a pidfd never. It becomes
+/// readable for `poll(2)` when the process has ended.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Namespace, NsFd, PidFd};
+///
+/// let me = PidFd::current()?;
+/// assert_eq!(me.pid()?, Some(std::process::id()));
+/// assert!(!me.has_ended()?);
+/// assert_eq!(NsFd::of_process(&me, Namespace::Uts)?, NsFd::current(Namespace::Uts)?);
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
+/// # References
+///
+/// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
+#[derive(Debug)]
+#[doc(alias = "pidfd_open")]
+pub struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// The process with this number in the calling thread's pid namespace.
+    ///
+    /// Whether it is still the process that the number was once told for is the caller's to know:
+    /// for a child that is not yet waited for, it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](ErrorKind::ProcessGone) if there is none (`ESRCH`); the kernel's `EINVAL` for
+    /// 0 or the number of a thread; [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`.
+    pub fn open(pid: u32) -> Result<Self> {
+        let refused = |errno| Error::os(Step::OpenProcess, errno).on(format!("{pid}"));
+        if i32::try_from(pid).is_err() {
+            return Err(refused(Errno::INVAL));
+        }
+        process::pidfd_open(pid, 0).map(Self).map_err(|errno| match errno {
+            // The kernel's word for the number of a thread, from Linux 6.9 on and before.
+            Errno::NOENT => refused(Errno::INVAL),
+            _ => refused(errno),
+        })
+    }
+
+    /// This process.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`;
+    /// [`Unsupported`](ErrorKind::Unsupported) where a filter hides the call.
+    pub fn current() -> Result<Self> {
+        Self::open(process::getpid())
+    }
+
+    /// The process's number as this thread's `/proc` counts; `None` once it has been waited for, or
+    /// if it is not visible there.
+    ///
+    /// # Errors
+    ///
+    /// [`UntrustedProc`](ErrorKind::UntrustedProc) if the kernel does not tell (before Linux 6.13)
+    /// and `/proc` cannot be believed.
+    pub fn pid(&self) -> Result<Option<u32>> {
+        match process::pidfd_info(self.as_raw_fd()) {
+            Ok(info) if info.pid != 0 => Ok(Some(info.pid)),
+            Ok(_) | Err(Errno::SRCH | Errno::REMOTE) => Ok(None),
+            Err(_) => ProcFs::open()?.pid_of(self.as_fd()),
+        }
+    }
+
+    /// Whether the process has ended, waited for or not.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `ppoll(2)` answers: `ENOMEM`.
+    pub fn has_ended(&self) -> Result<bool> {
+        file::poll_readable(self.as_raw_fd(), false).at_step(Step::Wait)
+    }
+
+    /// Sends a signal to the process.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](ErrorKind::ProcessGone) if it has been waited for;
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if it is another user's; `EINVAL` if it is
+    /// not visible from this pid namespace.
+    ///
+    /// # References
+    ///
+    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::Signal)
+    }
+
+    /// Another handle of the same process.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`.
+    pub fn try_clone(&self) -> Result<Self> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self).at_step(Step::OpenProcess)
+    }
+
+    /// One thread of this process, or the process before Linux 6.9.
+    pub(crate) fn current_thread() -> core::result::Result<Self, Errno> {
+        process::pidfd_open(process::gettid(), abi::PIDFD_THREAD).map(Self)
+    }
+
+    /// For descriptors that the kernel made as pidfds.
+    pub(crate) fn from_kernel(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+/// Takes a pidfd that came from elsewhere. A descriptor that is none is closed.
+///
+/// # Errors
+///
+/// [`InvalidInput`](ErrorKind::InvalidInput) if it is no pidfd.
+impl TryFrom<OwnedFd> for PidFd {
+    type Error = Error;
+
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        let not_one = || Error::invalid("the descriptor is no pidfd");
+        // The kernel also takes a directory of /proc for a pidfd here.
+        let file_system = rustix::fs::fstatfs(&fd).at_step(Step::OpenProcess)?;
+        if file_system.f_type.cast_unsigned() == abi::PROC_SUPER_MAGIC {
+            return Err(not_one());
+        }
+        // Signal 0 sends nothing; only a descriptor of the wrong kind is EBADF.
+        match process::pidfd_send_signal(fd.as_raw_fd(), 0) {
+            Err(Errno::BADF) => Err(not_one()),
+            Err(errno @ Errno::NOSYS) => Err(Error::os(Step::OpenProcess, errno)),
+            _ => Ok(Self(fd)),
+        }
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for PidFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl From<PidFd> for OwnedFd {
+    fn from(pid_fd: PidFd) -> Self {
+        pid_fd.0
+    }
+}

@@ -1,0 +1,134 @@
+//! `/proc`, looked at before it is believed.
+//!
+//! Whoever controls the mount namespace may have put something else there, or something else over
+//! a part of it. So its root is opened once and held, and what is opened below it must lie on the
+//! same mount.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
+
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::sys::{Errno, abi};
+
+/// The root of a proc mount that was found to be one.
+#[derive(Debug)]
+pub(crate) struct ProcFs {
+    root: OwnedFd,
+    mount: u64,
+}
+
+impl ProcFs {
+    /// Opens and checks `/proc`.
+    pub(crate) fn open() -> Result<Self> {
+        let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, "/proc", path, Mode::empty()).map_err(|errno| {
+            let kind = match errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => ErrorKind::UntrustedProc,
+                _ => Error::os(Step::ReadProc, errno).kind(),
+            };
+            Error::os(Step::ReadProc, errno).with_kind(kind)
+        })?;
+        let kind = rustix::fs::fstatfs(&root).map_err(refused)?.f_type;
+        let about = statx(root.as_fd(), "", AtFlags::EMPTY_PATH)?;
+        if kind.cast_unsigned() != abi::PROC_SUPER_MAGIC || about.stx_ino != abi::PROC_ROOT_INO {
+            return Err(untrusted("/proc is not the root of a proc file system"));
+        }
+        Ok(Self { root, mount: about.stx_mnt_id })
+    }
+
+    /// Opens a namespace file of a task, which is a pid, `self` or `thread-self`.
+    pub(crate) fn namespace(&self, task: impl Display, file: &str) -> Result<OwnedFd> {
+        let dir = self.dir(format!("{task}/ns"))?;
+        self.same_mount(&statx(dir.as_fd(), file, AtFlags::SYMLINK_NOFOLLOW)?)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&dir, file, flags, Mode::empty()).map_err(|errno| {
+            Error::os(Step::OpenNamespace, errno).at(format!("/proc/{task}/ns/{file}"))
+        })
+    }
+
+    /// The pid of a pidfd's process, as this proc mount counts: the only number that may be used
+    /// below it. `None` if the process has ended or is not visible here.
+    pub(crate) fn pid_of(&self, pid_fd: BorrowedFd<'_>) -> Result<Option<u32>> {
+        let dir = self.dir("thread-self/fdinfo".to_owned())?;
+        let name = pid_fd.as_raw_fd().to_string();
+        self.same_mount(&statx(dir.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW)?)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&dir, &name, flags, Mode::empty()).map_err(refused)?;
+        let mut text = String::new();
+        File::from(file)
+            .read_to_string(&mut text)
+            .map_err(|error| refused(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        Ok(parse_pid(&text))
+    }
+
+    fn dir(&self, path: String) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir =
+            rustix::fs::openat(&self.root, &path, flags, Mode::empty()).map_err(
+                |errno| match errno {
+                    Errno::NOENT if path.starts_with("thread-self") => untrusted(
+                        "/proc belongs to a pid namespace in which this process is not visible",
+                    ),
+                    Errno::NOENT => refused(Errno::SRCH),
+                    _ => refused(errno),
+                },
+            )?;
+        self.same_mount(&statx(dir.as_fd(), "", AtFlags::EMPTY_PATH)?)?;
+        Ok(dir)
+    }
+
+    fn same_mount(&self, about: &Statx) -> Result<()> {
+        if about.stx_mnt_id != self.mount {
+            return Err(untrusted("something is mounted over a part of /proc"));
+        }
+        Ok(())
+    }
+}
+
+impl AsRawFd for ProcFs {
+    fn as_raw_fd(&self) -> RawFd {
+        self.root.as_raw_fd()
+    }
+}
+
+/// The `Pid:` line of a pidfd's fdinfo: -1 if reaped, 0 if not visible.
+fn parse_pid(fdinfo: &str) -> Option<u32> {
+    let pid = fdinfo.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    pid.trim().parse().ok().filter(|&pid| pid != 0)
+}
+
+fn statx(dir: BorrowedFd<'_>, path: &str, how: AtFlags) -> Result<Statx> {
+    let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+    rustix::fs::statx(dir, path, how, wanted).map_err(refused)
+}
+
+fn refused(errno: Errno) -> Error {
+    Error::os(Step::ReadProc, errno)
+}
+
+fn untrusted(why: &'static str) -> Error {
+    Error::new(ErrorKind::UntrustedProc, why).at_step(Step::ReadProc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_pid;
+
+    #[test]
+    fn a_pid_is_read_from_fdinfo() {
+        assert_eq!(
+            parse_pid("pos:\t0\nflags:\t02000002\nPid:\t4711\nNSpid:\t4711\t1\n"),
+            Some(4711)
+        );
+        assert_eq!(parse_pid("Pid:\t-1\n"), None);
+        assert_eq!(parse_pid("Pid:\t0\n"), None);
+        assert_eq!(parse_pid("pos:\t0\n"), None);
+        assert_eq!(parse_pid(""), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! The process that writes id maps from outside a new user namespace.
+//!
+//! Only a process in the parent user namespace may map more than its own id. The thread that makes
+//! the namespace is inside at once, or asleep until its child execs; so a helper is made before,
+//! sharing our memory where it can, and sleeps until it is told whom to serve.
+//!
+//! Invariants. The helper reads the writes and the slot, and nothing else, until it ends; [`Helper`]
+//! waits for that end before it lets go of them. Whoever waits for the maps waits for the end of
+//! the helper's pidfd, so a killed helper is noticed; whoever drops the [`Helper`] calls it off
+//! first, so it never sleeps for ever; and if this thread dies, so does the helper.
+
+#![allow(unsafe_code, reason = "it starts a process that shares our memory")]
+
+use core::ffi::CStr;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::error::{Error, Result, Step};
+use crate::proc_fs::ProcFs;
+use crate::setup::plan::{IdMapFile, IdMapWrite};
+use crate::setup::run::write_map;
+use crate::setup::slot::Slot;
+use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request, Stack};
+use crate::sys::{Errno, abi, file, process};
+
+/// A helper that is waiting or at work.
+#[derive(Debug)]
+pub(crate) struct Helper<'a> {
+    pid_fd: OwnedFd,
+    slot: &'a Slot,
+    work: PhantomData<&'a Work<'a>>,
+    /// What it runs on: unmapped when it has ended.
+    _stack: Option<Stack>,
+}
+
+/// What the helper sees.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) slot: &'a Slot,
+    pub(crate) writes: &'a [IdMapWrite],
+    pub(crate) proc: &'a ProcFs,
+    /// Whether the slot holds the pidfd of the process to serve.
+    pub(crate) check_pid_fd: bool,
+    pub(crate) parent: u32,
+}
+
+impl<'a> Helper<'a> {
+    /// All signals must be blocked in this thread.
+    pub(crate) fn start(work: &'a Work<'a>) -> Result<Self> {
+        let refused = |errno| Error::os(Step::StartIdMapHelper, errno);
+        let stack = CAN_SHARE_MEMORY.then(Stack::new).transpose().map_err(refused)?;
+        let mut pid_fd: RawFd = -1;
+        let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
+        // The table of descriptors is shared until the helper starts work: the pidfd of a process
+        // that is made later appears in it. No exit signal: nobody else's wait takes notice.
+        let flags = memory | abi::CLONE_FILES | abi::CLONE_PIDFD;
+        let at = &raw mut pid_fd;
+        let request = Request { flags, exit_signal: 0, pid_fd: at, stack: stack.as_ref() };
+        // The helper needs nothing of what clone(2) lacks.
+        let legacy = AtomicBool::new(false);
+        // SAFETY: `work` and the stack live in the Helper until its end was waited for; the entry
+        // calls nothing but sys. The kernel writes the pidfd before it returns.
+        let answer = unsafe { clone::clone(&request, &legacy, main, work) };
+        answer.map_err(refused)?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        let pid_fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pid_fd) };
+        Ok(Self { pid_fd, slot: work.slot, work: PhantomData, _stack: stack })
+    }
+}
+
+impl AsRawFd for Helper<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pid_fd.as_raw_fd()
+    }
+}
+
+impl Drop for Helper<'_> {
+    fn drop(&mut self) {
+        self.slot.call_maps_off();
+        // Its end is near in any case: it waits for nothing any more.
+        while process::wait(self.pid_fd.as_raw_fd(), true) == Err(Errno::INTR) {}
+    }
+}
+
+/// What runs in the helper.
+fn main(work: &Work<'_>) -> ! {
+    if process::set_parent_death_signal(libc::SIGKILL).is_ok()
+        && process::getppid() == work.parent
+        && let Some(pid) = work.slot.await_target()
+    {
+        let result = serve(work, pid);
+        work.slot.maps_done(result);
+    }
+    process::exit(0)
+}
+
+fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> {
+    let first = |errno| (0, errno);
+    // From here on what the helper opens is its own.
+    process::unshare_files().map_err(first)?;
+    let mut text = [0_u8; 11];
+    let name = decimal(pid, &mut text).ok_or((0, Errno::INVAL))?;
+    let dir = file::open_at(work.proc.as_raw_fd(), name, libc::O_PATH | libc::O_DIRECTORY)
+        .map_err(first)?;
+    if work.check_pid_fd {
+        // The process asked for its maps and is waiting. If it lives now, then the number was its
+        // own when the directory was opened, and a directory never comes to mean another process.
+        let pid_fd = work.slot.pid_fd.load(SeqCst);
+        if file::poll_readable(pid_fd, false).map_err(first)? {
+            return Err((0, Errno::SRCH));
+        }
+    }
+    for (index, write) in work.writes.iter().enumerate() {
+        let path = match write.file {
+            IdMapFile::Setgroups => c"setgroups",
+            IdMapFile::Uid => c"uid_map",
+            IdMapFile::Gid => c"gid_map",
+        };
+        write_map(dir, path, write).map_err(|errno| (index, errno))?;
+    }
+    Ok(())
+}
+
+/// The number as a C string, in a buffer on the stack.
+fn decimal(mut number: u32, buffer: &mut [u8; 11]) -> Option<&CStr> {
+    let mut at = buffer.len() - 1;
+    buffer[at] = 0;
+    loop {
+        at = at.checked_sub(1)?;
+        buffer[at] = b'0' + u8::try_from(number % 10).ok()?;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    CStr::from_bytes_with_nul(&buffer[at..]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimal;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 1, 9, 10, 4_194_304, u32::MAX] {
+            let mut buffer = [0xff; 11];
+            let text = decimal(number, &mut buffer).unwrap();
+            assert_eq!(text.to_str().unwrap(), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Entering namespaces in the order that works: on this thread, or in a child.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::namespace::{Namespace, NamespaceSet};
+use crate::ns_fd::NsFd;
+use crate::pid_fd::PidFd;
+use crate::sys::{Errno, process};
+
+/// Namespaces that the caller wants to enter, and what keeps them.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Namespace(Arc<NsFd>),
+    Process(Arc<PidFd>, NamespaceSet),
+}
+
+/// What is left to enter when the thread's own namespaces are taken out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Joins {
+    pub(crate) targets: Vec<Target>,
+    /// The descriptors in `targets` are theirs.
+    _sources: Vec<Source>,
+}
+
+/// What `setns(2)` takes: a namespace file with its kind, or a pidfd with a set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) fd: RawFd,
+    pub(crate) set: NamespaceSet,
+}
+
+impl Joins {
+    /// Takes out what this thread is in already: to enter it again takes privileges that a member
+    /// need not have, and for a user namespace the kernel refuses the whole set.
+    pub(crate) fn resolve(sources: &[Source]) -> Result<Self> {
+        let mut seen = NamespaceSet::empty();
+        let mut targets = Vec::new();
+        for source in sources {
+            let (fd, set) = match source {
+                Source::Namespace(namespace) => {
+                    (namespace.as_raw_fd(), NamespaceSet::from(namespace.kind()))
+                }
+                Source::Process(process, set) => (process.as_raw_fd(), set.checked()?),
+            };
+            if set.is_empty() {
+                return Err(Error::invalid("the set of namespaces to enter is empty"));
+            }
+            if seen.intersects(set) {
+                let twice = seen & set;
+                return Err(Error::invalid(format!(
+                    "two namespaces to enter are of one kind: {twice}"
+                )));
+            }
+            seen |= set;
+            let mut foreign = NamespaceSet::empty();
+            for kind in set.namespaces() {
+                let is_own = match source {
+                    Source::Namespace(namespace) => is_own(namespace)?,
+                    Source::Process(process, _) => is_own(&NsFd::of_process(process, kind)?)?,
+                };
+                if !is_own {
+                    foreign |= kind.into();
+                }
+            }
+            if !foreign.is_empty() {
+                targets.push(Target { fd, set: foreign });
+            }
+        }
+        Ok(Self { targets, _sources: sources.to_vec() })
+    }
+
+    pub(crate) fn set(&self) -> NamespaceSet {
+        self.targets.iter().fold(NamespaceSet::empty(), |set, target| set | target.set)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+}
+
+fn is_own(namespace: &NsFd) -> Result<bool> {
+    // For pid and time it is where the children go that setns(2) changes.
+    match NsFd::for_children(namespace.kind()) {
+        Ok(own) => Ok(own == *namespace),
+        // A new pid namespace without a process.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says which kind was refused, if the target was of one.
+pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno) -> Error {
+    let error = Error::os(step, errno);
+    let Some(target) = targets.get(index) else {
+        return error;
+    };
+    let mut kinds = target.set.namespaces();
+    match (kinds.next(), kinds.next()) {
+        (Some(kind), None) => error.of(kind),
+        _ if errno == Errno::USERS => error.of(Namespace::Time),
+        _ => error.on(format!("of the process: {}", target.set)),
+    }
+}
+
+/// Which target was refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    pub(crate) index: usize,
+    pub(crate) errno: Errno,
+    /// Whether some were entered before.
+    pub(crate) partly: bool,
+}
+
+/// Enters one target, all of it or nothing.
+pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
+    let flags = target.set.bits();
+    match process::setns(target.fd, flags) {
+        // Threads share root and working directory, which the mount namespace is to change.
+        Err(Errno::INVAL) if target.set.contains(NamespaceSet::MOUNT) => {
+            process::unshare_fs()?;
+            process::setns(target.fd, flags)
+        }
+        answer => answer,
+    }
+}
+
+/// Enters all targets, at most 64.
+///
+/// A namespace that an entered user namespace owns can often be entered only after that one, and one
+/// that it does not own only before. So the others come first, those that were denied once more
+/// after the user namespace.
+pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> {
+    let mut done = 0_u64;
+    let has_user = |target: &Target| target.set.contains(NamespaceSet::USER);
+    let retry = targets.iter().any(has_user);
+    for round in 0..3 {
+        for (index, &target) in targets.iter().enumerate() {
+            if done & (1 << index) != 0 || (round == 1) != has_user(&target) {
+                continue;
+            }
+            match join(target) {
+                Ok(()) => done |= 1 << index,
+                Err(Errno::PERM) if round == 0 && retry => {}
+                Err(errno) => return Err(Refused { index, errno, partly: done != 0 }),
+            }
+        }
+    }
+    Ok(())
+}

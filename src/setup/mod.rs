@@ -1,0 +1,193 @@
+//! What to do with new namespaces: one vocabulary of steps, for this thread and for a child.
+
+pub(crate) mod helper;
+pub(crate) mod join;
+pub(crate) mod plan;
+pub(crate) mod run;
+pub(crate) mod slot;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::hostname::Hostname;
+use crate::id_map::{IdMap, Setgroups};
+use crate::mounts::{Mount, Propagation};
+use crate::namespace::{Namespace, NamespaceSet};
+use crate::ns_fd::NsFd;
+use crate::setup::plan::{IdMapFile, IdMapWrite, Op};
+use crate::setup::slot::Slot;
+use crate::sys::{Errno, process};
+
+/// What `Unshare` and `Command` can both be told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setup {
+    pub(crate) namespaces: NamespaceSet,
+    pub(crate) uid_map: Option<Map>,
+    pub(crate) gid_map: Option<Map>,
+    pub(crate) setgroups: Option<Setgroups>,
+    pub(crate) propagation: Propagation,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) hostname: Option<Hostname>,
+    pub(crate) domainname: Option<Hostname>,
+    pub(crate) loopback: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Map {
+    /// 0 inside is the caller's effective id outside.
+    Root,
+    Explicit(IdMap),
+}
+
+/// The writes of a user namespace's files, and who does them.
+#[derive(Debug, Default)]
+pub(crate) struct IdMaps {
+    pub(crate) inside: Vec<IdMapWrite>,
+    pub(crate) outside: Vec<IdMapWrite>,
+}
+
+impl Setup {
+    pub(crate) fn map_root(&mut self) {
+        self.namespaces |= NamespaceSet::USER;
+        self.uid_map = Some(Map::Root);
+        self.gid_map = Some(Map::Root);
+    }
+
+    pub(crate) fn set_uid_map(&mut self, map: IdMap) {
+        self.namespaces |= NamespaceSet::USER;
+        self.uid_map = Some(Map::Explicit(map));
+    }
+
+    pub(crate) fn set_gid_map(&mut self, map: IdMap) {
+        self.namespaces |= NamespaceSet::USER;
+        self.gid_map = Some(Map::Explicit(map));
+    }
+
+    pub(crate) fn set_setgroups(&mut self, setgroups: Setgroups) {
+        self.namespaces |= NamespaceSet::USER;
+        self.setgroups = Some(setgroups);
+    }
+
+    pub(crate) fn set_propagation(&mut self, propagation: Propagation) {
+        self.namespaces |= NamespaceSet::MOUNT;
+        self.propagation = propagation;
+    }
+
+    pub(crate) fn add_mount(&mut self, mount: Mount) {
+        self.namespaces |= NamespaceSet::MOUNT;
+        self.mounts.push(mount);
+    }
+
+    pub(crate) fn set_hostname(&mut self, name: Hostname) {
+        self.namespaces |= NamespaceSet::UTS;
+        self.hostname = Some(name);
+    }
+
+    pub(crate) fn set_domainname(&mut self, name: Hostname) {
+        self.namespaces |= NamespaceSet::UTS;
+        self.domainname = Some(name);
+    }
+
+    pub(crate) fn set_loopback_up(&mut self) {
+        self.namespaces |= NamespaceSet::NET;
+        self.loopback = true;
+    }
+
+    pub(crate) fn id_maps(&self) -> Result<IdMaps> {
+        let resolve = |map: &Option<Map>, own: u32| {
+            map.as_ref().map(|map| match map {
+                Map::Root => IdMap::single(0, own),
+                Map::Explicit(map) => Ok(map.clone()),
+            })
+        };
+        let (uid, gid) = (process::geteuid(), process::getegid());
+        let uid_map = resolve(&self.uid_map, uid).transpose()?;
+        let gid_map = resolve(&self.gid_map, gid).transpose()?;
+        let only = |map: &Option<IdMap>, id| map.as_ref().is_none_or(|map| map.maps_only(id));
+        // The kernel lets a process map its own ids from inside, its gid only without setgroups(2).
+        let inside = only(&uid_map, uid)
+            && only(&gid_map, gid)
+            && (gid_map.is_none() || self.setgroups != Some(Setgroups::Allow));
+        let setgroups = self.setgroups.or((inside && gid_map.is_some()).then_some(Setgroups::Deny));
+        let write = |file| move |map: IdMap| IdMapWrite { file, text: map.to_string() };
+        let writes = setgroups
+            .map(IdMapWrite::setgroups)
+            .into_iter()
+            .chain(uid_map.map(write(IdMapFile::Uid)))
+            .chain(gid_map.map(write(IdMapFile::Gid)))
+            .collect();
+        Ok(if inside {
+            IdMaps { inside: writes, outside: Vec::new() }
+        } else {
+            IdMaps { inside: Vec::new(), outside: writes }
+        })
+    }
+
+    /// The steps inside the new namespaces.
+    pub(crate) fn ops(&self, id_maps: &IdMaps) -> Vec<Op> {
+        let mut ops: Vec<Op> = id_maps.inside.iter().cloned().map(Op::WriteIdMap).collect();
+        if !id_maps.outside.is_empty() {
+            ops.push(Op::AwaitIdMaps);
+        }
+        if self.namespaces.contains(NamespaceSet::MOUNT) && self.propagation.flags().is_some() {
+            ops.push(Op::SetPropagation(self.propagation));
+        }
+        ops.extend(self.mounts.iter().cloned().map(Op::Mount));
+        ops.extend(self.hostname.clone().map(Op::SetHostname));
+        ops.extend(self.domainname.clone().map(Op::SetDomainname));
+        if self.loopback {
+            ops.push(Op::LoopbackUp);
+        }
+        ops
+    }
+
+    pub(crate) fn checked(&self) -> Result<NamespaceSet> {
+        self.namespaces.checked()
+    }
+}
+
+/// What a failed step means to the caller.
+pub(crate) fn failure_of(
+    ops: &[Op],
+    maps_outside: &[IdMapWrite],
+    slot: &Slot,
+    errno: Errno,
+) -> Error {
+    let detail = slot.detail();
+    let Some(op) = ops.get(slot.step()) else {
+        return Error::os(Step::Clone, errno);
+    };
+    let step = match op {
+        Op::AwaitIdMaps => maps_outside.get(detail).map_or(op.step(), |write| write.file.step()),
+        _ => op.step(),
+    };
+    let error = Error::os(step, errno);
+    let path = match op {
+        Op::Mount(mount) => &mount.target,
+        Op::ChangeDirectory(path) => path,
+        Op::Exec(candidates) => match &candidates[..] {
+            [one] => one,
+            _ => return error.on("found in no directory of PATH"),
+        },
+        _ => return error,
+    };
+    error.at(OsStr::from_bytes(path.to_bytes()))
+}
+
+/// The helper must not become PID 1 of a namespace that waits for its first process: it would take
+/// the namespace with it when it ends.
+pub(crate) fn no_pid_namespace_pending() -> Result<()> {
+    let pending = match NsFd::for_children(Namespace::Pid) {
+        Ok(namespace) => namespace != NsFd::current(Namespace::Pid)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => true,
+        Err(error) => return Err(error),
+    };
+    if pending {
+        return Err(Error::invalid(
+            "this thread's children are born in another pid namespace, where the helper for id maps \
+             must not be: make the pid namespace together with the user namespace instead",
+        ));
+    }
+    Ok(())
+}

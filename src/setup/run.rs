@@ -1,0 +1,177 @@
+//! Executes the steps of a plan, one after the other: here, or in a child.
+//!
+//! Runs between clone and exec, in memory that may be the parent's: it allocates nothing, locks
+//! nothing, and makes its system calls without libc. A parent that executes its own steps passes
+//! through the same code.
+
+#![allow(unsafe_code, reason = "execve takes arrays of raw pointers")]
+
+use core::ffi::{CStr, c_char};
+use core::mem::ManuallyDrop;
+use std::os::fd::RawFd;
+
+use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec};
+use crate::setup::slot::Slot;
+use crate::sys::signal::{self, SignalSet};
+use crate::sys::{Errno, Result, file, mount, net, process, uts};
+
+/// What the steps need beside themselves. Descriptors are -1 where no step needs them.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) slot: &'a Slot,
+    /// The root of a checked `/proc`.
+    pub(crate) proc: RawFd,
+    /// The pidfd of the id-map helper.
+    pub(crate) helper: RawFd,
+    /// The pidfd of the parent.
+    pub(crate) parent: RawFd,
+    /// What standard input, output and error will be, each 3 or more; -1 to inherit.
+    pub(crate) stdio: [RawFd; 3],
+    /// The signal mask that the program gets.
+    pub(crate) mask: SignalSet,
+    pub(crate) exec: Option<ExecArgs<'a>>,
+}
+
+/// Null-terminated arrays of pointers to C strings, which the slices end with.
+#[derive(Debug)]
+pub(crate) struct ExecArgs<'a> {
+    argv: &'a [*const c_char],
+    envp: &'a [*const c_char],
+}
+
+impl<'a> ExecArgs<'a> {
+    /// # Safety
+    ///
+    /// All pointers but the last, which is null, point to C strings that live as long as this value.
+    pub(crate) unsafe fn new(argv: &'a [*const c_char], envp: &'a [*const c_char]) -> Self {
+        Self { argv, envp }
+    }
+}
+
+/// Executes all of `ops`. On a failure the slot says where, and the rest is not done.
+pub(crate) fn run_all(ops: &[Op], context: &Context<'_>) -> Result<()> {
+    for (index, op) in ops.iter().enumerate() {
+        context.slot.begin(index);
+        run(op, context)?;
+    }
+    Ok(())
+}
+
+fn run(op: &Op, context: &Context<'_>) -> Result<()> {
+    match op {
+        Op::Unshare(set) => process::unshare(set.bits()),
+        Op::NewSession => process::setsid(),
+        Op::SetProcessGroup(group) => process::setpgid(*group),
+        Op::WriteIdMap(write) => write_own_map(context.proc, write),
+        Op::AwaitIdMaps => await_id_maps(context),
+        Op::SetPropagation(propagation) => match propagation.flags() {
+            Some(flags) => mount::set_propagation(c"/", flags),
+            None => Ok(()),
+        },
+        Op::Mount(what) => {
+            let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+            mount::mount_new(c"proc", &what.target, flags)
+        }
+        Op::SetHostname(name) => uts::sethostname(name.as_bytes()),
+        Op::SetDomainname(name) => uts::setdomainname(name.as_bytes()),
+        Op::LoopbackUp => net::loopback_up(),
+        Op::ConnectStdio => connect_stdio(context),
+        Op::SetGroups(groups) => process::setgroups(groups),
+        Op::SetGid(gid) => process::setgid(*gid),
+        Op::SetUid(uid) => process::setuid(*uid),
+        Op::ChangeDirectory(path) => file::chdir(path),
+        Op::NoNewPrivs => process::set_no_new_privs(),
+        Op::DieWithParent => die_with_parent(context.parent),
+        Op::CloseFds => file::hide_from(3),
+        Op::ResetSignals => reset_signals(context.mask),
+        Op::PreExec(work) => pre_exec(work),
+        Op::Exec(candidates) => Err(exec(candidates, context)),
+    }
+}
+
+fn write_own_map(proc: RawFd, write: &IdMapWrite) -> Result<()> {
+    let path = match write.file {
+        IdMapFile::Setgroups => c"self/setgroups",
+        IdMapFile::Uid => c"self/uid_map",
+        IdMapFile::Gid => c"self/gid_map",
+    };
+    write_map(proc, path, write)
+}
+
+/// Opens and writes one file of a user namespace.
+pub(crate) fn write_map(dir: RawFd, path: &CStr, write: &IdMapWrite) -> Result<()> {
+    let map = file::open_at(dir, path, libc::O_WRONLY)?;
+    let answer = file::write_once(map, write.text.as_bytes());
+    file::close(map);
+    answer
+}
+
+/// Tells the helper who we are and sleeps until it has ended, whichever way.
+fn await_id_maps(context: &Context<'_>) -> Result<()> {
+    let mut text = [0; 10];
+    let length = file::readlink_at(context.proc, c"self", &mut text)?;
+    let pid = text.iter().take(length).try_fold(0_u32, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    context.slot.ask_for_maps(pid.ok_or(Errno::SRCH)?);
+    file::poll_readable(context.helper, true)?;
+    context.slot.maps_result().map_err(|(file, errno)| {
+        context.slot.set_detail(file);
+        errno
+    })
+}
+
+fn connect_stdio(context: &Context<'_>) -> Result<()> {
+    for (to, &from) in (0..).zip(&context.stdio) {
+        if from >= 0 {
+            file::duplicate(from, to)?;
+        }
+    }
+    Ok(())
+}
+
+fn die_with_parent(parent: RawFd) -> Result<()> {
+    process::set_parent_death_signal(libc::SIGKILL)?;
+    // The parent may have ended before the call. Its pid does not tell: seen from a new pid
+    // namespace it is 0 at all times.
+    if file::poll_readable(parent, false)? { Err(Errno::SRCH) } else { Ok(()) }
+}
+
+/// What std does: the mask is the caller's again, and SIGPIPE, which Rust ignores, kills.
+fn reset_signals(mask: SignalSet) -> Result<()> {
+    signal::set_default(libc::SIGPIPE)?;
+    signal::set_mask(mask).map(drop)
+}
+
+fn pre_exec(work: &PreExec) -> Result<()> {
+    // Spawning takes the builder by unique reference, so nobody else is at it.
+    let Ok(mut work) = work.try_lock() else {
+        return Err(Errno::BUSY);
+    };
+    // Dropping the error would free memory, in a child that may not.
+    let answer = ManuallyDrop::new(work());
+    match &*answer {
+        Ok(()) => Ok(()),
+        Err(error) => Err(Errno::from_io_error(error).unwrap_or(Errno::INVAL)),
+    }
+}
+
+/// As `execvp(3)`: what is not there or not allowed in one directory may be in the next.
+fn exec(candidates: &[std::ffi::CString], context: &Context<'_>) -> Errno {
+    let Some(args) = &context.exec else {
+        return Errno::INVAL;
+    };
+    let mut denied = false;
+    let mut last = Errno::NOENT;
+    for candidate in candidates {
+        // SAFETY: the arrays are as ExecArgs::new was promised.
+        last = unsafe { process::execve(candidate, args.argv.as_ptr(), args.envp.as_ptr()) };
+        match last {
+            Errno::ACCESS => denied = true,
+            Errno::NOENT | Errno::NOTDIR => {}
+            _ => return last,
+        }
+    }
+    if denied { Errno::ACCESS } else { last }
+}

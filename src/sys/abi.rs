@@ -1,0 +1,129 @@
+//! Constants and structures of the kernel's interface that libc lacks or gets wrong.
+
+use rustix::ioctl::{Opcode, opcode};
+
+/// `clone3(2)` and `clone(2)` flags. libc's `CLONE_CLEAR_SIGHAND` and `CLONE_INTO_CGROUP` are an
+/// `int` that overflowed to 0 on glibc, so all of them stand here as the kernel has them.
+pub(crate) const CLONE_VM: u64 = 0x0000_0100;
+pub(crate) const CLONE_FS: u64 = 0x0000_0200;
+pub(crate) const CLONE_FILES: u64 = 0x0000_0400;
+pub(crate) const CLONE_PIDFD: u64 = 0x0000_1000;
+pub(crate) const CLONE_VFORK: u64 = 0x0000_4000;
+pub(crate) const CLONE_PARENT: u64 = 0x0000_8000;
+pub(crate) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// Namespace flags, as `clone`, `unshare` and `setns` take them.
+pub(crate) const CLONE_NEWTIME: u32 = 0x0000_0080;
+pub(crate) const CLONE_NEWNS: u32 = 0x0002_0000;
+pub(crate) const CLONE_NEWCGROUP: u32 = 0x0200_0000;
+pub(crate) const CLONE_NEWUTS: u32 = 0x0400_0000;
+pub(crate) const CLONE_NEWIPC: u32 = 0x0800_0000;
+pub(crate) const CLONE_NEWUSER: u32 = 0x1000_0000;
+pub(crate) const CLONE_NEWPID: u32 = 0x2000_0000;
+pub(crate) const CLONE_NEWNET: u32 = 0x4000_0000;
+
+/// All of them: no other bit leaves this crate in a set of namespaces.
+pub(crate) const NAMESPACE_FLAGS: u32 = CLONE_NEWTIME
+    | CLONE_NEWNS
+    | CLONE_NEWCGROUP
+    | CLONE_NEWUTS
+    | CLONE_NEWIPC
+    | CLONE_NEWUSER
+    | CLONE_NEWPID
+    | CLONE_NEWNET;
+
+/// `ioctl(2)` numbers of nsfs, `include/uapi/linux/nsfs.h`.
+pub(crate) const NS_GET_USERNS: Opcode = opcode::none(0xb7, 1);
+pub(crate) const NS_GET_PARENT: Opcode = opcode::none(0xb7, 2);
+pub(crate) const NS_GET_NSTYPE: Opcode = opcode::none(0xb7, 3);
+pub(crate) const NS_GET_OWNER_UID: Opcode = opcode::none(0xb7, 4);
+pub(crate) const NS_GET_PID_FROM_PIDNS: Opcode = opcode::read::<i32>(0xb7, 6);
+pub(crate) const NS_GET_PID_IN_PIDNS: Opcode = opcode::read::<i32>(0xb7, 8);
+pub(crate) const NS_GET_ID: Opcode = opcode::read::<u64>(0xb7, 13);
+
+/// `ioctl(2)` numbers of pidfds, `include/uapi/linux/pidfd.h`.
+pub(crate) const PIDFD_GET_CGROUP_NAMESPACE: Opcode = opcode::none(0xff, 1);
+pub(crate) const PIDFD_GET_IPC_NAMESPACE: Opcode = opcode::none(0xff, 2);
+pub(crate) const PIDFD_GET_MNT_NAMESPACE: Opcode = opcode::none(0xff, 3);
+pub(crate) const PIDFD_GET_NET_NAMESPACE: Opcode = opcode::none(0xff, 4);
+pub(crate) const PIDFD_GET_PID_NAMESPACE: Opcode = opcode::none(0xff, 5);
+pub(crate) const PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE: Opcode = opcode::none(0xff, 6);
+pub(crate) const PIDFD_GET_TIME_NAMESPACE: Opcode = opcode::none(0xff, 7);
+pub(crate) const PIDFD_GET_TIME_FOR_CHILDREN_NAMESPACE: Opcode = opcode::none(0xff, 8);
+pub(crate) const PIDFD_GET_USER_NAMESPACE: Opcode = opcode::none(0xff, 9);
+pub(crate) const PIDFD_GET_UTS_NAMESPACE: Opcode = opcode::none(0xff, 10);
+/// `PIDFD_GET_INFO` with the first published structure, which newer kernels take as well.
+pub(crate) const PIDFD_GET_INFO: Opcode = opcode::read_write::<PidfdInfo>(0xff, 11);
+pub(crate) const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// `PIDFD_THREAD`: the pidfd is of one thread. Linux 6.9.
+pub(crate) const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
+
+/// File system magic numbers, `include/uapi/linux/magic.h`.
+pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+pub(crate) const NSFS_MAGIC: u64 = 0x6e73_6673;
+/// The inode number of the root of every proc mount: `PROC_ROOT_INO`.
+pub(crate) const PROC_ROOT_INO: u64 = 1;
+
+/// `struct clone_args`, 88 bytes since Linux 5.7.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct CloneArgs {
+    pub(crate) flags: u64,
+    pub(crate) pidfd: u64,
+    pub(crate) child_tid: u64,
+    pub(crate) parent_tid: u64,
+    pub(crate) exit_signal: u64,
+    pub(crate) stack: u64,
+    pub(crate) stack_size: u64,
+    pub(crate) tls: u64,
+    pub(crate) set_tid: u64,
+    pub(crate) set_tid_size: u64,
+    pub(crate) cgroup: u64,
+}
+const _: () = assert!(size_of::<CloneArgs>() == 88);
+
+/// `struct pidfd_info` up to `PIDFD_INFO_SIZE_VER0`.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct PidfdInfo {
+    pub(crate) mask: u64,
+    pub(crate) cgroupid: u64,
+    pub(crate) pid: u32,
+    pub(crate) tgid: u32,
+    pub(crate) ppid: u32,
+    pub(crate) ids: [u32; 8],
+    pub(crate) exit_code: i32,
+}
+const _: () = assert!(size_of::<PidfdInfo>() == 64);
+
+/// `struct sigaction` as the kernel has it on x86_64 and aarch64, which is not libc's.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct KernelSigaction {
+    pub(crate) handler: usize,
+    pub(crate) flags: usize,
+    pub(crate) restorer: usize,
+    pub(crate) mask: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespace_flags_agree_with_libc() {
+        for (ours, libc) in [
+            (CLONE_NEWNS, libc::CLONE_NEWNS),
+            (CLONE_NEWCGROUP, libc::CLONE_NEWCGROUP),
+            (CLONE_NEWUTS, libc::CLONE_NEWUTS),
+            (CLONE_NEWIPC, libc::CLONE_NEWIPC),
+            (CLONE_NEWUSER, libc::CLONE_NEWUSER),
+            (CLONE_NEWPID, libc::CLONE_NEWPID),
+            (CLONE_NEWNET, libc::CLONE_NEWNET),
+        ] {
+            assert_eq!(ours.cast_signed(), libc);
+        }
+        assert_eq!(NAMESPACE_FLAGS.count_ones(), 8);
+    }
+}

@@ -1,0 +1,406 @@
+//! The entry to a new process: clone3(2), clone(2) and the stack that a sharing child runs on.
+
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use super::abi::{self, CloneArgs};
+use super::syscall::syscall;
+use super::{Errno, Result};
+
+/// Whether a child may share our memory here. It needs a stack of its own from its first
+/// instruction on and calls that leave `errno` alone: assembly, per architecture.
+pub(crate) const CAN_SHARE_MEMORY: bool =
+    cfg!(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"));
+
+/// What a new process runs. It never returns, and sees nothing but the value it is given.
+pub(crate) type Entry<T> = fn(&T) -> !;
+
+/// A process to make.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) flags: u64,
+    pub(crate) exit_signal: u64,
+    /// Where the kernel writes the pidfd's number, with [`abi::CLONE_PIDFD`].
+    pub(crate) pid_fd: *mut i32,
+    /// The child's stack; none, with a copy of the memory, for a copy of ours.
+    pub(crate) stack: Option<&'a Stack>,
+}
+
+/// Makes a process that runs `entry(arg)`, and answers its pid.
+///
+/// Where clone3(2) is refused, clone(2) serves, and `legacy` is set before the process starts: its
+/// handlers are not reset ([`abi::CLONE_CLEAR_SIGHAND`]), and it is not in a new time namespace, since
+/// 0x80 belongs to the exit signal there.
+///
+/// # Safety
+///
+/// `pid_fd` must be valid for a write until the child has ended or has its own memory. If the flags
+/// have `CLONE_VM`, then `stack` is given, and until the child execs or exits: `arg` lives, nobody
+/// else uses `stack`, and `entry` neither allocates, locks, unwinds nor calls libc. Without
+/// `CLONE_VM`, `entry` obeys the rules of a forked child.
+pub(crate) unsafe fn clone<T>(
+    request: &Request<'_>,
+    legacy: &AtomicBool,
+    entry: Entry<T>,
+    arg: &T,
+) -> Result<i32> {
+    // The child may outlive this frame, so what it starts with lies on its own stack.
+    let top = request.stack.map(|stack| stack.place(Start { entry, arg }));
+    // SAFETY: the caller's contract; the top was placed just now.
+    let mut pid = unsafe { clone3(request, top, trampoline::<T>) };
+    // An older seccomp filter answers EPERM for a call it does not know.
+    if let Err(Errno::NOSYS | Errno::PERM) = pid {
+        legacy.store(true, SeqCst);
+        // SAFETY: as above; no child was made.
+        pid = unsafe { clone2(request, top, trampoline::<T>) };
+    }
+    let pid = pid?;
+    if pid == 0 {
+        entry(arg)
+    }
+    i32::try_from(pid).map_err(|_| Errno::INVAL)
+}
+
+/// # Safety
+///
+/// As of [`clone`]; `top`, if the child has a stack, is where it starts and what it is told.
+unsafe fn clone3(
+    request: &Request<'_>,
+    top: Option<*mut c_void>,
+    start: Trampoline,
+) -> Result<usize> {
+    let mut args = CloneArgs {
+        flags: request.flags,
+        pidfd: request.pid_fd.expose_provenance() as u64,
+        exit_signal: request.exit_signal,
+        ..CloneArgs::default()
+    };
+    if let (Some(stack), Some(top)) = (request.stack, top) {
+        args.stack = stack.bottom.expose_provenance() as u64;
+        args.stack_size = (top.addr() - stack.bottom.addr()) as u64;
+        // SAFETY: the arguments outlive the call; the rest is the caller's contract.
+        return unsafe { on_stack::clone3(&args, start, top) };
+    }
+    let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>()];
+    // SAFETY: args is a clone_args of the size told, and lives.
+    unsafe { syscall(libc::SYS_clone3, words) }
+}
+
+/// `clone(2)`.
+///
+/// # Safety
+///
+/// As of [`clone3`].
+unsafe fn clone2(
+    request: &Request<'_>,
+    top: Option<*mut c_void>,
+    start: Trampoline,
+) -> Result<usize> {
+    // 32 bits, with the exit signal in the lowest byte.
+    let known = u64::from(u32::MAX) & !u64::from(abi::CLONE_NEWTIME);
+    let flags = word((request.flags & known) | request.exit_signal);
+    if let Some(top) = top {
+        // SAFETY: the caller's contract; the top is aligned to 16.
+        return unsafe { on_stack::clone2(flags, request.pid_fd, start, top) };
+    }
+    let pid_fd = request.pid_fd.expose_provenance();
+    // s390 takes the stack first.
+    #[cfg(target_arch = "s390x")]
+    let words = [0, flags, pid_fd, 0, 0];
+    #[cfg(not(target_arch = "s390x"))]
+    let words = [flags, 0, pid_fd, 0, 0];
+    // SAFETY: no stack and no CLONE_VM: the child goes on here in its own memory.
+    unsafe { syscall(libc::SYS_clone, words) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "flags of the low 32 bits")]
+fn word(flags: u64) -> usize {
+    flags as usize
+}
+
+/// Whether exec moves this process into the time namespace that waits for its children: from Linux
+/// 6.2 on. Kernels that do not do it refuse, first of all, children that share memory.
+pub(crate) fn exec_enters_time_namespace() -> bool {
+    let flags = word(abi::CLONE_VM | abi::CLONE_VFORK | abi::CLONE_PIDFD);
+    // An address where no pidfd can be written, so that no child is made.
+    let nowhere = 1;
+    // SAFETY: the call fails before there is a child, whatever the kernel.
+    let answer = unsafe { syscall(libc::SYS_clone, [flags, 0, nowhere, 0, 0]) };
+    answer != Err(Errno::INVAL)
+}
+
+/// Starts with what was placed on the stack.
+type Trampoline = unsafe extern "C" fn(*mut c_void) -> !;
+
+struct Start<'a, T> {
+    entry: Entry<T>,
+    arg: &'a T,
+}
+
+unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
+    // SAFETY: `clone` placed a Start<T> there, on this process's own stack.
+    let start = unsafe { &*start.cast::<Start<'_, T>>() };
+    (start.entry)(start.arg)
+}
+
+/// A stack with a guard page below, for a child that shares our memory.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    mapping: *mut c_void,
+    mapped: usize,
+    bottom: *mut c_void,
+    size: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, whichever thread holds it.
+unsafe impl Send for Stack {}
+// SAFETY: a shared reference gives nothing but addresses.
+unsafe impl Sync for Stack {}
+
+impl Stack {
+    /// Room for the child's frames, which are small, also when not optimised.
+    const SIZE: usize = 64 * 1024;
+    /// The largest page size of the architectures we know.
+    const GUARD: usize = 64 * 1024;
+
+    pub(crate) fn new() -> Result<Self> {
+        let mapped = Self::SIZE + Self::GUARD;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        let mapping = map(mapped, libc::PROT_NONE, flags)?;
+        let bottom = mapping.wrapping_byte_add(Self::GUARD);
+        let stack = Self { mapping, mapped, bottom, size: Self::SIZE };
+        let protection = (libc::PROT_READ | libc::PROT_WRITE).cast_unsigned() as usize;
+        // SAFETY: the range is inside the mapping that was just made.
+        unsafe {
+            syscall(libc::SYS_mprotect, [bottom.expose_provenance(), Self::SIZE, protection])
+        }?;
+        Ok(stack)
+    }
+
+    /// Writes the value at the upper end; the stack begins below it, aligned as the ABIs ask.
+    fn place<T>(&self, value: T) -> *mut c_void {
+        const { assert!(align_of::<T>() <= 16 && size_of::<T>() <= 4096) };
+        let at = self.bottom.wrapping_byte_add(self.size - size_of::<T>().next_multiple_of(16));
+        // SAFETY: inside the mapping, aligned to 16, and used by nobody before the child starts.
+        unsafe { at.cast::<T>().write(value) };
+        at
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        unmap(self.mapping, self.mapped);
+    }
+}
+
+/// A value in memory that a child with a copy of ours still shares with us.
+#[derive(Debug)]
+pub(crate) struct SharedBox<T>(*mut T);
+
+// SAFETY: it owns the value as a Box does.
+unsafe impl<T: Send> Send for SharedBox<T> {}
+// SAFETY: it gives out shared references only.
+unsafe impl<T: Sync> Sync for SharedBox<T> {}
+
+impl<T> SharedBox<T> {
+    /// `T` must have no drop glue and no alignment above a page's: checked when compiled.
+    pub(crate) fn new(value: T) -> Result<Self> {
+        const { assert!(!core::mem::needs_drop::<T>() && align_of::<T>() <= 4096) };
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let at = map(size_of::<T>(), libc::PROT_READ | libc::PROT_WRITE, flags)?.cast::<T>();
+        // SAFETY: the mapping is large enough, aligned to a page and nobody else's.
+        unsafe { at.write(value) };
+        Ok(Self(at))
+    }
+}
+
+impl<T> core::ops::Deref for SharedBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping lives as long as self and holds a T since new.
+        unsafe { &*self.0 }
+    }
+}
+
+impl<T> Drop for SharedBox<T> {
+    fn drop(&mut self) {
+        unmap(self.0.cast(), size_of::<T>());
+    }
+}
+
+fn map(size: usize, protection: i32, flags: i32) -> Result<*mut c_void> {
+    // SAFETY: an anonymous mapping at an address that the kernel chooses touches nothing of ours.
+    let at = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
+    if at == libc::MAP_FAILED {
+        // Only the parent maps, where errno is its own.
+        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOMEM));
+    }
+    Ok(at)
+}
+
+fn unmap(at: *mut c_void, size: usize) {
+    // SAFETY: the owner of the mapping is being dropped; it was made with this size.
+    unsafe { libc::munmap(at, size) };
+}
+
+/// The two calls that start a child on a stack of its own: in Rust the child would return into
+/// frames that it shares with its parent.
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+mod on_stack {
+    use super::{CloneArgs, Result, Trampoline, c_void, decode};
+
+    pub(super) unsafe fn clone3(
+        args: &CloneArgs,
+        start: Trampoline,
+        top: *mut c_void,
+    ) -> Result<usize> {
+        let answer: isize;
+        // SAFETY: in the parent only rax, rcx and r11 change. The child starts behind the syscall
+        // with rax 0, the other registers as they are and rsp at the top of its own stack.
+        unsafe {
+            core::arch::asm!(
+                "syscall",
+                "test rax, rax",
+                "jnz 2f",
+                "xor ebp, ebp",
+                "mov rdi, {top}",
+                "call {start}",
+                "ud2",
+                "2:",
+                top = in(reg) top,
+                start = in(reg) start,
+                inlateout("rax") libc::SYS_clone3 => answer,
+                in("rdi") args,
+                in("rsi") size_of::<CloneArgs>(),
+                out("rcx") _, out("r11") _,
+            );
+        }
+        decode(answer)
+    }
+
+    pub(super) unsafe fn clone2(
+        flags: usize,
+        pid_fd: *mut i32,
+        start: Trampoline,
+        top: *mut c_void,
+    ) -> Result<usize> {
+        let answer: isize;
+        // SAFETY: as for clone3.
+        unsafe {
+            core::arch::asm!(
+                "syscall",
+                "test rax, rax",
+                "jnz 2f",
+                "xor ebp, ebp",
+                "mov rdi, {top}",
+                "call {start}",
+                "ud2",
+                "2:",
+                top = in(reg) top,
+                start = in(reg) start,
+                inlateout("rax") libc::SYS_clone => answer,
+                in("rdi") flags,
+                in("rsi") top,
+                in("rdx") pid_fd,
+                in("r10") 0_usize,
+                in("r8") 0_usize,
+                out("rcx") _, out("r11") _,
+            );
+        }
+        decode(answer)
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod on_stack {
+    use super::{CloneArgs, Result, Trampoline, c_void, decode};
+
+    pub(super) unsafe fn clone3(
+        args: &CloneArgs,
+        start: Trampoline,
+        top: *mut c_void,
+    ) -> Result<usize> {
+        let answer: isize;
+        // SAFETY: in the parent only x0 changes. The child starts behind the svc with x0 0, the
+        // other registers as they are and sp at the top of its own stack.
+        unsafe {
+            core::arch::asm!(
+                "svc 0",
+                "cbnz x0, 2f",
+                "mov x29, xzr",
+                "mov x30, xzr",
+                "mov x0, {top}",
+                "blr {start}",
+                "brk #1",
+                "2:",
+                top = in(reg) top,
+                start = in(reg) start,
+                in("x8") libc::SYS_clone3,
+                inlateout("x0") args => answer,
+                in("x1") size_of::<CloneArgs>(),
+                out("x30") _,
+            );
+        }
+        decode(answer)
+    }
+
+    pub(super) unsafe fn clone2(
+        flags: usize,
+        pid_fd: *mut i32,
+        start: Trampoline,
+        top: *mut c_void,
+    ) -> Result<usize> {
+        let answer: isize;
+        // SAFETY: as for clone3.
+        unsafe {
+            core::arch::asm!(
+                "svc 0",
+                "cbnz x0, 2f",
+                "mov x29, xzr",
+                "mov x30, xzr",
+                "mov x0, {top}",
+                "blr {start}",
+                "brk #1",
+                "2:",
+                top = in(reg) top,
+                start = in(reg) start,
+                in("x8") libc::SYS_clone,
+                inlateout("x0") flags => answer,
+                in("x1") top,
+                in("x2") pid_fd,
+                in("x3") 0_usize,
+                in("x4") 0_usize,
+                out("x30") _,
+            );
+        }
+        decode(answer)
+    }
+}
+
+#[cfg(not(any(
+    all(target_arch = "x86_64", target_pointer_width = "64"),
+    target_arch = "aarch64"
+)))]
+mod on_stack {
+    use super::{CloneArgs, Errno, Result, Trampoline, c_void};
+
+    pub(super) unsafe fn clone3(_: &CloneArgs, _: Trampoline, _: *mut c_void) -> Result<usize> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(super) unsafe fn clone2(
+        _: usize,
+        _: *mut i32,
+        _: Trampoline,
+        _: *mut c_void,
+    ) -> Result<usize> {
+        Err(Errno::NOSYS)
+    }
+}
+
+#[cfg(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))]
+fn decode(answer: isize) -> Result<usize> {
+    usize::try_from(answer).map_err(|_| Errno::from_raw_os_error(super::syscall::errno_of(answer)))
+}

@@ -1,0 +1,90 @@
+//! Calls on files that a child makes between clone and exec.
+
+use core::ffi::CStr;
+
+use super::process::{RawFd, arg, fd};
+use super::syscall::syscall;
+use super::{Errno, Result};
+
+/// `openat(2)`, close-on-exec.
+pub(crate) fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Result<RawFd> {
+    let path = path.as_ptr().expose_provenance();
+    let flags = arg(flags | libc::O_CLOEXEC);
+    // SAFETY: a C string; no mode is read without O_CREAT.
+    unsafe { syscall(libc::SYS_openat, [arg(dir), path, flags]) }.map(fd)
+}
+
+pub(crate) fn close(file: RawFd) {
+    // SAFETY: the callers close what they opened in this process and use no longer.
+    let _ = unsafe { syscall(libc::SYS_close, [arg(file)]) };
+}
+
+/// One `write(2)` of the whole: a part is an error, since id maps cannot be written in parts.
+pub(crate) fn write_once(file: RawFd, bytes: &[u8]) -> Result<()> {
+    let at = bytes.as_ptr().expose_provenance();
+    // SAFETY: the kernel reads len bytes at the pointer.
+    let written = unsafe { syscall(libc::SYS_write, [arg(file), at, bytes.len()]) }?;
+    if written == bytes.len() { Ok(()) } else { Err(Errno::IO) }
+}
+
+/// `readlinkat(2)`: how many bytes of `buffer` the link's text fills.
+pub(crate) fn readlink_at(dir: RawFd, path: &CStr, buffer: &mut [u8]) -> Result<usize> {
+    let path = path.as_ptr().expose_provenance();
+    let at = buffer.as_mut_ptr().expose_provenance();
+    // SAFETY: a C string, and room for len bytes.
+    unsafe { syscall(libc::SYS_readlinkat, [arg(dir), path, at, buffer.len()]) }
+}
+
+/// `dup3(2)` without close-on-exec. `from` and `to` differ.
+pub(crate) fn duplicate(from: RawFd, to: RawFd) -> Result<()> {
+    // SAFETY: no pointers; what `to` was belongs to this child, which gives it up.
+    unsafe { syscall(libc::SYS_dup3, [arg(from), arg(to), 0]) }.map(drop)
+}
+
+/// `close_range(2)`: exec closes all descriptors from `first` on. Linux 5.11; 5.10 closes them now.
+pub(crate) fn hide_from(first: u32) -> Result<()> {
+    const CLOEXEC: usize = 1 << 2;
+    let last = u32::MAX as usize;
+    // SAFETY: no pointers; only a child about to exec calls this, with descriptors of its own.
+    let range = |flags| unsafe { syscall(libc::SYS_close_range, [first as usize, last, flags]) };
+    match range(CLOEXEC) {
+        Err(Errno::INVAL) => range(0),
+        answer => answer,
+    }
+    .map(drop)
+}
+
+pub(crate) fn chdir(path: &CStr) -> Result<()> {
+    let path = path.as_ptr().expose_provenance();
+    // SAFETY: a C string.
+    unsafe { syscall(libc::SYS_chdir, [path]) }.map(drop)
+}
+
+pub(crate) fn fchdir(dir: RawFd) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_fchdir, [arg(dir)]) }.map(drop)
+}
+
+/// `chroot(".")`.
+pub(crate) fn chroot_here() -> Result<()> {
+    let path = c".".as_ptr().expose_provenance();
+    // SAFETY: a C string.
+    unsafe { syscall(libc::SYS_chroot, [path]) }.map(drop)
+}
+
+/// Whether `file` is readable now: for a pidfd, whether its process has ended. With `wait`, sleeps
+/// until it is.
+pub(crate) fn poll_readable(file: RawFd, wait: bool) -> Result<bool> {
+    let mut entry = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+    let at = core::ptr::from_mut(&mut entry).expose_provenance();
+    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let timeout = if wait { 0 } else { core::ptr::from_ref(&zero).expose_provenance() };
+    loop {
+        // SAFETY: one pollfd to read and write, a timespec or none, no signal mask.
+        match unsafe { syscall(libc::SYS_ppoll, [at, 1, timeout, 0, 0]) } {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(ready) => return Ok(ready != 0),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The kernel boundary: system calls, their constants and structures. No policy, no allocation.
+//!
+//! Everything here may run in a child that shares its parent's memory. So nothing here touches
+//! `errno`, takes a lock, allocates or panics: the calls are made by [`syscall`], not by libc.
+//! Calls that only the parent makes, and that rustix offers, are made through rustix instead.
+
+#![allow(
+    unsafe_code,
+    reason = "system calls take raw pointers and numbers; each block says which fact makes it right"
+)]
+
+pub(crate) mod abi;
+pub(crate) mod clone;
+pub(crate) mod file;
+pub(crate) mod futex;
+pub(crate) mod mount;
+pub(crate) mod net;
+pub(crate) mod nsfs;
+pub(crate) mod process;
+pub(crate) mod signal;
+mod syscall;
+pub(crate) mod uts;
+
+pub(crate) use rustix::io::Errno;
+
+/// What a system call answers.
+pub(crate) type Result<T> = core::result::Result<T, Errno>;

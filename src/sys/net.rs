@@ -1,0 +1,45 @@
+//! The loopback interface of this thread's network namespace.
+
+use core::ptr;
+
+use super::file::close;
+use super::process::{arg, fd};
+use super::syscall::syscall;
+use super::{Errno, Result};
+
+/// `struct ifreq` with the flags in its union, netdevice(7).
+#[repr(C)]
+struct FlagsRequest {
+    name: [u8; 16],
+    flags: i16,
+    rest: [u8; 22],
+}
+const _: () = assert!(size_of::<FlagsRequest>() == 40);
+
+/// Sets `IFF_UP` on `lo`.
+pub(crate) fn loopback_up() -> Result<()> {
+    let kind = arg(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC);
+    // A local socket takes the device calls as any other does, and needs no protocol to be there.
+    // SAFETY: no pointers.
+    let socket = unsafe { syscall(libc::SYS_socket, [arg(libc::AF_UNIX), kind, 0]) }.map(fd)?;
+    let answer = raise(socket);
+    close(socket);
+    answer
+}
+
+fn raise(socket: i32) -> Result<()> {
+    let mut request = FlagsRequest { name: [0; 16], flags: 0, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    ioctl(socket, libc::SIOCGIFFLAGS, &mut request)?;
+    let up = i16::try_from(libc::IFF_UP).map_err(|_| Errno::INVAL)?;
+    request.flags |= up;
+    ioctl(socket, libc::SIOCSIFFLAGS, &mut request)
+}
+
+fn ioctl(socket: i32, number: libc::Ioctl, request: &mut FlagsRequest) -> Result<()> {
+    let at = ptr::from_mut(request).expose_provenance();
+    #[expect(clippy::cast_possible_truncation, reason = "ioctl numbers have 32 bits")]
+    let number = number as u32 as usize;
+    // SAFETY: both numbers read and write one ifreq.
+    unsafe { syscall(libc::SYS_ioctl, [arg(socket), number, at]) }.map(drop)
+}

@@ -1,0 +1,51 @@
+//! ioctl(2) on namespace files and on pidfds.
+
+use core::ptr;
+use std::os::fd::OwnedFd;
+
+use rustix::ioctl::Opcode;
+
+use super::process::{RawFd, arg, owned};
+use super::syscall::syscall;
+use super::{Result, abi};
+
+/// An ioctl that answers a new, close-on-exec descriptor: [`abi::NS_GET_USERNS`],
+/// [`abi::NS_GET_PARENT`] and the `PIDFD_GET_*_NAMESPACE`.
+pub(crate) fn get_fd(file: RawFd, number: Opcode) -> Result<OwnedFd> {
+    // SAFETY: these ioctls take no argument.
+    unsafe { syscall(libc::SYS_ioctl, [arg(file), number as usize, 0]) }.map(owned)
+}
+
+/// `NS_GET_NSTYPE`: the `CLONE_NEW*` flag of a namespace's kind. Linux 4.11.
+#[expect(clippy::cast_possible_truncation, reason = "the flags have 32 bits")]
+pub(crate) fn get_type(file: RawFd) -> Result<u32> {
+    // SAFETY: the ioctl takes no argument.
+    unsafe { syscall(libc::SYS_ioctl, [arg(file), abi::NS_GET_NSTYPE as usize, 0]) }
+        .map(|flag| flag as u32)
+}
+
+/// `NS_GET_OWNER_UID`. Linux 4.11.
+pub(crate) fn get_owner_uid(file: RawFd) -> Result<u32> {
+    let mut uid = 0_u32;
+    let at = ptr::from_mut(&mut uid).expose_provenance();
+    // SAFETY: the kernel writes one uid_t.
+    unsafe { syscall(libc::SYS_ioctl, [arg(file), abi::NS_GET_OWNER_UID as usize, at]) }?;
+    Ok(uid)
+}
+
+/// `NS_GET_ID`. Linux 6.18.
+pub(crate) fn get_id(file: RawFd) -> Result<u64> {
+    let mut id = 0_u64;
+    let at = ptr::from_mut(&mut id).expose_provenance();
+    // SAFETY: the ioctl number says that the kernel writes 8 bytes.
+    unsafe { syscall(libc::SYS_ioctl, [arg(file), abi::NS_GET_ID as usize, at]) }?;
+    Ok(id)
+}
+
+/// `NS_GET_PID_FROM_PIDNS` and `NS_GET_PID_IN_PIDNS`, which take and answer a pid by value.
+#[expect(clippy::cast_possible_truncation, reason = "pids have 32 bits")]
+pub(crate) fn translate_pid(file: RawFd, number: Opcode, pid: u32) -> Result<u32> {
+    // SAFETY: the argument is a number, no pointer.
+    unsafe { syscall(libc::SYS_ioctl, [arg(file), number as usize, pid as usize]) }
+        .map(|pid| pid as u32)
+}

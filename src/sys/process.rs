@@ -1,0 +1,218 @@
+//! Calls about this task: its namespaces, ids, session, parent, end and program.
+
+use core::ffi::CStr;
+use core::ptr;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use super::abi::{self, PidfdInfo};
+use super::syscall::syscall;
+use super::{Errno, Result};
+
+pub(crate) type RawFd = i32;
+
+/// Bits that name no namespace are refused: `CLONE_FILES` here would take the meaning of `OwnedFd`
+/// away from every thread.
+fn only_namespaces(flags: u32) -> Result<usize> {
+    if flags & !abi::NAMESPACE_FLAGS != 0 {
+        return Err(Errno::INVAL);
+    }
+    Ok(flags as usize)
+}
+
+/// `unshare(2)`, of namespaces only.
+pub(crate) fn unshare(namespaces: u32) -> Result<()> {
+    let flags = only_namespaces(namespaces)?;
+    // SAFETY: no pointers. Namespaces are no part of what Rust's safety rests on.
+    unsafe { syscall(libc::SYS_unshare, [flags]) }.map(drop)
+}
+
+/// `unshare(CLONE_FS)`: root, working directory and umask become this thread's own.
+pub(crate) fn unshare_fs() -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_unshare, [fits(abi::CLONE_FS)]) }.map(drop)
+}
+
+/// `unshare(CLONE_FILES)`, for a helper process of our own with one thread.
+pub(crate) fn unshare_files() -> Result<()> {
+    // SAFETY: no pointers; descriptors keep their meaning, in a table of this process's own.
+    unsafe { syscall(libc::SYS_unshare, [fits(abi::CLONE_FILES)]) }.map(drop)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the flag lies in the low 32 bits")]
+const fn fits(flag: u64) -> usize {
+    flag as usize
+}
+
+/// `setns(2)`: `fd` is a namespace file, or a pidfd with one or several namespaces.
+pub(crate) fn setns(fd: RawFd, namespaces: u32) -> Result<()> {
+    let flags = only_namespaces(namespaces)?;
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_setns, [arg(fd), flags]) }.map(drop)
+}
+
+pub(crate) fn getpid() -> u32 {
+    number(libc::SYS_getpid)
+}
+
+pub(crate) fn gettid() -> u32 {
+    number(libc::SYS_gettid)
+}
+
+pub(crate) fn getppid() -> u32 {
+    number(libc::SYS_getppid)
+}
+
+pub(crate) fn geteuid() -> u32 {
+    number(libc::SYS_geteuid)
+}
+
+pub(crate) fn getegid() -> u32 {
+    number(libc::SYS_getegid)
+}
+
+/// A call without arguments that cannot fail.
+#[expect(clippy::cast_possible_truncation, reason = "pids and ids have 32 bits")]
+fn number(call: libc::c_long) -> u32 {
+    // SAFETY: the get calls take nothing and change nothing.
+    unsafe { syscall(call, []) }.unwrap_or(0) as u32
+}
+
+pub(crate) fn setsid() -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_setsid, []) }.map(drop)
+}
+
+/// `setpgid(0, group)`.
+pub(crate) fn setpgid(group: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_setpgid, [0, arg(group)]) }.map(drop)
+}
+
+pub(crate) fn setgroups(groups: &[u32]) -> Result<()> {
+    let at = groups.as_ptr().expose_provenance();
+    // SAFETY: the kernel reads len ids of 32 bits at the pointer.
+    unsafe { syscall(libc::SYS_setgroups, [groups.len(), at]) }.map(drop)
+}
+
+/// `setresgid(gid, gid, gid)` of this thread alone: libc's would ask threads that do not exist.
+pub(crate) fn setgid(gid: u32) -> Result<()> {
+    let gid = gid as usize;
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_setresgid, [gid, gid, gid]) }.map(drop)
+}
+
+/// `setresuid(uid, uid, uid)` of this thread alone.
+pub(crate) fn setuid(uid: u32) -> Result<()> {
+    let uid = uid as usize;
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_setresuid, [uid, uid, uid]) }.map(drop)
+}
+
+/// `PR_SET_PDEATHSIG`: the signal for the end of the thread that made this process; 0 for none.
+pub(crate) fn set_parent_death_signal(signal: i32) -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, signal).map(drop)
+}
+
+pub(crate) fn set_dumpable(dumpable: bool) -> Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, dumpable.into()).map(drop)
+}
+
+pub(crate) fn set_no_new_privs() -> Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map(drop)
+}
+
+/// For options whose arguments are numbers.
+fn prctl(option: i32, value: i32) -> Result<usize> {
+    // SAFETY: the options above take no pointer.
+    unsafe { syscall(libc::SYS_prctl, [arg(option), arg(value), 0, 0, 0]) }
+}
+
+/// `execve(2)`. Returns only to say why it failed.
+///
+/// # Safety
+///
+/// `argv` and `envp` must be null-terminated arrays of pointers to C strings.
+pub(crate) unsafe fn execve(
+    program: &CStr,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) -> Errno {
+    let program = program.as_ptr().expose_provenance();
+    let words = [program, argv.expose_provenance(), envp.expose_provenance()];
+    // SAFETY: a C string, and the arrays of the caller's contract.
+    match unsafe { syscall(libc::SYS_execve, words) } {
+        Ok(_) => Errno::INVAL,
+        Err(errno) => errno,
+    }
+}
+
+/// `exit_group(2)`: nothing of libc or Rust runs at this end.
+pub(crate) fn exit(status: i32) -> ! {
+    loop {
+        // SAFETY: no pointers.
+        let _ = unsafe { syscall(libc::SYS_exit_group, [arg(status)]) };
+    }
+}
+
+/// `pidfd_open(2)`.
+pub(crate) fn pidfd_open(pid: u32, flags: u32) -> Result<OwnedFd> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_pidfd_open, [pid as usize, flags as usize]) }.map(owned)
+}
+
+/// `pidfd_send_signal(2)` with the kernel's default information.
+pub(crate) fn pidfd_send_signal(pidfd: RawFd, signal: i32) -> Result<()> {
+    // SAFETY: no information given: a null pointer is allowed there.
+    unsafe { syscall(libc::SYS_pidfd_send_signal, [arg(pidfd), arg(signal), 0, 0]) }.map(drop)
+}
+
+/// `PIDFD_GET_INFO`, asking for the exit status too. Linux 6.13; the status 6.15.
+pub(crate) fn pidfd_info(pidfd: RawFd) -> Result<PidfdInfo> {
+    let mut info = PidfdInfo { mask: abi::PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    let at = ptr::from_mut(&mut info).expose_provenance();
+    // SAFETY: the ioctl number carries the size of the structure that it reads and writes.
+    unsafe { syscall(libc::SYS_ioctl, [arg(pidfd), abi::PIDFD_GET_INFO as usize, at]) }?;
+    Ok(info)
+}
+
+/// How a child ended: `si_code` and `si_status` of `waitid(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) status: i32,
+}
+
+/// `waitid(P_PIDFD, .., WEXITED | __WALL)`. `None`: not yet, with `block` false.
+pub(crate) fn wait(pidfd: RawFd, block: bool) -> Result<Option<Ended>> {
+    // SAFETY: all zero bytes are a siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let at = ptr::from_mut(&mut info).expose_provenance();
+    let options = libc::WEXITED | libc::__WALL | if block { 0 } else { libc::WNOHANG };
+    let words = [arg(libc::P_PIDFD.cast_signed()), arg(pidfd), at, arg(options), 0];
+    // SAFETY: the kernel writes one siginfo_t at the pointer; no rusage.
+    unsafe { syscall(libc::SYS_waitid, words) }?;
+    // SAFETY: waitid filled in the child's fields, or left them zero.
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    Ok((pid != 0).then_some(Ended { code: info.si_code, status }))
+}
+
+/// A C `int` as the kernel takes it in a register.
+pub(super) fn arg(value: i32) -> usize {
+    (value as isize).cast_unsigned()
+}
+
+/// A descriptor that a call answered.
+#[expect(clippy::cast_possible_truncation, reason = "descriptors have 32 bits")]
+#[expect(clippy::cast_possible_wrap, reason = "descriptors are positive")]
+pub(super) fn fd(answer: usize) -> RawFd {
+    answer as RawFd
+}
+
+/// A new descriptor that a call answered to the parent. A child keeps raw ones: dropping an
+/// `OwnedFd` goes through libc.
+pub(super) fn owned(answer: usize) -> OwnedFd {
+    // SAFETY: the kernel just made it, and nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd(answer)) }
+}

@@ -1,0 +1,218 @@
+//! New namespaces for the calling thread.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsRawFd;
+use std::process::id;
+
+use crate::enter::Scoped;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hostname::Hostname;
+use crate::id_map::{IdMap, Setgroups};
+use crate::mounts::{Mount, Propagation};
+use crate::namespace::{Namespace, NamespaceSet};
+use crate::proc_fs::ProcFs;
+use crate::setup::helper::{Helper, Work};
+use crate::setup::plan::{IdMapWrite, Op};
+use crate::setup::run::{Context, run_all};
+use crate::setup::slot::{Failure, Slot};
+use crate::setup::{Setup, failure_of, no_pid_namespace_pending};
+use crate::sys::signal::MaskGuard;
+
+/// Moves the calling thread into new namespaces, and sets them up.
+///
+/// Other threads stay where they are. Two kinds never hold for the caller itself: in a new pid
+/// namespace are the children made afterwards, the first of them as PID 1; in a new time namespace
+/// too. A thread that has one waiting for its children can start no other thread. Most programs are
+/// better served by [`Command::unshare`](crate::Command::unshare), which is not limited so.
+///
+/// Each option brings its namespace: `hostname` alone makes a UTS namespace.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{NamespaceSet, Unshare, uts};
+///
+/// let outcome = Unshare::new(NamespaceSet::USER)   // for those who are not root
+///     .map_root()
+///     .hostname("inside".parse()?)
+///     .apply();
+/// match outcome {
+///     Ok(()) => assert_eq!(uts::hostname()?.to_string(), "inside"),
+///     Err(error) => eprintln!("{error:#}"),        // says why, for example a security policy
+/// }
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
+/// # References
+///
+/// [unshare(2)](https://man7.org/linux/man-pages/man2/unshare.2.html),
+/// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html)
+#[derive(Debug, Clone, Default)]
+#[doc(alias = "unshare")]
+#[must_use = "nothing happens until apply"]
+pub struct Unshare {
+    setup: Setup,
+}
+
+impl Unshare {
+    /// New namespaces of these kinds.
+    pub fn new(namespaces: NamespaceSet) -> Self {
+        Self { setup: Setup { namespaces, ..Setup::default() } }
+    }
+
+    /// Makes the caller's user and group root in a new user namespace: uid 0 inside is the effective
+    /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
+    pub fn map_root(mut self) -> Self {
+        self.setup.map_root();
+        self
+    }
+
+    /// The user ids of a new user namespace.
+    ///
+    /// A map of more than the caller's own id is written from outside, by a helper process that is
+    /// gone when [`apply`](Self::apply) returns.
+    pub fn uid_map(mut self, map: IdMap) -> Self {
+        self.setup.set_uid_map(map);
+        self
+    }
+
+    /// The group ids of a new user namespace.
+    pub fn gid_map(mut self, map: IdMap) -> Self {
+        self.setup.set_gid_map(map);
+        self
+    }
+
+    /// Whether `setgroups(2)` may be called in a new user namespace. Without this it is denied where
+    /// the kernel demands it for the gid map, and left as it is otherwise.
+    pub fn setgroups(mut self, setgroups: Setgroups) -> Self {
+        self.setup.set_setgroups(setgroups);
+        self
+    }
+
+    /// What becomes of the mounts of a new mount namespace: private, unless said otherwise here.
+    pub fn propagation(mut self, propagation: Propagation) -> Self {
+        self.setup.set_propagation(propagation);
+        self
+    }
+
+    /// Mounts a file system in a new mount namespace. In the order of the calls.
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.setup.add_mount(mount);
+        self
+    }
+
+    /// The hostname of a new UTS namespace.
+    pub fn hostname(mut self, name: Hostname) -> Self {
+        self.setup.set_hostname(name);
+        self
+    }
+
+    /// The NIS domain name of a new UTS namespace.
+    pub fn domainname(mut self, name: Hostname) -> Self {
+        self.setup.set_domainname(name);
+        self
+    }
+
+    /// Brings up `lo` in a new network namespace.
+    pub fn loopback_up(mut self) -> Self {
+        self.setup.set_loopback_up();
+        self
+    }
+
+    /// Makes the namespaces and sets them up.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied);
+    /// [`Multithreaded`](ErrorKind::Multithreaded) for a user namespace in a process with several
+    /// threads; [`LimitReached`](ErrorKind::LimitReached);
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty set. `unshare(2)` does all or nothing;
+    /// if a later step fails, the thread goes back to where it was, except from a user namespace,
+    /// which has no way back: then the error is [`NotRestored`](ErrorKind::NotRestored).
+    ///
+    /// # Privileges
+    ///
+    /// None for a user namespace, nor for others made together with one. `CAP_SYS_ADMIN` for all
+    /// others. `CAP_SETUID` and `CAP_SETGID` to map more than one's own ids.
+    pub fn apply(&self) -> Result<()> {
+        let set = self.setup.checked()?;
+        if set.is_empty() {
+            return Err(Error::invalid("the set of namespaces is empty: there is nothing to do"));
+        }
+        let maps = self.setup.id_maps()?;
+        let mut ops = vec![Op::Unshare(set)];
+        ops.extend(self.setup.ops(&maps));
+        let user = set.contains(NamespaceSet::USER);
+        let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
+        match carry_out(&ops, &maps.outside) {
+            Ok(()) => {
+                if let Some(back) = back {
+                    back.forget();
+                }
+                Ok(())
+            }
+            Err((failure, error)) => {
+                let restored = match back {
+                    Some(back) => back.leave().is_ok(),
+                    None => failure.is_none_or(|failure| failure.step == 0),
+                };
+                Err(if restored { error } else { error.with_kind(ErrorKind::NotRestored) })
+            }
+        }
+    }
+}
+
+/// Executes the steps here. An error says also at which of them, if any was begun.
+fn carry_out(
+    ops: &[Op],
+    maps_outside: &[IdMapWrite],
+) -> core::result::Result<(), (Option<Failure>, Error)> {
+    let before = |error| (None, error);
+    let slot = Slot::new();
+    let maps = !maps_outside.is_empty() || ops.iter().any(|op| matches!(op, Op::WriteIdMap(_)));
+    let proc = maps.then(ProcFs::open).transpose().map_err(before)?;
+    let work;
+    let helper = match &proc {
+        Some(proc) if !maps_outside.is_empty() => {
+            no_pid_namespace_pending().map_err(before)?;
+            work =
+                Work { slot: &slot, writes: maps_outside, proc, check_pid_fd: false, parent: id() };
+            let _blocked = MaskGuard::block_all();
+            Some(Helper::start(&work).map_err(before)?)
+        }
+        _ => None,
+    };
+    let context = Context {
+        slot: &slot,
+        proc: proc.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        helper: helper.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        parent: -1,
+        stdio: [-1; 3],
+        mask: 0,
+        exec: None,
+    };
+    run_all(ops, &context).map_err(|errno| {
+        slot.fail(errno);
+        let failure = slot.failure();
+        let error = failure_of(ops, maps_outside, &slot, errno);
+        let namespace = (slot.step() == 0).then_some(ops).and_then(|ops| match ops {
+            [Op::Unshare(set), ..] if set.contains(NamespaceSet::USER) && has_threads() => {
+                Some(Namespace::User)
+            }
+            _ => None,
+        });
+        (
+            failure,
+            match namespace {
+                Some(kind) => error.of(kind),
+                None => error,
+            },
+        )
+    })
+}
+
+/// Only for the words of an error.
+fn has_threads() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
+}

@@ -1,0 +1,73 @@
+//! The names in the calling thread's UTS namespace.
+//!
+//! Every process of the machine that has no UTS namespace of its own shares these names. To give a
+//! name to a new namespace only, use [`Unshare::hostname`](crate::Unshare::hostname) or
+//! [`Command::hostname`](crate::Command::hostname), which cannot rename the host.
+//!
+//! # Examples
+//!
+//! ```
+//! println!("this is {}", linux_namespaces::uts::hostname()?);
+//! # Ok::<(), linux_namespaces::Error>(())
+//! ```
+//!
+//! # References
+//!
+//! [uts_namespaces(7)](https://man7.org/linux/man-pages/man7/uts_namespaces.7.html),
+//! [uname(2)](https://man7.org/linux/man-pages/man2/uname.2.html)
+
+#![forbid(unsafe_code)]
+
+use crate::error::{AtStep, Result, Step};
+use crate::hostname::Hostname;
+use crate::sys::uts as sys;
+
+/// The hostname: the node name of `uname(2)`.
+///
+/// # Errors
+///
+/// Only where a seccomp filter refuses the call.
+pub fn hostname() -> Result<Hostname> {
+    let names = sys::uname().at_step(Step::ReadNames)?;
+    Ok(Hostname::from_kernel(&bytes(&names.nodename)))
+}
+
+/// The NIS domain name, which has nothing to do with the DNS.
+///
+/// # Errors
+///
+/// Only where a seccomp filter refuses the call.
+pub fn domainname() -> Result<Hostname> {
+    let names = sys::uname().at_step(Step::ReadNames)?;
+    Ok(Hostname::from_kernel(&bytes(&names.domainname)))
+}
+
+/// Sets the hostname for every process in the calling thread's UTS namespace.
+///
+/// # Errors
+///
+/// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+///
+/// # Privileges
+///
+/// `CAP_SYS_ADMIN` in the user namespace that owns the UTS namespace.
+pub fn set_hostname(name: &Hostname) -> Result<()> {
+    sys::sethostname(name.as_bytes()).at_step(Step::SetHostname)
+}
+
+/// Sets the NIS domain name for every process in the calling thread's UTS namespace.
+///
+/// # Errors
+///
+/// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+///
+/// # Privileges
+///
+/// `CAP_SYS_ADMIN` in the user namespace that owns the UTS namespace.
+pub fn set_domainname(name: &Hostname) -> Result<()> {
+    sys::setdomainname(name.as_bytes()).at_step(Step::SetDomainname)
+}
+
+fn bytes(field: &[libc::c_char]) -> Vec<u8> {
+    field.iter().map(|&byte| u8::from_ne_bytes(byte.to_ne_bytes())).collect()
+}

@@ -1,0 +1,159 @@
+//! One forked process for each trial, so that a trial may change its namespaces, ids and signals, and
+//! so that what it leaves behind is seen: processes, descriptors, mounts, a changed thread.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::machine::Need;
+
+/// A trial: what it needs, and what it does. It fails by a panic.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) run: fn(),
+}
+
+/// `cases![module: name [Need, ...], ...]`: functions of the module that calls it.
+macro_rules! cases {
+    ($module:literal: $($name:ident [$($need:expr),*]),* $(,)?) => {
+        pub(crate) const CASES: &[$crate::harness::Case] = &[$(
+            $crate::harness::Case {
+                name: concat!($module, "::", stringify!($name)),
+                needs: &[$($need),*],
+                run: $name,
+            }
+        ),*];
+    };
+}
+pub(crate) use cases;
+
+/// Longer than any trial takes, so that a hang is a failure.
+const LIMIT_SECONDS: u32 = 100;
+
+pub(crate) fn main(groups: &[&'static [Case]]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // More threads would make every trial the child of a process with threads.
+    arguments.test_threads = Some(1);
+    let strict = std::env::var_os("STRICT").is_some_and(|value| value == "1");
+    let trials = groups.iter().flat_map(|cases| cases.iter()).map(|case| trial(case, strict));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn trial(case: &'static Case, strict: bool) -> Trial {
+    let missing = case.needs.iter().find_map(|need| Some((need, need.missing()?)));
+    match missing {
+        None => Trial::test(case.name, move || run(case)),
+        // Another run of the suite, as another user, is there for these.
+        Some((need, reason)) if need.is_about_the_user() || !strict => {
+            Trial::test(case.name, || Ok(())).with_kind(reason).with_ignored_flag(true)
+        }
+        Some((_, reason)) => Trial::test(case.name, move || {
+            Err(Failed::from(format!("ignored, but STRICT=1: {reason}")))
+        }),
+    }
+}
+
+fn run(case: &'static Case) -> Result<(), Failed> {
+    let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
+    // SAFETY: this process has one thread, so the child may do anything.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        drop(reader);
+        let message = in_trial(case.run);
+        let failed = message.is_some();
+        write!(&writer, "{}", message.unwrap_or_default()).ok();
+        // SAFETY: ends the process without what the test binary registered for its end.
+        unsafe { libc::_exit(failed.into()) }
+    }
+    drop(writer);
+    let mut message = String::new();
+    reader.read_to_string(&mut message).ok();
+    let mut status = 0;
+    // SAFETY: waits for the child made above.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    match status {
+        0 => Ok(()),
+        _ if !message.is_empty() => Err(message.into()),
+        _ => Err(format!("the trial's process ended with wait status {status:#x}").into()),
+    }
+}
+
+/// Runs the trial and looks at what it left. Answers what is wrong.
+fn in_trial(run: fn()) -> Option<String> {
+    static MESSAGE: Mutex<String> = Mutex::new(String::new());
+    panic::set_hook(Box::new(|info| {
+        let mut message = MESSAGE.lock().unwrap();
+        if message.is_empty() {
+            *message = info.to_string();
+        }
+    }));
+    // SAFETY: plain calls on this process. Orphans come to us, so that they are seen.
+    unsafe {
+        libc::alarm(LIMIT_SECONDS);
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
+    }
+    let before = descriptors();
+    let outcome = panic::catch_unwind(AssertUnwindSafe(run));
+    if outcome.is_err() {
+        return Some(MESSAGE.lock().unwrap().clone());
+    }
+    let left: Vec<_> = descriptors().difference(&before).cloned().collect();
+    if !left.is_empty() {
+        return Some(format!("the trial left descriptors open: {left:?}"));
+    }
+    left_process()
+}
+
+/// Numbers and targets of the open descriptors.
+pub(crate) fn descriptors() -> BTreeSet<(i32, String)> {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else {
+        return BTreeSet::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            let target = fs::read_link(entry.path()).ok()?;
+            // The directory being read.
+            (!target.ends_with("fd")).then(|| (number, target.display().to_string()))
+        })
+        .collect()
+}
+
+fn left_process() -> Option<String> {
+    // SAFETY: waits for nothing.
+    let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
+    match pid {
+        -1 => None,
+        0 => {
+            let children = fs::read_to_string("/proc/self/task/self/children");
+            kill_children();
+            Some(format!("the trial left a process running: {children:?}"))
+        }
+        zombie => Some(format!("the trial left a zombie: {zombie}")),
+    }
+}
+
+/// Ends what a failed trial left, by pid.
+fn kill_children() {
+    let mine = std::process::id().to_string();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+        if parent == Some(&mine) {
+            // SAFETY: a child of this process.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+    }
+}

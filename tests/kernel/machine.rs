@@ -1,0 +1,126 @@
+//! What this machine and this user can do, asked of the kernel and not of the crate.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// What a trial cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Uid 0 with all rights over the machine's namespaces.
+    Root,
+    /// Not root.
+    Ordinary,
+    /// New user namespaces in which an id map can be written and other namespaces made.
+    UserNamespaces,
+    /// A program in PATH.
+    Program(&'static str),
+    /// A writable memory controller of cgroup version 1 or 2.
+    MemoryCgroup,
+    /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
+    PidfdNamespaces,
+    /// Linux 6.18: namespaces have unique ids.
+    UniqueIds,
+}
+
+impl Need {
+    /// Why it is not met, if it is not.
+    pub(crate) fn missing(self) -> Option<String> {
+        match self {
+            Self::Root => (!is_root()).then(|| "for root".to_owned()),
+            Self::Ordinary => is_root().then(|| "for an ordinary user".to_owned()),
+            Self::UserNamespaces => {
+                (!user_namespaces()).then(|| "no user namespaces here".to_owned())
+            }
+            Self::Program(name) => {
+                in_path(name).is_none().then(|| format!("no program called {name} here"))
+            }
+            Self::MemoryCgroup => {
+                memory_cgroup().is_none().then(|| "no memory cgroup here".to_owned())
+            }
+            Self::PidfdNamespaces => {
+                (!has_ioctl(0xff09, true)).then(|| "before Linux 6.11".to_owned())
+            }
+            Self::UniqueIds => {
+                (!has_ioctl(0x8008_b70d, false)).then(|| "before Linux 6.18".to_owned())
+            }
+        }
+    }
+
+    /// Whether the suite's other run, as another user, makes up for it.
+    pub(crate) fn is_about_the_user(self) -> bool {
+        matches!(self, Self::Root | Self::Ordinary)
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: asks for a number.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Makes one in a forked child, with a map and a UTS namespace: where AppArmor restricts them, the
+/// namespace can be made but nothing can be done in it.
+fn user_namespaces() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        // SAFETY: this process has one thread.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: changes this process alone.
+            let (uid, made) = unsafe { (libc::geteuid(), libc::unshare(libc::CLONE_NEWUSER)) };
+            let usable = made == 0
+                && fs::write("/proc/self/uid_map", format!("0 {uid} 1")).is_ok()
+                // SAFETY: as above.
+                && unsafe { libc::unshare(libc::CLONE_NEWUTS) } == 0;
+            // SAFETY: ends the child.
+            unsafe { libc::_exit((!usable).into()) }
+        }
+        let mut status = 0;
+        // SAFETY: the child made above.
+        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        status == 0
+    })
+}
+
+fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
+    let path = CString::new("/proc/self/ns/user").unwrap();
+    let mut answer = 0_u64;
+    // SAFETY: opens, asks and closes; the larger of both answers has room.
+    unsafe {
+        let pid = libc::getpid();
+        let fd = if on_pidfd {
+            i32::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)).unwrap_or(-1)
+        } else {
+            libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
+        };
+        let argument = if on_pidfd { std::ptr::null_mut() } else { &raw mut answer };
+        let got = libc::ioctl(fd, number as libc::Ioctl, argument);
+        libc::close(fd);
+        if on_pidfd && got > 2 {
+            libc::close(got);
+        }
+        got >= 0
+    }
+}
+
+pub(crate) fn in_path(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// A directory of the memory controller in which we may make groups, and the name of its limit.
+pub(crate) fn memory_cgroup() -> Option<(&'static Path, &'static str)> {
+    let roots =
+        [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+    let found = roots.into_iter().find(|(root, limit)| {
+        let probe = Path::new(root).join(format!("linux-namespaces-probe-{}", std::process::id()));
+        let made = fs::create_dir(&probe).is_ok();
+        let has_limit = made && probe.join(limit).exists();
+        if made {
+            fs::remove_dir(&probe).ok();
+        }
+        has_limit
+    })?;
+    Some((Path::new(found.0), found.1))
+}

@@ -1,0 +1,15 @@
+//! The crate against the real kernel: every trial in a process of its own, as root and as an
+//! ordinary user. `STRICT=1` turns what the machine cannot do from *ignored* into a failure.
+
+#![allow(unsafe_code, reason = "the trials ask the kernel past the crate")]
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "plain calls on this process")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "flags and pids")]
+
+mod command;
+mod harness;
+mod kernel;
+mod machine;
+
+fn main() -> std::process::ExitCode {
+    harness::main(&[command::CASES])
+}
