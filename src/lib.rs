@@ -1,4 +1,156 @@
-//! Linux namespaces.
+//! Linux namespaces: making them, entering them, keeping them alive, and starting programs in them.
+//!
+//! A namespace gives the processes in it their own view of one global resource: process numbers,
+//! mounts, network devices, user ids, ... There are [eight kinds](Namespace). Containers are made of
+//! them, and so are build sandboxes, test fixtures and much of network plumbing. The kernel offers
+//! three system calls for them, `clone3`, `unshare` and `setns`, whose rules differ for each kind, for
+//! programs with threads, and for users without privileges. This crate knows these rules:
+//!
+//! ```
+//! use linux_namespaces::{Command, Mount, NamespaceSet};
+//!
+//! // a shell that is root, alone with its processes, in a network of its own
+//! let status = Command::new("sh")
+//!     .args(["-c", "test $(id -u) = 0 && test $$ = 1"])
+//!     .unshare(NamespaceSet::PID | NamespaceSet::IPC)
+//!     .map_root()                           // a user namespace: no privileges needed
+//!     .hostname("sandbox".parse()?)         // a UTS namespace
+//!     .mount(Mount::proc("/proc")?)         // a mount namespace
+//!     .loopback_up()                        // a network namespace
+//!     .status();
+//! match status {
+//!     Ok(status) => assert!(status.success()),
+//!     Err(error) => eprintln!("{error:#}"), // which step, on what, why, and what to do
+//! }
+//! # Ok::<(), linux_namespaces::Error>(())
+//! ```
+//!
+//! # What is here
+//!
+//! - [`Namespace`] is one kind, [`NamespaceSet`] a set of kinds.
+//! - [`Command`] starts a program in new or existing namespaces, [`Child`] is the process. It works
+//!   from programs with any number of threads and of any size.
+//! - [`Unshare`] makes new namespaces for the calling thread.
+//! - [`Enter`] moves a thread into existing ones: for good, for a while, or another thread for the
+//!   time of a closure. [`CommandExt`] does it for children of std's `Command`.
+//! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
+//! - [`uts`] reads and sets host names.
+//! - [`Plan`] is what a command would do; [`Error`] says which [`Step`] of it failed, and explains.
+//!
+//! # Whom a call affects
+//!
+//! Namespaces belong to a *thread*; what a process calls its namespaces are those of its first thread.
+//! [`Unshare::apply`], [`NsFd::enter`] and [`Enter::apply`] move the calling thread alone. Threads and
+//! processes that it starts afterwards are born where it then is: so a thread pool or a runtime started
+//! in a [`Scoped`] stay keeps its threads there, and an `async` function that awaits inside of one goes
+//! on in other namespaces if another thread resumes it; the guard is not `Send`, so that the compiler
+//! sees this. [`NsFd::run`] has none of these traps, and [`Command`] leaves the caller alone altogether.
+//!
+//! The kernel refuses to one of several threads what would split the process: a new or other user
+//! namespace, and another time namespace. [`Command`] does these in the child, where there is but one.
+//!
+//! # Privileges
+//!
+//! A user namespace can be made by anybody, unless the administrator or a security policy says
+//! otherwise. Who makes one has all capabilities in it, and they count for what the namespace *owns*:
+//! all that is made by its members. So an ordinary user makes a user namespace together with the
+//! others. Three things surprise:
+//!
+//! - Without an id map the program runs as uid 65534, and exec takes its capabilities away. Hence
+//!   [`Command::map_root`].
+//! - An ordinary user maps one id, their own. Ranges take `CAP_SETUID` and `CAP_SETGID`.
+//! - To enter a namespace it is not enough to be in it: `setns` asks for `CAP_SYS_ADMIN` in the user
+//!   namespace that owns it. [`Enter`] leaves out what the thread is in already.
+//!
+//! # Process numbers
+//!
+//! `unshare` and `setns` never move their caller into a pid namespace. The number of a process is how
+//! its parent, its children and its own libc know it; it cannot change under way. What changes is where
+//! the caller's *children* are born: [`NsFd::for_children`]. (The time namespace works the same way,
+//! since a clock must not jump.) A thread in that state can start no other thread, because threads of
+//! one process in two pid namespaces cannot be. [`Command::unshare`] and [`Command::enter`] put the
+//! program itself inside.
+//!
+//! The first process in a new pid namespace is its PID 1, with a double duty:
+//!
+//! - It adopts every orphan inside, and should wait for it, or zombies pile up.
+//! - Signals with the default action do not touch it, `SIGTERM` included, unless it has a handler;
+//!   only `SIGKILL` and `SIGSTOP` from outside do.
+//!
+//! When PID 1 ends, the kernel kills all others, at once and surely; PID 1 can be waited for only when
+//! they are gone. After that the namespace may still exist, but no process can be made in it: the error
+//! is `ENOMEM`, which [`Error::explain`] explains.
+//!
+//! # When is a namespace destroyed?
+//!
+//! When nothing refers to it any more. What refers to a namespace:
+//!
+//! - A process in it: of any kind. A zombie holds its pid and user namespaces until it is waited for.
+//! - An open file of it: an [`NsFd`], in this process or another; or a bind mount of that file. These
+//!   two ways keep a namespace without any process.
+//! - For a pid or time namespace: a thread whose children would be born in it.
+//! - For a pid or user namespace: any namespace below it. For a user namespace: any namespace that it
+//!   owns, and any file that was opened by one of its members.
+//! - For a pid namespace: a mounted proc that shows it, a pidfd of a process that was in it.
+//! - For a network namespace: any socket that was made in it.
+//!
+//! Mount, UTS, cgroup and time namespaces are gone the moment the last reference is; network, IPC, pid
+//! and user namespaces some 10 to 50 ms later, during which they still count against the limits of
+//! `/proc/sys/user`. `cargo run --example keep_alive` shows it for one kind.
+//!
+//! In the kernel each kind is a set of operations, `proc_ns_operations`: *get* takes a reference for who
+//! opens `/proc/PID/ns/NAME` ([`NsFd::of_pid`]), *put* gives it back (dropping the handle), *install*
+//! is what `setns` calls ([`NsFd::enter`]), *owner* answers [`NsFd::owner`], and *get_parent*, which
+//! only pid and user namespaces have, [`NsFd::parent`].
+//!
+//! # How a program is started
+//!
+//! [`Command`] compiles into a [`Plan`]: a list of steps for which everything is allocated. Then the
+//! calling thread makes a child that shares its memory and sleeps until the child has run the program
+//! or failed (`CLONE_VM` and `CLONE_VFORK`). The child executes the steps with system calls and nothing
+//! else: no allocation, no lock, no libc. So the cost does not grow with the parent's memory, as a
+//! fork's does, and a failed step is known with its error number. Some children get a copy of the memory
+//! instead, by the same steps:
+//!
+//! - one that runs the caller's code ([`Command::pre_exec`]), which must not write into the parent;
+//! - one that enters a user or pid namespace: what lives there could trace it and read the parent's
+//!   memory (CVE-2016-9962), so the copy makes itself untraceable before it goes in;
+//! - one that enters a time namespace, which the kernel refuses to processes that share memory;
+//! - one that changes its ids, which would make the parent undumpable;
+//! - all, on architectures other than x86_64 and aarch64.
+//!
+//! Id maps of more than one's own id can be written only from outside the new user namespace. A helper
+//! process does it, made before the child and gone before the spawn returns.
+//!
+//! # Trust in /proc
+//!
+//! Whoever made the mount namespace that a thread is in decides what it sees as `/proc`. This crate asks
+//! pidfds where the kernel can (Linux 6.11), which needs no `/proc`; elsewhere it makes sure that `/proc`
+//! is a proc file system, with nothing mounted over the part in use, and holds it while it works. It
+//! looks once as long as the process stays in its own mount namespace, and every time after it entered
+//! another one. A `/proc` that fails is [`ErrorKind::UntrustedProc`].
+//!
+//! # Kernels and architectures
+//!
+//! Linux 5.10 and newer. Nothing is decided by a version number: the newest interface is tried first,
+//! and the next one where it is missing or hidden by a filter, as `clone3` is by those of many container
+//! engines. Where a kernel cannot do a thing at all, the error's kind is [`ErrorKind::Unsupported`].
+//!
+//! # Limits of this version
+//!
+//! - A new pid namespace inside an entered one, or id maps together with an entered user namespace, take
+//!   two steps: enter with one program, and let that make the new one.
+//! - [`Scoped`] cannot find out in advance whether the way back will be open.
+//! - A program that is PID 1 has to be one: an init is not part of this version.
+//!
+//! # References
+//!
+//! [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html) and the pages it names,
+//! [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html),
+//! [unshare(2)](https://man7.org/linux/man-pages/man2/unshare.2.html),
+//! [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html), Michael Kerrisk's series
+//! [Namespaces in operation](https://lwn.net/Articles/531114/), and `include/linux/proc_ns.h` of the
+//! kernel.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("namespaces are a feature of Linux");

@@ -64,8 +64,8 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// [`UntrustedProc`](ErrorKind::UntrustedProc) if `/proc` is missing, covered or fake and the
-    /// kernel (before 6.11) has no other way; [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`.
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` is missing, covered or fake and the
+    /// kernel (before 6.11) has no other way; [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
     pub fn current(kind: Namespace) -> Result<Self> {
         Self::of_this_thread(kind, kind.name(), false)
     }
@@ -78,7 +78,7 @@ impl NsFd {
     /// # Errors
     ///
     /// As of `current`. Before Linux 7.1 a new pid namespace cannot be opened
-    /// ([`NotFound`](ErrorKind::NotFound)) until its first process exists, except that Linux 6.11 and
+    /// ([`NotFound`](crate::ErrorKind::NotFound)) until its first process exists, except that Linux 6.11 and
     /// newer can on the way that `current` takes when `/proc` is not trusted.
     #[doc(alias = "pid_for_children")]
     #[doc(alias = "time_for_children")]
@@ -90,8 +90,8 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// [`ProcessGone`](ErrorKind::ProcessGone) if there is no such process, or it is a zombie;
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) without the right to trace it.
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if there is no such process, or it is a zombie;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) without the right to trace it.
     ///
     /// # Privileges
     ///
@@ -106,7 +106,7 @@ impl NsFd {
     /// # Errors
     ///
     /// As of [`of_pid`](Self::of_pid). Before Linux 6.11 also
-    /// [`UntrustedProc`](ErrorKind::UntrustedProc), since `/proc` is the only way there.
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc), since `/proc` is the only way there.
     ///
     /// # Privileges
     ///
@@ -132,8 +132,8 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound); [`NotANamespace`](ErrorKind::NotANamespace) for a file of
-    /// any other file system; [`PermissionDenied`](ErrorKind::PermissionDenied).
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) for a file of
+    /// any other file system; [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         // A path from elsewhere may lead to a FIFO or a terminal.
@@ -179,7 +179,7 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if that is not this thread's own user
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if that is not this thread's own user
     /// namespace nor below it.
     #[doc(alias = "NS_GET_USERNS")]
     pub fn owner(&self) -> Result<Self> {
@@ -192,7 +192,7 @@ impl NsFd {
     /// # Errors
     ///
     /// `EINVAL` for other kinds, which have no parent;
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) for a parent outside this thread's own
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for a parent outside this thread's own
     /// namespace, so also for the initial one, which has none.
     #[doc(alias = "NS_GET_PARENT")]
     pub fn parent(&self) -> Result<Self> {
@@ -215,9 +215,9 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// [`ProcessGone`](ErrorKind::ProcessGone) if there is no such process, or it is not in this
-    /// namespace; [`InvalidInput`](ErrorKind::InvalidInput) if this is no pid namespace;
-    /// [`Unsupported`](ErrorKind::Unsupported) before Linux 6.11.
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if there is no such process, or it is not in this
+    /// namespace; [`InvalidInput`](crate::ErrorKind::InvalidInput) if this is no pid namespace;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.11.
     #[doc(alias = "NS_GET_PID_IN_PIDNS")]
     pub fn pid_inside(&self, pid: u32) -> Result<u32> {
         self.translate(abi::NS_GET_PID_IN_PIDNS, pid)
@@ -237,7 +237,7 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`.
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0).at_step(Step::OpenNamespace)?;
         Ok(Self { fd, kind: self.kind })
@@ -390,7 +390,7 @@ fn can_translate() -> bool {
 ///
 /// # Errors
 ///
-/// [`NotANamespace`](ErrorKind::NotANamespace), also for a namespace file opened with `O_PATH`.
+/// [`NotANamespace`](crate::ErrorKind::NotANamespace), also for a namespace file opened with `O_PATH`.
 impl TryFrom<OwnedFd> for NsFd {
     type Error = Error;
 

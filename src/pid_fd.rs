@@ -41,8 +41,8 @@ impl PidFd {
     ///
     /// # Errors
     ///
-    /// [`ProcessGone`](ErrorKind::ProcessGone) if there is none (`ESRCH`); the kernel's `EINVAL` for
-    /// 0 or the number of a thread; [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`.
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if there is none (`ESRCH`); the kernel's `EINVAL` for
+    /// 0 or the number of a thread; [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
     pub fn open(pid: u32) -> Result<Self> {
         let refused = |errno| Error::os(Step::OpenProcess, errno).on(format!("{pid}"));
         if i32::try_from(pid).is_err() {
@@ -59,8 +59,8 @@ impl PidFd {
     ///
     /// # Errors
     ///
-    /// [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`;
-    /// [`Unsupported`](ErrorKind::Unsupported) where a filter hides the call.
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where a filter hides the call.
     pub fn current() -> Result<Self> {
         Self::open(process::getpid())
     }
@@ -70,7 +70,7 @@ impl PidFd {
     ///
     /// # Errors
     ///
-    /// [`UntrustedProc`](ErrorKind::UntrustedProc) if the kernel does not tell (before Linux 6.13)
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if the kernel does not tell (before Linux 6.13)
     /// and `/proc` cannot be believed.
     pub fn pid(&self) -> Result<Option<u32>> {
         match process::pidfd_info(self.as_raw_fd()) {
@@ -93,8 +93,8 @@ impl PidFd {
     ///
     /// # Errors
     ///
-    /// [`ProcessGone`](ErrorKind::ProcessGone) if it has been waited for;
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if it is another user's; `EINVAL` if it is
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if it has been waited for;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it is another user's; `EINVAL` if it is
     /// not visible from this pid namespace.
     ///
     /// # References
@@ -108,7 +108,7 @@ impl PidFd {
     ///
     /// # Errors
     ///
-    /// [`LimitReached`](ErrorKind::LimitReached) for `EMFILE`.
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
     pub fn try_clone(&self) -> Result<Self> {
         rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self).at_step(Step::OpenProcess)
     }
@@ -128,7 +128,7 @@ impl PidFd {
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](ErrorKind::InvalidInput) if it is no pidfd.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is no pidfd.
 impl TryFrom<OwnedFd> for PidFd {
     type Error = Error;
 

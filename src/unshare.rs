@@ -124,12 +124,12 @@ impl Unshare {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied);
-    /// [`Multithreaded`](ErrorKind::Multithreaded) for a user namespace in a process with several
-    /// threads; [`LimitReached`](ErrorKind::LimitReached);
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty set. `unshare(2)` does all or nothing;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user namespace in a process with several
+    /// threads; [`LimitReached`](crate::ErrorKind::LimitReached);
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an empty set. `unshare(2)` does all or nothing;
     /// if a later step fails, the thread goes back to where it was, except from a user namespace,
-    /// which has no way back: then the error is [`NotRestored`](ErrorKind::NotRestored).
+    /// which has no way back: then the error is [`NotRestored`](crate::ErrorKind::NotRestored).
     ///
     /// # Privileges
     ///

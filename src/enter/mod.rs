@@ -78,11 +78,11 @@ impl Enter {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied);
-    /// [`Multithreaded`](ErrorKind::Multithreaded) for a user or time namespace in a process with
-    /// several threads; [`ProcessGone`](ErrorKind::ProcessGone);
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty set, or two namespaces of one kind. The
-    /// thread is where it was, unless the error is [`NotRestored`](ErrorKind::NotRestored): a user
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user or time namespace in a process with
+    /// several threads; [`ProcessGone`](crate::ErrorKind::ProcessGone);
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an empty set, or two namespaces of one kind. The
+    /// thread is where it was, unless the error is [`NotRestored`](crate::ErrorKind::NotRestored): a user
     /// namespace was entered, which has no way back, and another one was then refused.
     ///
     /// # Privileges
@@ -119,7 +119,7 @@ impl Enter {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for a user namespace, which has no way back; the
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a user namespace, which has no way back; the
     /// rest as of [`apply`](Self::apply).
     ///
     /// # Privileges
@@ -139,8 +139,8 @@ impl Enter {
     ///
     /// # Errors
     ///
-    /// [`Multithreaded`](ErrorKind::Multithreaded) for a user or time namespace, which no thread can
-    /// enter alone; [`LimitReached`](ErrorKind::LimitReached) if no thread can be made; the rest as
+    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user or time namespace, which no thread can
+    /// enter alone; [`LimitReached`](crate::ErrorKind::LimitReached) if no thread can be made; the rest as
     /// of [`apply`](Self::apply).
     ///
     /// # Privileges
@@ -187,8 +187,8 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied);
-    /// [`Multithreaded`](ErrorKind::Multithreaded) for a time namespace; `EINVAL` for a user
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a time namespace; `EINVAL` for a user
     /// namespace that is one's own, or in a process with threads, and for a pid namespace that is
     /// not below one's own.
     ///

@@ -44,7 +44,7 @@ impl Scoped {
     ///
     /// # Errors
     ///
-    /// [`NotRestored`](ErrorKind::NotRestored) if that is refused. The thread is still in some of the
+    /// [`NotRestored`](crate::ErrorKind::NotRestored) if that is refused. The thread is still in some of the
     /// other namespaces: best let it end.
     pub fn leave(mut self) -> Result<()> {
         self.go_back()

@@ -8,8 +8,9 @@
 mod command;
 mod harness;
 mod kernel;
+mod lifetimes;
 mod machine;
 
 fn main() -> std::process::ExitCode {
-    harness::main(&[command::CASES])
+    harness::main(&[command::CASES, lifetimes::CASES])
 }

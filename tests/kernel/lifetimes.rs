@@ -1,0 +1,127 @@
+//! How namespaces end, and what ends with them: the claims of the crate's manual.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+
+use linux_namespaces::{
+    Child, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, Stdio, Step, Unshare,
+};
+
+use crate::harness::cases;
+use crate::kernel;
+use crate::machine::Need::UserNamespaces;
+
+cases! {"lifetimes":
+    with_pid_1_die_all_others [UserNamespaces],
+    pid_1_adopts_orphans [UserNamespaces],
+    a_dead_pid_namespace_takes_no_process [UserNamespaces],
+    unshare_never_moves_its_caller_into_a_pid_namespace [UserNamespaces],
+    setns_never_moves_its_caller_into_a_pid_namespace [UserNamespaces],
+}
+
+/// A shell as PID 1 that says a line when its script has come so far.
+fn pid_1(script: &str) -> (Child, String) {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdout(Stdio::piped());
+    command.unshare(NamespaceSet::PID).map_root();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, line.trim().to_owned())
+}
+
+/// All processes in the pid namespace of `pid`, as our /proc counts.
+fn members(pid: u32) -> Vec<u32> {
+    let inside = kernel::ns(pid, "pid");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|other| {
+            let link = fs::read_link(format!("/proc/{other}/ns/pid"));
+            link.is_ok_and(|link| link.to_str() == Some(&format!("pid:[{inside}]")))
+        })
+        .collect()
+}
+
+fn with_pid_1_die_all_others() {
+    // One of them ignores what can be ignored, one has a session of its own.
+    let script = "sh -c 'trap \"\" TERM HUP INT; sleep 60' & setsid sleep 60 & echo ready; wait";
+    let (mut child, _) = pid_1(script);
+    let all = loop {
+        // The shells may not have started theirs yet.
+        let all = members(child.id());
+        if all.len() >= 4 {
+            break all;
+        }
+        std::thread::yield_now();
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // PID 1 can be waited for only when all others are gone.
+    for pid in all {
+        assert!(!fs::exists(format!("/proc/{pid}")).unwrap(), "{pid} outlived PID 1");
+    }
+}
+
+fn pid_1_adopts_orphans() {
+    let (mut child, orphan) = pid_1("sh -c 'sleep 60 & echo $!'; wait; sleep 60");
+    let parent = || {
+        let pids = members(child.id());
+        pids.into_iter().find_map(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+            let inside = field("NSpid:")?.split_whitespace().next_back()? == orphan;
+            inside.then(|| field("PPid:").unwrap().trim().to_owned())
+        })
+    };
+    let pid_1 = child.id().to_string();
+    // The shell in between ends when it has said the number.
+    while parent().is_some_and(|parent| parent != pid_1) {
+        std::thread::yield_now();
+    }
+    assert_eq!(parent(), Some(pid_1), "not this process, though it is a subreaper");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn a_dead_pid_namespace_takes_no_process() {
+    let (mut child, _) = pid_1("echo ready; exec sleep 60");
+    let kinds = [Namespace::User, Namespace::Pid];
+    let handles = kinds.map(|kind| child.namespace(kind).unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let enter = handles.into_iter().fold(Enter::new(), Enter::namespace);
+    let before = kernel::census();
+    // The handle keeps the namespace, but nobody can live there any more.
+    let error = Command::new("true").enter(enter.clone()).spawn().unwrap_err();
+    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Clone), Some(libc::ENOMEM)));
+    assert!(error.explain().unwrap().contains("PID 1 has ended"));
+    assert_eq!(kernel::census(), before);
+}
+
+fn unshare_never_moves_its_caller_into_a_pid_namespace() {
+    let outside = kernel::ns("thread-self", "pid");
+    Unshare::new(NamespaceSet::PID).map_root().apply().unwrap();
+    assert_eq!(kernel::ns("thread-self", "pid"), outside);
+    // A pid is what parents, children and libc know a process by: it never changes.
+    let output = Command::new("sh").args(["-c", "echo $$"]).output().unwrap();
+    assert_eq!(output.stdout, b"1\n");
+}
+
+fn setns_never_moves_its_caller_into_a_pid_namespace() {
+    let (mut child, _) = pid_1("echo ready; exec sleep 60");
+    let outside = kernel::ns("thread-self", "pid");
+    let inside = kernel::ns(child.id(), "pid");
+    let set = NamespaceSet::USER | NamespaceSet::PID;
+    Enter::new().process(child.pid_fd().try_clone().unwrap(), set).apply().unwrap();
+    assert_eq!(kernel::ns("thread-self", "pid"), outside);
+    assert_eq!(kernel::ns("thread-self", "pid_for_children"), inside);
+    assert_eq!(NsFd::for_children(Namespace::Pid).unwrap().id().unwrap().ino, inside);
+    let output = Command::new("sh").args(["-c", "echo $$"]).output().unwrap();
+    assert_eq!(output.stdout, b"2\n");
+    // A thread would be in two pid namespaces at once.
+    let error = NsFd::current(Namespace::Uts).unwrap().run(|| ()).unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::Os, Some(Step::StartThread)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
