@@ -14,7 +14,7 @@ use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
-use crate::sys::{Errno, abi, nsfs, process};
+use crate::sys::{Errno, abi, file, nsfs, process};
 
 /// A namespace, held by an open file.
 ///
@@ -277,8 +277,7 @@ impl NsFd {
     /// A file from elsewhere. Other file systems may answer the same ioctl number as they please.
     fn checked(fd: OwnedFd) -> Result<Self> {
         let not_one = |why: &'static str| Error::new(ErrorKind::NotANamespace, why);
-        let file_system = rustix::fs::fstatfs(&fd).at_step(Step::OpenNamespace)?;
-        if file_system.f_type.cast_unsigned() != abi::NSFS_MAGIC {
+        if !file::is_on(&fd, abi::NSFS_MAGIC).at_step(Step::OpenNamespace)? {
             return Err(not_one("the file is none of a namespace"));
         }
         let flag = nsfs::get_type(fd.as_raw_fd()).map_err(|errno| match errno {

@@ -135,8 +135,7 @@ impl TryFrom<OwnedFd> for PidFd {
     fn try_from(fd: OwnedFd) -> Result<Self> {
         let not_one = || Error::invalid("the descriptor is no pidfd");
         // The kernel also takes a directory of /proc for a pidfd here.
-        let file_system = rustix::fs::fstatfs(&fd).at_step(Step::OpenProcess)?;
-        if file_system.f_type.cast_unsigned() == abi::PROC_SUPER_MAGIC {
+        if file::is_on(&fd, abi::PROC_SUPER_MAGIC).at_step(Step::OpenProcess)? {
             return Err(not_one());
         }
         // Signal 0 sends nothing; only a descriptor of the wrong kind is EBADF.

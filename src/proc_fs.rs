@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::sys::{Errno, abi};
+use crate::sys::{Errno, abi, file};
 
 /// The root of a proc mount that was found to be one.
 #[derive(Debug)]
@@ -34,9 +34,9 @@ impl ProcFs {
             };
             Error::os(Step::ReadProc, errno).with_kind(kind)
         })?;
-        let kind = rustix::fs::fstatfs(&root).map_err(refused)?.f_type;
+        let is_proc = file::is_on(&root, abi::PROC_SUPER_MAGIC).map_err(refused)?;
         let about = statx(root.as_fd(), "", AtFlags::EMPTY_PATH)?;
-        if kind.cast_unsigned() != abi::PROC_SUPER_MAGIC || about.stx_ino != abi::PROC_ROOT_INO {
+        if !is_proc || about.stx_ino != abi::PROC_ROOT_INO {
             return Err(untrusted("/proc is not the root of a proc file system"));
         }
         Ok(Self { root, mount: about.stx_mnt_id })

@@ -51,7 +51,7 @@ impl<'a> Job<'a> {
     /// All signals are blocked. Nobody uses `stack` until this returns; it is given if and only if
     /// the plan shares memory. If this thread can be killed alone, which only a process of one
     /// thread can, its killer must see to the child.
-    pub(super) unsafe fn start(&self, stack: Option<&Stack>, more_flags: u64) -> Result<i32> {
+    pub(super) unsafe fn start(&self, stack: Option<&Stack>, more_flags: u64) -> Result<u32> {
         let namespaces = u64::from(self.plan.namespaces.bits());
         let flags = abi::CLONE_PIDFD | namespaces | more_flags;
         // SAFETY: the caller's contract.
@@ -68,7 +68,7 @@ impl<'a> Job<'a> {
         &self,
         stack: Option<&Stack>,
         pid_fd: *mut i32,
-    ) -> Result<i32> {
+    ) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
         let flags = abi::CLONE_PIDFD | abi::CLONE_FILES;
         // SAFETY: the caller's contract.
@@ -84,7 +84,7 @@ impl<'a> Job<'a> {
         pid_fd: *mut i32,
         stack: Option<&Stack>,
         entry: clone::Entry<Self>,
-    ) -> Result<i32> {
+    ) -> Result<u32> {
         let memory = if stack.is_some() { abi::CLONE_VM } else { 0 };
         let flags = flags | memory | abi::CLONE_VFORK | abi::CLONE_CLEAR_SIGHAND;
         // No exit signal: until exec sets SIGCHLD, no other wait of the process takes notice.
@@ -130,7 +130,7 @@ fn start_inside(job: &Job<'_>) -> Result<()> {
     let pid = unsafe { job.start(job.inner_stack, abi::CLONE_PARENT) }.inspect_err(|_| {
         slot.pid_fd.store(-1, SeqCst);
     })?;
-    slot.pid.store(pid.cast_unsigned(), SeqCst);
+    slot.pid.store(pid, SeqCst);
     Ok(())
 }
 

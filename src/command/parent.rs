@@ -3,7 +3,7 @@
 //!
 //! Invariant: what the child sees is dropped only after the child has its own memory. The thread
 //! sleeps in `clone3` (`CLONE_VFORK`) until then. The exception is a child that an intermediate
-//! process made, if that one is killed: then [`collect`] kills the child and waits for its end.
+//! process made, if that one is killed: then the child is killed and its end awaited here.
 
 #![allow(unsafe_code, reason = "it makes processes that share memory, and takes over their pidfds")]
 
@@ -98,7 +98,7 @@ impl Launch {
             let stack = new_stack(shares)?;
             let job = Job::new(plan, context, None);
             // SAFETY: signals are blocked; the stack is new; this returns when the child is done.
-            unsafe { job.start(stack.as_ref(), 0) }.map(i32::cast_unsigned)
+            unsafe { job.start(stack.as_ref(), 0) }
         } else {
             let stack = new_stack(shares)?;
             // The intermediate process shares its memory with the child, whatever it does with us.

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
@@ -76,8 +75,6 @@ impl FileLike for File {}
 impl FileLike for ChildStdin {}
 impl FileLike for ChildStdout {}
 impl FileLike for ChildStderr {}
-impl FileLike for io::PipeReader {}
-impl FileLike for io::PipeWriter {}
 
 /// Which end of a pipe is the parent's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -176,9 +176,8 @@ impl Error {
     /// On a kind of namespace. Only threads explain some refusals, so the kind follows.
     pub(crate) fn of(mut self, namespace: Namespace) -> Self {
         self.0.namespace = Some(namespace);
-        if let (Some(step), Some(errno)) = (self.0.step, self.0.errno)
-            && explain::is_about_threads(step, namespace, errno)
-        {
+        let about = self.0.step.zip(self.0.errno);
+        if about.is_some_and(|(step, errno)| explain::is_about_threads(step, namespace, errno)) {
             self.0.kind = ErrorKind::Multithreaded;
         }
         self

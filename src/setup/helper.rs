@@ -85,12 +85,11 @@ impl Drop for Helper<'_> {
 
 /// What runs in the helper.
 fn main(work: &Work<'_>) -> ! {
-    if process::set_parent_death_signal(libc::SIGKILL).is_ok()
-        && process::getppid() == work.parent
-        && let Some(pid) = work.slot.await_target()
-    {
-        let result = serve(work, pid);
-        work.slot.maps_done(result);
+    let tied = process::set_parent_death_signal(libc::SIGKILL).is_ok();
+    if tied && process::getppid() == work.parent {
+        if let Some(pid) = work.slot.await_target() {
+            work.slot.maps_done(serve(work, pid));
+        }
     }
     process::exit(0)
 }

@@ -17,7 +17,7 @@ use crate::setup::join::Joins;
 /// The caller's code for a child.
 pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>>;
 
-/// One step with all it needs. Executed by [`run`](super::run::run) in the order of the plan.
+/// One step with all it needs. Executed by `setup::run` in the order of the plan.
 pub(crate) enum Op {
     Unshare(NamespaceSet),
     NewSession,

@@ -57,7 +57,7 @@ pub(crate) const PIDFD_GET_INFO: Opcode = opcode::read_write::<PidfdInfo>(0xff, 
 pub(crate) const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
 /// `PIDFD_THREAD`: the pidfd is of one thread. Linux 6.9.
-pub(crate) const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
+pub(crate) const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
 
 /// File system magic numbers, `include/uapi/linux/magic.h`.
 pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -122,7 +122,7 @@ mod tests {
             (CLONE_NEWPID, libc::CLONE_NEWPID),
             (CLONE_NEWNET, libc::CLONE_NEWNET),
         ] {
-            assert_eq!(ours.cast_signed(), libc);
+            assert_eq!(i64::from(ours), i64::from(libc));
         }
         assert_eq!(NAMESPACE_FLAGS.count_ones(), 8);
     }

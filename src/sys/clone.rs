@@ -5,6 +5,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::abi::{self, CloneArgs};
+use super::process::arg;
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -44,7 +45,7 @@ pub(crate) unsafe fn clone<T>(
     legacy: &AtomicBool,
     entry: Entry<T>,
     arg: &T,
-) -> Result<i32> {
+) -> Result<u32> {
     // The child may outlive this frame, so what it starts with lies on its own stack.
     let top = request.stack.map(|stack| stack.place(Start { entry, arg }));
     // SAFETY: the caller's contract; the top was placed just now.
@@ -59,7 +60,7 @@ pub(crate) unsafe fn clone<T>(
     if pid == 0 {
         entry(arg)
     }
-    i32::try_from(pid).map_err(|_| Errno::INVAL)
+    u32::try_from(pid).map_err(|_| Errno::INVAL)
 }
 
 /// # Safety
@@ -170,7 +171,7 @@ impl Stack {
         let mapping = map(mapped, libc::PROT_NONE, flags)?;
         let bottom = mapping.wrapping_byte_add(Self::GUARD);
         let stack = Self { mapping, mapped, bottom, size: Self::SIZE };
-        let protection = (libc::PROT_READ | libc::PROT_WRITE).cast_unsigned() as usize;
+        let protection = arg(libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: the range is inside the mapping that was just made.
         unsafe {
             syscall(libc::SYS_mprotect, [bottom.expose_provenance(), Self::SIZE, protection])

@@ -1,10 +1,23 @@
-//! Calls on files that a child makes between clone and exec.
+//! Calls on files, most of them for a child between clone and exec.
 
 use core::ffi::CStr;
+use std::os::fd::AsFd;
 
 use super::process::{RawFd, arg, fd};
 use super::syscall::syscall;
 use super::{Errno, Result};
+
+/// Whether a file lies on the file system with this magic number. For the parent.
+pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
+    let kind = rustix::fs::fstatfs(file)?.f_type;
+    // Its width and sign differ between architectures.
+    #[allow(
+        clippy::cast_sign_loss,
+        clippy::unnecessary_cast,
+        reason = "magic numbers are positive"
+    )]
+    Ok(kind as u64 == magic)
+}
 
 /// `openat(2)`, close-on-exec.
 pub(crate) fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Result<RawFd> {

@@ -188,7 +188,7 @@ pub(crate) fn wait(pidfd: RawFd, block: bool) -> Result<Option<Ended>> {
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
     let at = ptr::from_mut(&mut info).expose_provenance();
     let options = libc::WEXITED | libc::__WALL | if block { 0 } else { libc::WNOHANG };
-    let words = [arg(libc::P_PIDFD.cast_signed()), arg(pidfd), at, arg(options), 0];
+    let words = [libc::P_PIDFD as usize, arg(pidfd), at, arg(options), 0];
     // SAFETY: the kernel writes one siginfo_t at the pointer; no rusage.
     unsafe { syscall(libc::SYS_waitid, words) }?;
     // SAFETY: waitid filled in the child's fields, or left them zero.
@@ -200,7 +200,9 @@ pub(crate) fn wait(pidfd: RawFd, block: bool) -> Result<Option<Ended>> {
 
 /// A C `int` as the kernel takes it in a register.
 pub(super) fn arg(value: i32) -> usize {
-    (value as isize).cast_unsigned()
+    #[expect(clippy::cast_sign_loss, reason = "the kernel takes the low 32 bits")]
+    let word = value as isize as usize;
+    word
 }
 
 /// A descriptor that a call answered.

@@ -22,7 +22,8 @@ pub(super) unsafe fn syscall<const N: usize>(number: c_long, args: [usize; N]) -
     // The kernel answers -4095..=-1 for an error.
     match answer {
         -4095..=-1 => Err(Errno::from_raw_os_error(errno_of(answer))),
-        _ => Ok(answer.cast_unsigned()),
+        #[expect(clippy::cast_sign_loss, reason = "a number, or an address of any size")]
+        _ => Ok(answer as usize),
     }
 }
 
