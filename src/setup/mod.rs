@@ -95,6 +95,9 @@ impl Setup {
     }
 
     pub(crate) fn id_maps(&self) -> Result<IdMaps> {
+        if self.uid_map.is_none() && self.gid_map.is_none() && self.setgroups.is_none() {
+            return Ok(IdMaps::default());
+        }
         let resolve = |map: &Option<Map>, own: u32| {
             map.as_ref().map(|map| match map {
                 Map::Root => IdMap::single(0, own),
