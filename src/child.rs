@@ -79,6 +79,24 @@ impl Child {
 
     /// A namespace of the child, which the handle keeps alive beyond the child's end.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Namespace, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sleep");
+    /// match command.arg("60").unshare(NamespaceSet::UTS).map_root().spawn() {
+    ///     Ok(mut child) => {
+    ///         let uts = child.namespace(Namespace::Uts)?;
+    ///         child.kill()?;
+    ///         child.wait()?;
+    ///         assert_eq!(uts.kind(), Namespace::Uts);      // still there, without a process
+    ///     }
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if the child has ended; the rest as of

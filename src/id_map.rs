@@ -87,6 +87,15 @@ impl IdMap {
     ///
     /// This is the map that a process without privileges may write for its own id.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::IdMap;
+    ///
+    /// assert_eq!(IdMap::single(0, 1000)?.to_string(), "0 1000 1\n");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for id 4294967295, which means "none".
@@ -155,6 +164,16 @@ impl fmt::Display for IdMap {
 ///
 /// Whoever can drop a group may gain access to files that deny that group, so the kernel wants it
 /// denied before a process without privileges maps a gid.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Command, Setgroups};
+///
+/// let plan = Command::new("true").setgroups(Setgroups::Deny).plan()?;
+/// assert!(plan.to_string().contains("setgroups file: deny"));
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
 ///
 /// # References
 ///

@@ -14,6 +14,14 @@ use crate::error::{Error, Result};
 /// The kernel copies each mount with its peer group, so without a change a mount made inside shows
 /// up outside wherever the administrator made the mounts shared, as systemd does for all.
 ///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::Propagation;
+///
+/// assert_eq!(Propagation::default(), Propagation::Private);
+/// ```
+///
 /// # References
 ///
 /// [mount_namespaces(7)](https://man7.org/linux/man-pages/man7/mount_namespaces.7.html), "Shared

@@ -39,6 +39,16 @@ impl PidFd {
     /// Whether it is still the process that the number was once told for is the caller's to know:
     /// for a child that is not yet waited for, it is.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{ErrorKind, PidFd};
+    ///
+    /// assert!(!PidFd::open(std::process::id())?.has_ended()?);
+    /// assert_eq!(PidFd::open(u32::MAX).unwrap_err().raw_os_error(), Some(22));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if there is none (`ESRCH`); the kernel's `EINVAL` for

@@ -57,6 +57,16 @@ pub struct Unshare {
 
 impl Unshare {
     /// New namespaces of these kinds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{NamespaceSet, Unshare};
+    ///
+    /// let error = Unshare::new(NamespaceSet::empty()).apply().unwrap_err();
+    /// assert_eq!(error.to_string(), "the set of namespaces is empty: there is nothing to do");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     pub fn new(namespaces: NamespaceSet) -> Self {
         Self { setup: Setup { namespaces, ..Setup::default() } }
     }
@@ -121,6 +131,19 @@ impl Unshare {
     }
 
     /// Makes the namespaces and sets them up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NamespaceSet, NsFd, Unshare};
+    ///
+    /// let before = NsFd::current(Namespace::Ipc)?;
+    /// match Unshare::new(NamespaceSet::USER | NamespaceSet::IPC).map_root().apply() {
+    ///     Ok(()) => assert_ne!(NsFd::current(Namespace::Ipc)?, before),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

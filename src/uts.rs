@@ -44,6 +44,19 @@ pub fn domainname() -> Result<Hostname> {
 
 /// Sets the hostname for every process in the calling thread's UTS namespace.
 ///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{NamespaceSet, Unshare, uts};
+///
+/// // first a namespace of one's own, so as not to rename the machine
+/// match Unshare::new(NamespaceSet::USER | NamespaceSet::UTS).map_root().apply() {
+///     Ok(()) => uts::set_hostname(&"other".parse()?)?,
+///     Err(error) => eprintln!("{error:#}"),
+/// }
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).

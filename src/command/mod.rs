@@ -1,6 +1,8 @@
 //! The builder of a child process, and how it becomes a plan.
 
 mod child;
+mod compile;
+mod options;
 mod parent;
 mod pre_exec;
 mod std_ext;
@@ -8,24 +10,17 @@ mod stdio;
 
 use core::fmt;
 use std::collections::BTreeMap;
-use std::env;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 
 use crate::child::Child;
 use crate::enter::Enter;
-use crate::error::{Error, Result};
-use crate::hostname::Hostname;
-use crate::id_map::{IdMap, Setgroups};
-use crate::mounts::{Mount, Propagation, c_path};
-use crate::namespace::NamespaceSet;
+use crate::error::Result;
 use crate::setup::Setup;
-use crate::setup::join::Joins;
-use crate::setup::plan::{Op, Plan, PreExec};
-use crate::sys::clone::CAN_SHARE_MEMORY;
+use crate::setup::plan::PreExec;
 
+use compile::c_string;
 use parent::Launch;
 use stdio::{Direction, Stream};
 
@@ -160,6 +155,16 @@ impl Command {
     }
 
     /// Starts from an empty environment instead of this process's; forgets what was set before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let output = Command::new("/usr/bin/env").env_clear().env("ONLY", "this").output()?;
+    /// assert_eq!(output.stdout, b"ONLY=this\n");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     pub fn env_clear(&mut self) -> &mut Self {
         self.env_clear = true;
         self.env.clear();
@@ -168,6 +173,16 @@ impl Command {
 
     /// The program's working directory, as the child sees the path in its mount namespace. Without
     /// this it is the parent's, or the root of an entered mount namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let output = Command::new("pwd").current_dir("/proc").output()?;
+    /// assert_eq!(output.stdout, b"/proc\n");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Self {
         self.current_dir = Some(dir.as_ref().to_owned());
         self
@@ -194,6 +209,18 @@ impl Command {
     }
 
     /// The program's user id, as seen in its user namespace. The child gets a copy of the memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, ErrorKind};
+    ///
+    /// match Command::new("id").uid(65534).gid(65534).groups([]).status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Privileges
     ///
@@ -225,202 +252,41 @@ impl Command {
 
     /// The program's process group; 0 for a new one. Without effect with
     /// [`new_session`](Self::new_session), which makes a new one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// assert!(Command::new("true").process_group(0).status()?.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     pub fn process_group(&mut self, group: i32) -> &mut Self {
         self.process_group = Some(group);
         self
     }
 }
 
-/// Namespaces.
+/// The end of the chain.
 impl Command {
-    /// Makes new namespaces of these kinds for the program, in addition to those named before.
-    pub fn unshare(&mut self, namespaces: NamespaceSet) -> &mut Self {
-        self.setup.namespaces |= namespaces;
-        self
-    }
-
-    /// Enters these namespaces first; what is new is made inside them.
-    ///
-    /// The child gets a copy of the memory where what lives in the namespaces could look into it: for
-    /// a user or pid namespace. Nor can they trace it before it runs the program.
-    pub fn enter(&mut self, enter: Enter) -> &mut Self {
-        self.enter = enter;
-        self
-    }
-
-    /// Makes the caller's user and group root in a new user namespace: uid 0 inside is the effective
-    /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
-    pub fn map_root(&mut self) -> &mut Self {
-        self.setup.map_root();
-        self
-    }
-
-    /// The user ids of a new user namespace.
-    ///
-    /// # Privileges
-    ///
-    /// `CAP_SETUID`, for a map of more than the caller's own id.
-    pub fn uid_map(&mut self, map: IdMap) -> &mut Self {
-        self.setup.set_uid_map(map);
-        self
-    }
-
-    /// The group ids of a new user namespace.
-    ///
-    /// # Privileges
-    ///
-    /// `CAP_SETGID`, for a map of more than the caller's own id.
-    pub fn gid_map(&mut self, map: IdMap) -> &mut Self {
-        self.setup.set_gid_map(map);
-        self
-    }
-
-    /// Whether `setgroups(2)` may be called in a new user namespace. Without this it is denied where
-    /// the kernel demands it for the gid map, and left as it is otherwise.
-    pub fn setgroups(&mut self, setgroups: Setgroups) -> &mut Self {
-        self.setup.set_setgroups(setgroups);
-        self
-    }
-
-    /// What becomes of the mounts of a new mount namespace: private, unless said otherwise here.
-    pub fn propagation(&mut self, propagation: Propagation) -> &mut Self {
-        self.setup.set_propagation(propagation);
-        self
-    }
-
-    /// Mounts a file system in a new mount namespace. In the order of the calls.
-    pub fn mount(&mut self, mount: Mount) -> &mut Self {
-        self.setup.add_mount(mount);
-        self
-    }
-
-    /// The hostname of a new UTS namespace.
-    pub fn hostname(&mut self, name: Hostname) -> &mut Self {
-        self.setup.set_hostname(name);
-        self
-    }
-
-    /// The NIS domain name of a new UTS namespace.
-    pub fn domainname(&mut self, name: Hostname) -> &mut Self {
-        self.setup.set_domainname(name);
-        self
-    }
-
-    /// Brings up `lo` in a new network namespace, which has it down.
-    pub fn loopback_up(&mut self) -> &mut Self {
-        self.setup.set_loopback_up();
-        self
-    }
-}
-
-/// What else becomes of the program.
-impl Command {
-    /// Starts the program in a new session, without a controlling terminal: it cannot push
-    /// characters into the parent's.
-    #[doc(alias = "setsid")]
-    pub fn new_session(&mut self) -> &mut Self {
-        self.new_session = true;
-        self
-    }
-
-    /// Kills the program when its parent ends: when the thread that spawned it does.
-    ///
-    /// A program that gains privileges by exec sheds this.
-    ///
-    /// # References
-    ///
-    /// [`PR_SET_PDEATHSIG`](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)
-    #[doc(alias = "PR_SET_PDEATHSIG")]
-    pub fn kill_on_parent_exit(&mut self) -> &mut Self {
-        self.kill_on_parent_exit = true;
-        self
-    }
-
-    /// Neither the program nor anything it starts can gain privileges by exec: set-user-ID bits and
-    /// file capabilities count for nothing.
-    #[doc(alias = "PR_SET_NO_NEW_PRIVS")]
-    pub fn no_new_privs(&mut self) -> &mut Self {
-        self.no_new_privs = true;
-        self
-    }
-
-    /// Gives the program no descriptors but the three standard streams, whatever this process has
-    /// open without close-on-exec.
-    ///
-    /// Code given to [`pre_exec`](Self::pre_exec) still has them all (not on Linux 5.10).
-    #[doc(alias = "close_range")]
-    pub fn close_other_fds(&mut self) -> &mut Self {
-        self.close_other_fds = true;
-        self
-    }
-
-    /// What a spawn would do, step by step, without doing it.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for what no spawn could do: a NUL byte in an
-    /// argument or path, an unknown bit in a set, id maps together with an entered user namespace, a
-    /// new pid namespace together with an entered one;
-    /// and what [`Enter::apply`] answers for namespaces that cannot be looked at.
-    pub fn plan(&self) -> Result<Plan> {
-        let namespaces = self.setup.checked()?;
-        let joins = self.enter.joins()?;
-        let maps = self.setup.id_maps()?;
-        let has_maps = !maps.inside.is_empty() || !maps.outside.is_empty();
-        if has_maps && joins.set().contains(NamespaceSet::USER) {
-            return Err(Error::invalid(
-                "id maps for a new user namespace inside an entered one: enter it first, then spawn",
-            ));
-        }
-        if joins.set().contains(NamespaceSet::PID) && namespaces.contains(NamespaceSet::PID) {
-            return Err(Error::invalid(
-                "a new pid namespace inside an entered one: the kernel makes it only for a process \
-                 that is inside; start one there that makes it",
-            ));
-        }
-        let hide = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
-        let mut ops = Vec::new();
-        if self.new_session {
-            ops.push(Op::NewSession);
-        } else {
-            ops.extend(self.process_group.map(Op::SetProcessGroup));
-        }
-        ops.extend(self.setup.ops(&maps));
-        ops.push(Op::ConnectStdio);
-        ops.extend(self.groups.clone().map(Op::SetGroups));
-        ops.extend(self.gid.map(Op::SetGid));
-        ops.extend(self.uid.map(Op::SetUid));
-        if let Some(dir) = &self.current_dir {
-            ops.push(Op::ChangeDirectory(c_path(dir)?));
-        }
-        let flags = [
-            (self.no_new_privs, Op::NoNewPrivs),
-            // Behind every change of ids, which would undo it.
-            (self.kill_on_parent_exit, Op::DieWithParent),
-            (self.close_other_fds, Op::CloseFds),
-            (true, Op::ResetSignals),
-        ];
-        ops.extend(flags.into_iter().filter_map(|(wanted, op)| wanted.then_some(op)));
-        ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
-        ops.push(Op::Exec(self.candidates()?));
-        Ok(Plan {
-            copy: self.why_copy(&joins),
-            hide,
-            joins,
-            namespaces,
-            maps_inside: !maps.inside.is_empty(),
-            maps_outside: maps.outside,
-            die_with_parent: self.kill_on_parent_exit,
-            ops,
-        })
-    }
-
     /// Starts the program and answers when it runs: an error of any step up to `execve(2)` is
     /// answered here, and then nothing is left of the child.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Step};
+    ///
+    /// let mut child = Command::new("true").spawn()?;
+    /// assert!(child.wait()?.success());
+    /// let error = Command::new("/etc").spawn().unwrap_err();
+    /// assert_eq!(error.step(), Some(Step::Exec));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Error::step`] says what failed. [`NotFound`](crate::ErrorKind::NotFound) for a program that
+    /// [`Error::step`](crate::Error::step) says what failed. [`NotFound`](crate::ErrorKind::NotFound) for a program that
     /// is not there, [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for one that may not be
     /// run, or for namespaces that may not be made; [`ChildDied`](crate::ErrorKind::ChildDied) if the
     /// child was killed on its way; what [`plan`](Self::plan) answers.
@@ -434,6 +300,15 @@ impl Command {
 
     /// Starts the program and waits for its end.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// assert_eq!(Command::new("sh").args(["-c", "exit 3"]).status()?.code(), Some(3));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As of [`spawn`](Self::spawn) and [`Child::wait`].
@@ -442,6 +317,15 @@ impl Command {
     }
 
     /// Starts the program, reads what it writes, and waits for its end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// assert_eq!(Command::new("echo").arg("hello").output()?.stdout, b"hello\n");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -469,67 +353,6 @@ impl Command {
         };
         launch.spawn()
     }
-
-    /// Why the child cannot share our memory.
-    fn why_copy(&self, joins: &Joins) -> Option<&'static str> {
-        if !CAN_SHARE_MEMORY {
-            Some("this architecture has no other way")
-        } else if !self.pre_exec.is_empty() {
-            Some("the caller's code must not write into it")
-        } else if joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID) {
-            Some("what lives in the entered namespaces could read it")
-        } else if joins.set().contains(NamespaceSet::TIME) {
-            Some("a time namespace lets none in that share it")
-        } else if self.uid.is_some() || self.gid.is_some() {
-            Some("a change of ids would make the parent undumpable")
-        } else {
-            None
-        }
-    }
-
-    fn environment(&self) -> Result<Vec<CString>> {
-        let mut all: BTreeMap<OsString, OsString> =
-            if self.env_clear { BTreeMap::new() } else { env::vars_os().collect() };
-        for (key, value) in &self.env {
-            match value {
-                Some(value) => drop(all.insert(key.clone(), value.clone())),
-                None => drop(all.remove(key)),
-            }
-        }
-        let pair = |(mut key, value): (OsString, OsString)| {
-            key.push("=");
-            key.push(value);
-            c_string(&key, "environment variable")
-        };
-        all.into_iter().map(pair).collect()
-    }
-
-    /// The paths to try, in order.
-    fn candidates(&self) -> Result<Vec<CString>> {
-        let program = c_string(&self.program, "program")?;
-        if program.is_empty() || program.to_bytes().contains(&b'/') {
-            return Ok(vec![program]);
-        }
-        let set = self.env.get(OsStr::new("PATH"));
-        let path = match set {
-            Some(path) => path.clone(),
-            None if self.env_clear => None,
-            None => env::var_os("PATH"),
-        };
-        let path = path.unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
-        let in_dir = |dir: &[u8]| {
-            // An empty entry is the working directory.
-            let dir = if dir.is_empty() { b"." } else { dir };
-            let candidate = [dir, b"/", program.to_bytes()].concat();
-            c_string(&OsString::from_vec(candidate), "path")
-        };
-        path.as_bytes().split(|&byte| byte == b':').map(in_dir).collect()
-    }
-}
-
-fn c_string(text: &OsStr, what: &str) -> Result<CString> {
-    CString::new(text.as_bytes())
-        .map_err(|_| Error::invalid(format!("the {what} {text:?} has a NUL byte")))
 }
 
 /// The program and its arguments, as [`std::process::Command`] prints them.

@@ -76,6 +76,16 @@ impl Enter {
     /// working directory become its root, and the thread shares them with no other one any more. In
     /// a user namespace the thread has all capabilities, and none outside of it any more.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Enter, Namespace, NsFd};
+    ///
+    /// // one's own: nothing to do, so no privilege is needed
+    /// Enter::new().namespace(NsFd::current(Namespace::Net)?).apply()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
@@ -117,6 +127,18 @@ impl Enter {
     /// The guard cannot go to another thread. Threads and processes made meanwhile start inside and
     /// stay there.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Enter, Namespace, NsFd};
+    ///
+    /// let net = NsFd::current(Namespace::Net)?;
+    /// let inside = Enter::new().namespace(net.try_clone()?).scoped()?;
+    /// assert_eq!(NsFd::current(Namespace::Net)?, net);
+    /// inside.leave()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a user namespace, which has no way back; the
@@ -136,6 +158,17 @@ impl Enter {
     /// The calling thread stays where it is.
     ///
     /// A panic of `work` goes on in the calling thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Enter, Namespace, NsFd};
+    ///
+    /// let net = NsFd::current(Namespace::Net)?;
+    /// let names = Enter::new().namespace(net).run(|| std::fs::read_to_string("/proc/net/dev"))?;
+    /// assert!(names.unwrap().contains("lo:"));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

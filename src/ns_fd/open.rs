@@ -1,66 +1,37 @@
-//! A handle that keeps a namespace alive.
+//! The ways to a handle: of this thread, of a process, of a file.
 
 #![forbid(unsafe_code)]
 
-use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicU8, Ordering};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::ioctl::Opcode;
 
+use super::NsFd;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
-use crate::namespace::{Namespace, NamespaceSet};
+use crate::namespace::Namespace;
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
-use crate::sys::{Errno, abi, file, nsfs, process};
+use crate::sys::{Errno, abi, file, nsfs};
 
-/// A namespace, held by an open file.
-///
-/// As long as the handle is open the namespace exists, also without any process in it. Two handles
-/// are equal if they hold the same namespace. The descriptor is close-on-exec.
-///
-/// # Examples
-///
-/// ```
-/// use linux_namespaces::{Namespace, NsFd};
-///
-/// let uts = NsFd::current(Namespace::Uts)?;
-/// assert_eq!(uts.kind(), Namespace::Uts);
-/// assert_eq!(uts, NsFd::of_pid(std::process::id(), Namespace::Uts)?);
-/// println!("uts:[{}]", uts.id()?.ino);
-/// # Ok::<(), linux_namespaces::Error>(())
-/// ```
-///
-/// # References
-///
-/// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html), "Namespace lifetime";
-/// [ioctl_nsfs(2)](https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html)
-#[derive(Debug)]
-pub struct NsFd {
-    fd: OwnedFd,
-    kind: Namespace,
-}
-
-/// What tells a namespace from all others while it lives: device and inode number of its file, the
-/// number that `readlink /proc/PID/ns/uts` shows in brackets.
-///
-/// Of a namespace that is gone it tells nothing: the kernel gives the number away again at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "what stat(2) tells of a file's identity")]
-pub struct NsId {
-    /// The device number of the kernel's namespace file system.
-    pub dev: u64,
-    /// The inode number.
-    pub ino: u64,
-}
-
+/// Opening a namespace.
 impl NsFd {
     /// The namespace that the calling thread is in.
     ///
     /// Threads of a process may be in different ones. For the namespaces that the thread's children
     /// will be born in, see [`for_children`](Self::for_children).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd};
+    ///
+    /// for kind in Namespace::ALL {
+    ///     println!("{kind:7} {}", NsFd::current(kind)?.id()?.ino);
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -75,6 +46,16 @@ impl NsFd {
     /// It differs from [`current`](Self::current) for pid and time, after `unshare(2)` or `setns(2)`
     /// of these: they never move their caller.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd};
+    ///
+    /// // without unshare or setns, children are born where their parent is
+    /// assert_eq!(NsFd::for_children(Namespace::Pid)?, NsFd::current(Namespace::Pid)?);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As of `current`. Before Linux 7.1 a new pid namespace cannot be opened
@@ -87,6 +68,18 @@ impl NsFd {
     }
 
     /// The namespace of a process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Namespace, NsFd};
+    ///
+    /// let mut child = Command::new("sleep").arg("60").spawn()?;
+    /// assert_eq!(NsFd::of_pid(child.id(), Namespace::Net)?, NsFd::current(Namespace::Net)?);
+    /// child.kill()?;
+    /// child.wait()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -102,6 +95,16 @@ impl NsFd {
 
     /// The namespace of the process that a pidfd holds: never that of a later process with the same
     /// number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd, PidFd};
+    ///
+    /// let me = PidFd::current()?;
+    /// assert_eq!(NsFd::of_process(&me, Namespace::User)?.kind(), Namespace::User);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -130,6 +133,16 @@ impl NsFd {
 
     /// The namespace of a file: a bind mount such as `/run/netns/NAME`, or `/proc/PID/ns/net`.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{ErrorKind, Namespace, NsFd};
+    ///
+    /// assert_eq!(NsFd::open("/proc/self/ns/net")?.kind(), Namespace::Net);
+    /// assert_eq!(NsFd::open("/etc/passwd").unwrap_err().kind(), ErrorKind::NotANamespace);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) for a file of
@@ -141,124 +154,6 @@ impl NsFd {
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| Error::os(Step::OpenNamespace, errno).at(path))?;
         Self::checked(fd).map_err(|error| error.at(path))
-    }
-
-    /// The kind of the namespace.
-    #[must_use]
-    pub fn kind(&self) -> Namespace {
-        self.kind
-    }
-
-    /// Device and inode number, which identify the namespace while this handle is held.
-    ///
-    /// # Errors
-    ///
-    /// None in practice: `fstat(2)` of an open file fails only where a seccomp filter says so.
-    pub fn id(&self) -> Result<NsId> {
-        let about = rustix::fs::fstat(&self.fd).at_step(Step::AskNamespace)?;
-        Ok(NsId { dev: about.st_dev, ino: about.st_ino })
-    }
-
-    /// The number that the kernel gives to this namespace and never to another one until the machine
-    /// restarts. `None` before Linux 6.18.
-    ///
-    /// # Errors
-    ///
-    /// Only where a seccomp filter refuses the ioctl.
-    #[doc(alias = "NS_GET_ID")]
-    pub fn unique_id(&self) -> Result<Option<u64>> {
-        match nsfs::get_id(self.as_raw_fd()) {
-            Ok(id) => Ok(Some(id)),
-            Err(Errno::NOTTY | Errno::NOSYS) => Ok(None),
-            Err(errno) => Err(self.refused(errno)),
-        }
-    }
-
-    /// The user namespace that owns this one: whose capabilities count for what it isolates. For a
-    /// user namespace, the one it was made in.
-    ///
-    /// # Errors
-    ///
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if that is not this thread's own user
-    /// namespace nor below it.
-    #[doc(alias = "NS_GET_USERNS")]
-    pub fn owner(&self) -> Result<Self> {
-        let fd = nsfs::get_fd(self.as_raw_fd(), abi::NS_GET_USERNS);
-        Ok(Self { fd: fd.map_err(|errno| self.refused(errno))?, kind: Namespace::User })
-    }
-
-    /// The pid or user namespace around this one.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` for other kinds, which have no parent;
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for a parent outside this thread's own
-    /// namespace, so also for the initial one, which has none.
-    #[doc(alias = "NS_GET_PARENT")]
-    pub fn parent(&self) -> Result<Self> {
-        let fd = nsfs::get_fd(self.as_raw_fd(), abi::NS_GET_PARENT);
-        Ok(Self { fd: fd.map_err(|errno| self.refused(errno))?, kind: self.kind })
-    }
-
-    /// The uid, in this thread's user namespace, of the creator of a user namespace; 65534 if that
-    /// uid is not mapped here.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` for other kinds.
-    #[doc(alias = "NS_GET_OWNER_UID")]
-    pub fn owner_uid(&self) -> Result<u32> {
-        nsfs::get_owner_uid(self.as_raw_fd()).map_err(|errno| self.refused(errno))
-    }
-
-    /// The number in this pid namespace of a process that has number `pid` in the caller's.
-    ///
-    /// # Errors
-    ///
-    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if there is no such process, or it is not in this
-    /// namespace; [`InvalidInput`](crate::ErrorKind::InvalidInput) if this is no pid namespace;
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.11.
-    #[doc(alias = "NS_GET_PID_IN_PIDNS")]
-    pub fn pid_inside(&self, pid: u32) -> Result<u32> {
-        self.translate(abi::NS_GET_PID_IN_PIDNS, pid)
-    }
-
-    /// The number in the caller's pid namespace of a process that has number `pid` in this one.
-    ///
-    /// # Errors
-    ///
-    /// As of [`pid_inside`](Self::pid_inside).
-    #[doc(alias = "NS_GET_PID_FROM_PIDNS")]
-    pub fn pid_outside(&self, pid: u32) -> Result<u32> {
-        self.translate(abi::NS_GET_PID_FROM_PIDNS, pid)
-    }
-
-    /// Another handle of the same namespace.
-    ///
-    /// # Errors
-    ///
-    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
-    pub fn try_clone(&self) -> Result<Self> {
-        let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0).at_step(Step::OpenNamespace)?;
-        Ok(Self { fd, kind: self.kind })
-    }
-
-    fn refused(&self, errno: Errno) -> Error {
-        Error::os(Step::AskNamespace, errno).of(self.kind)
-    }
-
-    fn translate(&self, number: Opcode, pid: u32) -> Result<u32> {
-        if self.kind != Namespace::Pid {
-            return Err(Error::invalid(format!("a {} namespace has no pids", self.kind)));
-        }
-        if i32::try_from(pid).is_err() {
-            return Err(self.refused(Errno::SRCH));
-        }
-        let answer = nsfs::translate_pid(self.as_raw_fd(), number, pid);
-        answer.map_err(|errno| match errno {
-            Errno::NOTTY if can_translate() => self.refused(Errno::SRCH),
-            _ => self.refused(errno),
-        })
     }
 
     /// A file that should be one of a namespace of this kind.
@@ -377,13 +272,6 @@ fn ask_pid_fd(
     Ok(NsFd { fd, kind })
 }
 
-/// Kernels 6.13 to 6.19 answer `ENOTTY` also for a pid that is not there.
-fn can_translate() -> bool {
-    NsFd::current(Namespace::Pid).is_ok_and(|own| {
-        nsfs::translate_pid(own.as_raw_fd(), abi::NS_GET_PID_IN_PIDNS, process::getpid()).is_ok()
-    })
-}
-
 /// Takes a namespace file that came from elsewhere, over a socket for one. A descriptor that is none
 /// is closed.
 ///
@@ -395,48 +283,5 @@ impl TryFrom<OwnedFd> for NsFd {
 
     fn try_from(fd: OwnedFd) -> Result<Self> {
         Self::checked(fd)
-    }
-}
-
-/// The same namespace, whatever the descriptors.
-impl PartialEq for NsFd {
-    fn eq(&self, other: &Self) -> bool {
-        match (self.id(), other.id()) {
-            (Ok(one), Ok(other)) => one == other,
-            _ => self.as_raw_fd() == other.as_raw_fd(),
-        }
-    }
-}
-
-impl Eq for NsFd {}
-
-impl Hash for NsFd {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id().ok().hash(state);
-    }
-}
-
-/// Valid for `poll(2)` of nothing; do not close it.
-impl AsFd for NsFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl AsRawFd for NsFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
-impl From<NsFd> for OwnedFd {
-    fn from(namespace: NsFd) -> Self {
-        namespace.fd
-    }
-}
-
-impl From<&NsFd> for NamespaceSet {
-    fn from(namespace: &NsFd) -> Self {
-        namespace.kind.into()
     }
 }

@@ -1,0 +1,150 @@
+//! From the builder to a plan: every check, every allocation, and no effect.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::Command;
+use crate::error::{Error, Result};
+use crate::mounts::c_path;
+use crate::namespace::NamespaceSet;
+use crate::setup::join::Joins;
+use crate::setup::plan::{Op, Plan};
+use crate::sys::clone::CAN_SHARE_MEMORY;
+
+impl Command {
+    /// What a spawn would do, step by step, without doing it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, NamespaceSet};
+    ///
+    /// let plan = Command::new("/bin/true").unshare(NamespaceSet::PID).map_root().plan()?;
+    /// assert!(plan.to_string().lines().count() > 4);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for what no spawn could do: a NUL byte in an
+    /// argument or path, an unknown bit in a set, id maps together with an entered user namespace, a
+    /// new pid namespace together with an entered one;
+    /// and what [`Enter::apply`](crate::Enter::apply) answers for namespaces that cannot be looked at.
+    pub fn plan(&self) -> Result<Plan> {
+        let namespaces = self.setup.checked()?;
+        let joins = self.enter.joins()?;
+        let maps = self.setup.id_maps()?;
+        let has_maps = !maps.inside.is_empty() || !maps.outside.is_empty();
+        if has_maps && joins.set().contains(NamespaceSet::USER) {
+            return Err(Error::invalid(
+                "id maps for a new user namespace inside an entered one: enter it first, then spawn",
+            ));
+        }
+        if joins.set().contains(NamespaceSet::PID) && namespaces.contains(NamespaceSet::PID) {
+            return Err(Error::invalid(
+                "a new pid namespace inside an entered one: the kernel makes it only for a process \
+                 that is inside; start one there that makes it",
+            ));
+        }
+        let hide = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
+        let mut ops = Vec::new();
+        if self.new_session {
+            ops.push(Op::NewSession);
+        } else {
+            ops.extend(self.process_group.map(Op::SetProcessGroup));
+        }
+        ops.extend(self.setup.ops(&maps));
+        ops.push(Op::ConnectStdio);
+        ops.extend(self.groups.clone().map(Op::SetGroups));
+        ops.extend(self.gid.map(Op::SetGid));
+        ops.extend(self.uid.map(Op::SetUid));
+        if let Some(dir) = &self.current_dir {
+            ops.push(Op::ChangeDirectory(c_path(dir)?));
+        }
+        let flags = [
+            (self.no_new_privs, Op::NoNewPrivs),
+            // Behind every change of ids, which would undo it.
+            (self.kill_on_parent_exit, Op::DieWithParent),
+            (self.close_other_fds, Op::CloseFds),
+            (true, Op::ResetSignals),
+        ];
+        ops.extend(flags.into_iter().filter_map(|(wanted, op)| wanted.then_some(op)));
+        ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
+        ops.push(Op::Exec(self.candidates()?));
+        Ok(Plan {
+            copy: self.why_copy(&joins),
+            hide,
+            joins,
+            namespaces,
+            maps_inside: !maps.inside.is_empty(),
+            maps_outside: maps.outside,
+            die_with_parent: self.kill_on_parent_exit,
+            ops,
+        })
+    }
+
+    /// Why the child cannot share our memory.
+    fn why_copy(&self, joins: &Joins) -> Option<&'static str> {
+        if !CAN_SHARE_MEMORY {
+            Some("this architecture has no other way")
+        } else if !self.pre_exec.is_empty() {
+            Some("the caller's code must not write into it")
+        } else if joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID) {
+            Some("what lives in the entered namespaces could read it")
+        } else if joins.set().contains(NamespaceSet::TIME) {
+            Some("a time namespace lets none in that share it")
+        } else if self.uid.is_some() || self.gid.is_some() {
+            Some("a change of ids would make the parent undumpable")
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn environment(&self) -> Result<Vec<CString>> {
+        let mut all: BTreeMap<OsString, OsString> =
+            if self.env_clear { BTreeMap::new() } else { env::vars_os().collect() };
+        for (key, value) in &self.env {
+            match value {
+                Some(value) => drop(all.insert(key.clone(), value.clone())),
+                None => drop(all.remove(key)),
+            }
+        }
+        let pair = |(mut key, value): (OsString, OsString)| {
+            key.push("=");
+            key.push(value);
+            c_string(&key, "environment variable")
+        };
+        all.into_iter().map(pair).collect()
+    }
+
+    /// The paths to try, in order.
+    fn candidates(&self) -> Result<Vec<CString>> {
+        let program = c_string(&self.program, "program")?;
+        if program.is_empty() || program.to_bytes().contains(&b'/') {
+            return Ok(vec![program]);
+        }
+        let set = self.env.get(OsStr::new("PATH"));
+        let path = match set {
+            Some(path) => path.clone(),
+            None if self.env_clear => None,
+            None => env::var_os("PATH"),
+        };
+        let path = path.unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
+        let in_dir = |dir: &[u8]| {
+            // An empty entry is the working directory.
+            let dir = if dir.is_empty() { b"." } else { dir };
+            let candidate = [dir, b"/", program.to_bytes()].concat();
+            c_string(&OsString::from_vec(candidate), "path")
+        };
+        path.as_bytes().split(|&byte| byte == b':').map(in_dir).collect()
+    }
+}
+
+pub(super) fn c_string(text: &OsStr, what: &str) -> Result<CString> {
+    CString::new(text.as_bytes())
+        .map_err(|_| Error::invalid(format!("the {what} {text:?} has a NUL byte")))
+}

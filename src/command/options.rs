@@ -1,0 +1,256 @@
+//! What std's builder does not have: namespaces, and what else becomes of the program.
+
+#![forbid(unsafe_code)]
+
+use super::Command;
+use crate::enter::Enter;
+use crate::hostname::Hostname;
+use crate::id_map::{IdMap, Setgroups};
+use crate::mounts::{Mount, Propagation};
+use crate::namespace::NamespaceSet;
+
+/// Namespaces.
+impl Command {
+    /// Makes new namespaces of these kinds for the program, in addition to those named before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, NamespaceSet};
+    ///
+    /// let mut command = Command::new("true");
+    /// command.unshare(NamespaceSet::USER).unshare(NamespaceSet::NET | NamespaceSet::IPC);
+    /// assert!(command.plan()?.to_string().contains("ipc,net,user"));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn unshare(&mut self, namespaces: NamespaceSet) -> &mut Self {
+        self.setup.namespaces |= namespaces;
+        self
+    }
+
+    /// Enters these namespaces first; what is new is made inside them.
+    ///
+    /// The child gets a copy of the memory where what lives in the namespaces could look into it: for
+    /// a user or pid namespace. Nor can they trace it before it runs the program.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Enter, NamespaceSet, PidFd};
+    ///
+    /// // those of a process; here this one, so that nothing is left to enter
+    /// let all = Enter::new().process(PidFd::current()?, NamespaceSet::all());
+    /// assert!(Command::new("true").enter(all).status()?.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn enter(&mut self, enter: Enter) -> &mut Self {
+        self.enter = enter;
+        self
+    }
+
+    /// Makes the caller's user and group root in a new user namespace: uid 0 inside is the effective
+    /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// match Command::new("id").arg("-u").map_root().output() {
+    ///     Ok(output) => assert_eq!(output.stdout, b"0\n"),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn map_root(&mut self) -> &mut Self {
+        self.setup.map_root();
+        self
+    }
+
+    /// The user ids of a new user namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, ErrorKind, IdExtent, IdMap};
+    ///
+    /// let map = IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 65_536 }])?;
+    /// match Command::new("true").uid_map(map.clone()).gid_map(map).status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     // an ordinary user has no such ids to give
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SETUID`, for a map of more than the caller's own id.
+    pub fn uid_map(&mut self, map: IdMap) -> &mut Self {
+        self.setup.set_uid_map(map);
+        self
+    }
+
+    /// The group ids of a new user namespace.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SETGID`, for a map of more than the caller's own id.
+    pub fn gid_map(&mut self, map: IdMap) -> &mut Self {
+        self.setup.set_gid_map(map);
+        self
+    }
+
+    /// Whether `setgroups(2)` may be called in a new user namespace. Without this it is denied where
+    /// the kernel demands it for the gid map, and left as it is otherwise.
+    pub fn setgroups(&mut self, setgroups: Setgroups) -> &mut Self {
+        self.setup.set_setgroups(setgroups);
+        self
+    }
+
+    /// What becomes of the mounts of a new mount namespace: private, unless said otherwise here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, NamespaceSet, Propagation};
+    ///
+    /// let mut command = Command::new("true");
+    /// command.unshare(NamespaceSet::USER).propagation(Propagation::Slave);
+    /// assert!(command.plan()?.to_string().contains("mounts: slave"));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn propagation(&mut self, propagation: Propagation) -> &mut Self {
+        self.setup.set_propagation(propagation);
+        self
+    }
+
+    /// Mounts a file system in a new mount namespace. In the order of the calls.
+    pub fn mount(&mut self, mount: Mount) -> &mut Self {
+        self.setup.add_mount(mount);
+        self
+    }
+
+    /// The hostname of a new UTS namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let plan = Command::new("true").hostname("builder".parse()?).plan()?;
+    /// assert!(plan.to_string().contains("new namespaces: uts"));   // never the machine's own
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn hostname(&mut self, name: Hostname) -> &mut Self {
+        self.setup.set_hostname(name);
+        self
+    }
+
+    /// The NIS domain name of a new UTS namespace.
+    pub fn domainname(&mut self, name: Hostname) -> &mut Self {
+        self.setup.set_domainname(name);
+        self
+    }
+
+    /// Brings up `lo` in a new network namespace, which has it down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let mut command = Command::new("true");
+    /// command.map_root().loopback_up();
+    /// assert!(command.plan()?.to_string().contains("net,user"));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn loopback_up(&mut self) -> &mut Self {
+        self.setup.set_loopback_up();
+        self
+    }
+}
+
+/// What else becomes of the program.
+impl Command {
+    /// Starts the program in a new session, without a controlling terminal: it cannot push
+    /// characters into the parent's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let status = Command::new("sh").args(["-c", "! test -t 0 || ! : >/dev/tty"]).new_session().status()?;
+    /// assert!(status.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "setsid")]
+    pub fn new_session(&mut self) -> &mut Self {
+        self.new_session = true;
+        self
+    }
+
+    /// Kills the program when its parent ends: when the thread that spawned it does.
+    ///
+    /// A program that gains privileges by exec sheds this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("60").kill_on_parent_exit().spawn()?;
+    /// // would end with this thread, if nothing else ended it
+    /// child.kill()?;
+    /// child.wait()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [`PR_SET_PDEATHSIG`](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)
+    #[doc(alias = "PR_SET_PDEATHSIG")]
+    pub fn kill_on_parent_exit(&mut self) -> &mut Self {
+        self.kill_on_parent_exit = true;
+        self
+    }
+
+    /// Neither the program nor anything it starts can gain privileges by exec: set-user-ID bits and
+    /// file capabilities count for nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let script = "grep -q '^NoNewPrivs:.*1' /proc/self/status";
+    /// assert!(Command::new("sh").args(["-c", script]).no_new_privs().status()?.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "PR_SET_NO_NEW_PRIVS")]
+    pub fn no_new_privs(&mut self) -> &mut Self {
+        self.no_new_privs = true;
+        self
+    }
+
+    /// Gives the program no descriptors but the three standard streams, whatever this process has
+    /// open without close-on-exec.
+    ///
+    /// Code given to [`pre_exec`](Self::pre_exec) still has them all (not on Linux 5.10).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let output = Command::new("ls").arg("/proc/self/fd").close_other_fds().output()?;
+    /// assert_eq!(output.stdout, b"0\n1\n2\n3\n");      // 3 is the directory that ls reads
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "close_range")]
+    pub fn close_other_fds(&mut self) -> &mut Self {
+        self.close_other_fds = true;
+        self
+    }
+}
