@@ -15,7 +15,7 @@ use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::run::{Context, run_all};
-use crate::setup::slot::{Failure, Slot};
+use crate::setup::slot::Slot;
 use crate::setup::{Setup, failure_of, no_pid_namespace_pending};
 use crate::sys::signal::MaskGuard;
 
@@ -168,29 +168,24 @@ impl Unshare {
         ops.extend(self.setup.ops(&maps));
         let user = set.contains(NamespaceSet::USER);
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
-        match carry_out(&ops, &maps.outside) {
-            Ok(()) => {
-                if let Some(back) = back {
-                    back.forget();
-                }
-                Ok(())
-            }
-            Err((failure, error)) => {
-                let restored = match back {
-                    Some(back) => back.leave().is_ok(),
-                    None => failure.is_none_or(|failure| failure.step == 0),
-                };
-                Err(if restored { error } else { error.with_kind(ErrorKind::NotRestored) })
+        let outcome = carry_out(&ops, &maps.outside);
+        let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
+        match (outcome, back) {
+            (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),
+            (Err((_, error)), None) if changed => Err(error.with_kind(ErrorKind::NotRestored)),
+            (outcome, back) => {
+                back.into_iter().for_each(Scoped::forget);
+                outcome.map_err(|(_, error)| error)
             }
         }
     }
 }
 
-/// Executes the steps here. An error says also at which of them, if any was begun.
+/// Executes the steps here. An error comes with the step it happened at, if any was begun.
 fn carry_out(
     ops: &[Op],
     maps_outside: &[IdMapWrite],
-) -> core::result::Result<(), (Option<Failure>, Error)> {
+) -> core::result::Result<(), (Option<usize>, Error)> {
     let before = |error| (None, error);
     let slot = Slot::new();
     let maps = !maps_outside.is_empty() || ops.iter().any(|op| matches!(op, Op::WriteIdMap(_)));
@@ -216,22 +211,13 @@ fn carry_out(
         exec: None,
     };
     run_all(ops, &context).map_err(|errno| {
-        slot.fail(errno);
-        let failure = slot.failure();
         let error = failure_of(ops, maps_outside, &slot, errno);
-        let namespace = (slot.step() == 0).then_some(ops).and_then(|ops| match ops {
-            [Op::Unshare(set), ..] if set.contains(NamespaceSet::USER) && has_threads() => {
-                Some(Namespace::User)
-            }
-            _ => None,
-        });
-        (
-            failure,
-            match namespace {
-                Some(kind) => error.of(kind),
-                None => error,
-            },
-        )
+        let of_user = |set: &NamespaceSet| set.contains(NamespaceSet::USER) && has_threads();
+        let error = match ops.get(slot.step()) {
+            Some(Op::Unshare(set)) if of_user(set) => error.of(Namespace::User),
+            _ => error,
+        };
+        (Some(slot.step()), error)
     })
 }
 

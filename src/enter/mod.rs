@@ -102,24 +102,11 @@ impl Enter {
     /// to trace it.
     pub fn apply(&self) -> Result<()> {
         let joins = Joins::resolve(&self.sources)?;
-        let set = joins.set();
-        let restorable = set.difference(NamespaceSet::USER);
+        let restorable = joins.set().difference(NamespaceSet::USER);
         if joins.targets.len() < 2 || restorable.is_empty() {
             return enter_for_good(&joins.targets);
         }
-        let back = Scoped::save(restorable)?;
-        let entered = enter_for_good(&joins.targets);
-        match entered {
-            Ok(()) => {
-                back.forget();
-                Ok(())
-            }
-            // Which of them were entered does not matter: to go back to where one is changes nothing.
-            Err(error) => match back.leave() {
-                Ok(()) => Err(error),
-                Err(_) => Err(error.with_kind(ErrorKind::NotRestored)),
-            },
-        }
+        Scoped::enter_and_save(&joins.targets, restorable).map(Scoped::forget)
     }
 
     /// Moves the calling thread into the namespaces until the guard is left or dropped.

@@ -56,22 +56,33 @@ impl Scoped {
                 "there is no way back from a user namespace: use apply, or Command::enter",
             ));
         }
-        let mut back = Self::save(set)?;
+        Self::enter_and_save(targets, set)
+    }
+
+    /// Enters, with a way back to what is in `set`. An error leaves the thread where it was, or says
+    /// that it could not.
+    pub(crate) fn enter_and_save(targets: &[Target], set: NamespaceSet) -> Result<Self> {
+        let back = Self::save(set)?;
         if set.contains(NamespaceSet::MOUNT) {
             ns_fd::distrust_proc();
         }
-        if let Err(refused) = join_all(targets) {
-            let error = refusal(Step::Enter, targets, refused.index, refused.errno);
-            if !refused.partly {
-                back.forget();
-                return Err(error);
-            }
-            return match back.go_back() {
-                Ok(()) => Err(error),
-                Err(_) => Err(error.with_kind(ErrorKind::NotRestored)),
-            };
+        let Err(refused) = join_all(targets) else {
+            return Ok(back);
+        };
+        let error = refusal(Step::Enter, targets, refused.index, refused.errno);
+        if !refused.partly {
+            back.forget();
+            return Err(error);
         }
-        Ok(back)
+        Err(back.undo(error))
+    }
+
+    /// Goes back because of an error.
+    pub(crate) fn undo(self, error: Error) -> Error {
+        match self.leave() {
+            Ok(()) => error,
+            Err(_) => error.with_kind(ErrorKind::NotRestored),
+        }
     }
 
     /// Notes where this thread is.

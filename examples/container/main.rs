@@ -1,0 +1,107 @@
+//! The crate's main job: a program in new namespaces of all eight kinds.
+//!
+//! ```sh
+//! cargo run --example container                       # shows each namespace and its effect
+//! cargo run --example container -- sh                 # a shell in there
+//! cargo run --example container -- --plan             # what would be done, step by step
+//! cargo run --example container -- --keep net,ipc --hostname web  PROGRAM ARGS...
+//! ```
+//!
+//! Inside, the program is root and outside it is nobody special: it needs no privileges and gets none.
+//! It has a hostname, process numbers, a `/proc` and a network (with `lo` up) of its own. Its exit
+//! status is this program's: 128 + n for signal n, 127 for a program that does not exist, 126 for one
+//! that cannot be run, 125 if the container could not be made; then the reason is told.
+
+mod init;
+mod report;
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+
+use clap::Parser;
+use linux_namespaces::{Command, Error, Hostname, Mount, NamespaceSet};
+
+#[derive(Debug, Parser)]
+#[command(about = "Runs a program in new namespaces of all eight kinds")]
+struct Options {
+    /// Namespaces to leave shared with the outside, as in "net,ipc"
+    #[arg(long, value_name = "NAMES", default_value = "")]
+    keep: NamespaceSet,
+    /// The name of the host inside
+    #[arg(long, value_name = "NAME", default_value = "container")]
+    hostname: Hostname,
+    /// Print what would be done, and stop
+    #[arg(long)]
+    plan: bool,
+    /// The program and its arguments; without one, a table of the namespaces is shown
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    program: Vec<OsString>,
+}
+
+/// The container could not be made, or our options were wrong.
+const OUR_FAULT: u8 = 125;
+
+fn main() -> ExitCode {
+    // Inside, this program is PID 1 or the reporter: see the two modules.
+    let mut args = std::env::args_os().skip(1);
+    match args.next().as_deref().and_then(|first| first.to_str()) {
+        Some(init::NAME) => return init::main(args.collect()),
+        Some(report::NAME) => return report::main(args.collect()),
+        _ => {}
+    }
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(help) => {
+            let status = if help.use_stderr() { OUR_FAULT } else { 0 };
+            help.print().ok();
+            return ExitCode::from(status);
+        }
+    };
+    match run(&options) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("container: {error:#}");
+            ExitCode::from(OUR_FAULT)
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<u8, Error> {
+    let me = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let mut command = Command::new(me);
+    if options.program.is_empty() {
+        command.arg(report::NAME).args(report::outside()?);
+    } else {
+        command.arg(init::NAME).args(&options.program);
+    }
+    let new = NamespaceSet::all() - options.keep;
+    let has = |namespaces| new.contains(namespaces);
+    command.unshare(new);
+    if has(NamespaceSet::USER) {
+        command.map_root();
+    }
+    if has(NamespaceSet::UTS) {
+        command.hostname(options.hostname.clone());
+    }
+    if has(NamespaceSet::MOUNT | NamespaceSet::PID) {
+        command.mount(Mount::proc("/proc")?);
+    }
+    if has(NamespaceSet::NET) {
+        command.loopback_up();
+    }
+    // Whoever kills us kills the container.
+    command.kill_on_parent_exit();
+    if options.plan {
+        print!("{}", command.plan()?);
+        return Ok(0);
+    }
+    init::leave_terminal_signals_to_the_program();
+    Ok(status_code(command.status()?))
+}
+
+/// As shells tell it.
+fn status_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(OUR_FAULT)
+}

@@ -1,0 +1,71 @@
+//! When is a namespace destroyed? When nobody is in it and nobody holds it.
+//!
+//! ```sh
+//! cargo run --example keep_alive
+//! ```
+//!
+//! A UTS namespace loses its last process, is kept by an `NsFd` alone, is used once more, and is gone
+//! when the handle is dropped. Proven, not claimed: a user namespace is told to allow a single UTS
+//! namespace, so that a second one can be made if and only if the first is gone. Needs no privileges.
+
+use std::io::{BufRead, BufReader};
+use std::process::ExitCode;
+
+use linux_namespaces::{Command, Enter, ErrorKind, Namespace, NamespaceSet, Result, Stdio};
+
+fn main() -> ExitCode {
+    if let Err(error) = story() {
+        eprintln!("keep_alive: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn story() -> Result<()> {
+    // The place of the proof: a user namespace in which root allows one UTS namespace and no more.
+    let limit = "echo 1 > /proc/sys/user/max_uts_namespaces && echo ready && cat";
+    let mut warden = Command::new("sh");
+    warden.args(["-c", limit]).map_root().stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut warden = warden.spawn()?;
+    if let Some(answers) = warden.stdout.take() {
+        // It says so when the limit is set; nothing, if that was refused to it.
+        BufReader::new(answers).lines().next();
+    }
+    let here = || -> Result<Enter> {
+        Ok(Enter::new().process(warden.pid_fd().try_clone()?, NamespaceSet::USER))
+    };
+
+    let mut first = Command::new("sleep");
+    first.arg("60").enter(here()?).hostname("kept".parse()?);
+    let mut first = first.spawn()?;
+    let handle = first.namespace(Namespace::Uts)?;
+    println!("A process is in UTS namespace {}.", handle.id()?.ino);
+
+    first.kill()?;
+    first.wait()?;
+    println!("It has ended, and been waited for. Nobody is in the namespace.");
+    println!("Can a second one be made where one is allowed? {}.", second(here()?)?);
+
+    let inside = here()?.namespace(handle.try_clone()?);
+    let output = Command::new("uname").arg("-n").enter(inside).output()?;
+    print!("We hold the first, so we can go back to it. Its name: ");
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    println!("The same question again, while we hold it: {}.", second(here()?)?);
+
+    drop(handle);
+    println!("We drop the handle.");
+    println!("The same question: {}.", second(here()?)?);
+
+    drop(warden.stdin.take());
+    warden.wait()?;
+    Ok(())
+}
+
+/// Tries to make another UTS namespace, for a program that ends at once.
+fn second(here: Enter) -> Result<&'static str> {
+    match Command::new("true").enter(here).unshare(NamespaceSet::UTS).status() {
+        Ok(_) => Ok("yes, the first is gone"),
+        Err(error) if error.kind() == ErrorKind::LimitReached => Ok("no, the first still exists"),
+        Err(error) => Err(error),
+    }
+}
