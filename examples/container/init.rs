@@ -4,18 +4,25 @@
 //! orphans pile up on it.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal, stdin};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitStatus, wait};
+use nix::unistd::{Pid, getpgrp, setpgid, tcgetpgrp, tcsetpgrp};
 
 /// The first argument that makes this program the container's init.
 pub(crate) const NAME: &str = "--init-inside";
 
 pub(crate) fn main(program: Vec<OsString>) -> ExitCode {
     leave_terminal_signals_to_the_program();
+    // The process group of outside cannot be named in here, which confuses shells.
+    if stdin().is_terminal() && tcgetpgrp(stdin()) == Ok(Pid::from_raw(0)) {
+        setpgid(Pid::from_raw(0), Pid::from_raw(0)).ok();
+        take_terminal();
+    }
     let Some((name, args)) = program.split_first() else {
         return ExitCode::from(super::OUR_FAULT);
     };
@@ -37,6 +44,16 @@ pub(crate) fn main(program: Vec<OsString>) -> ExitCode {
         if u32::try_from(pid.as_raw()) == Ok(child.id()) {
             return ExitCode::from(u8::try_from(code).unwrap_or(super::OUR_FAULT));
         }
+    }
+}
+
+/// Makes our process group the terminal's foreground group, from the background if need be.
+pub(crate) fn take_terminal() {
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGTTOU);
+    if blocked.thread_block().is_ok() {
+        tcsetpgrp(stdin(), getpgrp()).ok();
+        blocked.thread_unblock().ok();
     }
 }
 

@@ -97,7 +97,9 @@ fn run(options: &Options) -> Result<u8, Error> {
         return Ok(0);
     }
     init::leave_terminal_signals_to_the_program();
-    Ok(status_code(command.status()?))
+    let status = command.status()?;
+    init::take_terminal();
+    Ok(status_code(status))
 }
 
 /// As shells tell it.
