@@ -87,7 +87,7 @@ impl Scoped {
 
     /// Notes where this thread is.
     pub(crate) fn save(set: NamespaceSet) -> Result<Self> {
-        let saved = set.namespaces().map(NsFd::for_children).collect::<Result<_>>()?;
+        let saved = set.namespaces().map(NsFd::way_back).collect::<Result<_>>()?;
         let directories = if set.contains(NamespaceSet::MOUNT) {
             let open = |path| {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

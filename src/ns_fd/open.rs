@@ -38,7 +38,7 @@ impl NsFd {
     /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` is missing, covered or fake and the
     /// kernel (before 6.11) has no other way; [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
     pub fn current(kind: Namespace) -> Result<Self> {
-        Self::of_this_thread(kind, kind.name(), false)
+        Self::of_this_thread(kind, false)
     }
 
     /// The namespace that the next child of the calling thread will be born in.
@@ -64,7 +64,7 @@ impl NsFd {
     #[doc(alias = "pid_for_children")]
     #[doc(alias = "time_for_children")]
     pub fn for_children(kind: Namespace) -> Result<Self> {
-        Self::of_this_thread(kind, for_children_name(kind), true)
+        Self::of_this_thread(kind, true)
     }
 
     /// The namespace of a process.
@@ -115,7 +115,7 @@ impl NsFd {
     ///
     /// `PTRACE_MODE_READ_FSCREDS` on the process: `ptrace(2)`.
     pub fn of_process(process: &PidFd, kind: Namespace) -> Result<Self> {
-        Self::of_pid_fd(process, kind, kind.name(), false)
+        Self::of_pid_fd(process, kind, false)
     }
 
     /// The namespace that the next child of a process's main thread will be born in.
@@ -128,7 +128,7 @@ impl NsFd {
     ///
     /// `PTRACE_MODE_READ_FSCREDS` on the process: `ptrace(2)`.
     pub fn for_children_of(process: &PidFd, kind: Namespace) -> Result<Self> {
-        Self::of_pid_fd(process, kind, for_children_name(kind), true)
+        Self::of_pid_fd(process, kind, true)
     }
 
     /// The namespace of a file: a bind mount such as `/run/netns/NAME`, or `/proc/PID/ns/net`.
@@ -186,13 +186,18 @@ impl NsFd {
         Ok(Self { fd, kind })
     }
 
-    fn of_this_thread(kind: Namespace, name: &str, for_children: bool) -> Result<Self> {
+    /// Where the thread's children are born, to come back to: `setns(2)` will ask for the kind, so
+    /// that it is not asked here.
+    pub(crate) fn way_back(kind: Namespace) -> Result<Self> {
+        if PROC.load(Ordering::Relaxed) != TRUSTED {
+            return Self::of_this_thread(kind, true);
+        }
+        Ok(Self { fd: open_of_this_thread(kind, true)?, kind })
+    }
+
+    fn of_this_thread(kind: Namespace, for_children: bool) -> Result<Self> {
         if PROC.load(Ordering::Relaxed) == TRUSTED {
-            let path = format!("/proc/thread-self/ns/{name}");
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            let fd = rustix::fs::open(&path, flags, Mode::empty())
-                .map_err(|errno| Error::os(Step::OpenNamespace, errno).of(kind).at(path))?;
-            return Self::of_kind(fd, kind);
+            return Self::of_kind(open_of_this_thread(kind, for_children)?, kind);
         }
         let proc = ProcFs::open();
         if proc.is_ok() {
@@ -211,10 +216,10 @@ impl NsFd {
             // A kernel that cannot name a thread, or a filter.
             Err(_) => {}
         }
-        Self::of_kind(proc?.namespace("thread-self", name)?, kind)
+        Self::of_kind(proc?.namespace("thread-self", name(kind, for_children))?, kind)
     }
 
-    fn of_pid_fd(process: &PidFd, kind: Namespace, name: &str, for_children: bool) -> Result<Self> {
+    fn of_pid_fd(process: &PidFd, kind: Namespace, for_children: bool) -> Result<Self> {
         let refused = |errno| Error::os(Step::OpenNamespace, errno).of(kind);
         match ask_pid_fd(process, kind, for_children) {
             Err(Errno::NOTTY | Errno::NOSYS) => {}
@@ -222,7 +227,7 @@ impl NsFd {
         }
         let proc = ProcFs::open()?;
         let pid = proc.pid_of(process.as_fd())?.ok_or_else(|| refused(Errno::SRCH))?;
-        let namespace = Self::of_kind(proc.namespace(pid, name)?, kind);
+        let namespace = Self::of_kind(proc.namespace(pid, name(kind, for_children))?, kind);
         // Alive now, so it had the number all the time.
         if process.has_ended()? {
             return Err(refused(Errno::SRCH));
@@ -242,12 +247,32 @@ pub(crate) fn distrust_proc() {
     PROC.store(DISTRUSTED, Ordering::Relaxed);
 }
 
-fn for_children_name(kind: Namespace) -> &'static str {
-    match kind {
-        Namespace::Pid => "pid_for_children",
-        Namespace::Time => "time_for_children",
-        _ => kind.name(),
+fn open_of_this_thread(kind: Namespace, for_children: bool) -> Result<OwnedFd> {
+    let path = path(kind, for_children);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| Error::os(Step::OpenNamespace, errno).of(kind).at(path))
+}
+
+/// The file of a namespace of this thread; not put together each time, since it is on the way into and
+/// out of every stay.
+fn path(kind: Namespace, for_children: bool) -> &'static str {
+    match (kind, for_children) {
+        (Namespace::Cgroup, _) => "/proc/thread-self/ns/cgroup",
+        (Namespace::Ipc, _) => "/proc/thread-self/ns/ipc",
+        (Namespace::Mount, _) => "/proc/thread-self/ns/mnt",
+        (Namespace::Net, _) => "/proc/thread-self/ns/net",
+        (Namespace::Pid, false) => "/proc/thread-self/ns/pid",
+        (Namespace::Pid, true) => "/proc/thread-self/ns/pid_for_children",
+        (Namespace::Time, false) => "/proc/thread-self/ns/time",
+        (Namespace::Time, true) => "/proc/thread-self/ns/time_for_children",
+        (Namespace::User, _) => "/proc/thread-self/ns/user",
+        (Namespace::Uts, _) => "/proc/thread-self/ns/uts",
     }
+}
+
+fn name(kind: Namespace, for_children: bool) -> &'static str {
+    path(kind, for_children).trim_start_matches("/proc/thread-self/ns/")
 }
 
 /// `PIDFD_GET_*_NAMESPACE`: needs no `/proc`. Linux 6.11; `ENOTTY` before.
