@@ -98,14 +98,11 @@ impl<'a> Job<'a> {
 /// Enters, makes the child, and ends.
 fn enter_and_start(job: &Job<'_>) -> ! {
     let slot = job.context.slot;
-    let status = match enter(job).and_then(|()| start_inside(job)) {
-        Ok(()) => 0,
-        Err(errno) => {
-            slot.fail(errno);
-            FAILED
-        }
-    };
-    process::exit(status)
+    if let Err(errno) = enter(job).and_then(|()| start_inside(job)) {
+        slot.fail(errno);
+    }
+    slot.finish();
+    process::exit(0)
 }
 
 fn enter(job: &Job<'_>) -> Result<()> {

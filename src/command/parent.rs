@@ -98,7 +98,8 @@ impl Launch {
             let stack = new_stack(shares)?;
             let job = Job::new(plan, context, None);
             // SAFETY: signals are blocked; the stack is new; this returns when the child is done.
-            unsafe { job.start(stack.as_ref(), 0) }
+            let pid = unsafe { job.start(stack.as_ref(), 0) };
+            pid.map_err(|errno| Error::os(Step::Clone, errno))
         } else {
             let stack = new_stack(shares)?;
             // The intermediate process shares its memory with the child, whatever it does with us.
@@ -109,7 +110,7 @@ impl Launch {
         drop(helper);
         drop(blocked);
 
-        let pid = started.map_err(|errno| Error::os(Step::Clone, errno))?;
+        let pid = started?;
         let number = slot.pid_fd.load(SeqCst);
         // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
         let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
@@ -119,29 +120,26 @@ impl Launch {
 }
 
 /// Makes the child by way of a process that enters the namespaces, and awaits the end of that one.
-fn start_through_intermediate(
-    job: &Job<'_>,
-    stack: Option<&Stack>,
-) -> core::result::Result<u32, Errno> {
+fn start_through_intermediate(job: &Job<'_>, stack: Option<&Stack>) -> Result<u32> {
     let slot = job.context.slot;
     let mut number: RawFd = -1;
     // SAFETY: signals are blocked; the stacks are new; the child is seen to below.
-    unsafe { job.start_intermediate(stack, &raw mut number) }?;
+    let started = unsafe { job.start_intermediate(stack, &raw mut number) };
+    started.map_err(|errno| Error::os(Step::Clone, errno))?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
     let intermediate = unsafe { OwnedFd::from_raw_fd(number) };
     let ended = await_end(intermediate.as_raw_fd());
-    let went_well = matches!(ended, Some(Ended { code: libc::CLD_EXITED, .. }));
-    if !went_well {
+    if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
-        // Only a child of our own can be waited for, so no other descriptor is mistaken for it.
         let child = slot.pid_fd.load(SeqCst);
+        // Only a child of our own can be waited for, so no other descriptor is mistaken for it.
         if child >= 0 && process::wait(child, false).is_ok() {
-            let _ = process::pidfd_send_signal(child, libc::SIGKILL);
-            await_end(child);
+            // SAFETY: so it is the descriptor that the kernel made for us.
+            let child = unsafe { OwnedFd::from_raw_fd(child) };
+            let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
+            await_end(child.as_raw_fd());
         }
-        if slot.failure().is_none() {
-            slot.fail(Errno::INTR);
-        }
+        return Err(died(job.plan, slot.step(), ended));
     }
     Ok(slot.pid.load(SeqCst))
 }
@@ -166,7 +164,11 @@ fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd>
 }
 
 fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {
-    let step = plan.ops.get(step).map_or(Step::Clone, |op| op.step());
+    let step = match step {
+        HIDE => Step::HideMemory,
+        ENTER => Step::Enter,
+        step => plan.ops.get(step).map_or(Step::Clone, |op| op.step()),
+    };
     let how = match ended {
         Some(Ended { code: libc::CLD_EXITED, status }) => format!("ended with status {status}"),
         Some(Ended { status, .. }) => format!("was killed by signal {status}"),

@@ -31,7 +31,8 @@ const ONE_LINE: &str = "without CAP_SETUID or CAP_SETGID in the parent user name
     kernel.apparmor_restrict_unprivileged_userns) lets the namespace be made but gives no rights in it";
 const MAP_ACCESS: &str = "the file belongs to another user because the process is not dumpable \
     (PR_SET_DUMPABLE), or /proc is read-only";
-const IN_USE: &str = "an id is not mapped in this user namespace";
+const HELPER_DIED: &str = "the helper that writes it was killed";
+const NOT_MAPPED: &str = "an id is not mapped in this user namespace";
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -39,11 +40,9 @@ const TABLE: &[Row] = &[
     (Step::OpenNamespace, None, Errno::PERM, "the namespace lies outside of this process's own user or pid namespace, or a seccomp filter forbids the call"),
     (Step::OpenNamespace, None, Errno::SRCH, "the process has ended"),
     (Step::OpenNamespace, None, Errno::NOENT, "no such file, or the kernel has no such kind of namespace; pid_for_children appears with the first child before Linux 7.1"),
-    (Step::OpenNamespace, None, Errno::MFILE, FILES),
     (Step::OpenProcess, None, Errno::SRCH, "there is no such process in this pid namespace"),
     (Step::OpenProcess, None, Errno::INVAL, "a pid is a positive number, and one of a process, not of a thread"),
     (Step::OpenProcess, None, Errno::NOSYS, FILTERED),
-    (Step::OpenProcess, None, Errno::MFILE, FILES),
     (Step::AskNamespace, None, Errno::NOTTY, "this kernel cannot be asked that: the unique id came with Linux 6.18, the translation of pids with 6.11"),
     (Step::AskNamespace, None, Errno::INVAL, "only a pid or user namespace has a parent, and only a user namespace an owner's uid"),
     (Step::AskNamespace, None, Errno::PERM, "the answer lies outside of this process's own user or pid namespace"),
@@ -54,7 +53,6 @@ const TABLE: &[Row] = &[
     (Step::Clone, None, Errno::USERS, LIMIT),
     (Step::Clone, None, Errno::AGAIN, PROCESSES),
     (Step::Clone, None, Errno::NOMEM, DEAD_PID_NAMESPACE),
-    (Step::Clone, None, Errno::MFILE, FILES),
     (Step::Clone, None, Errno::NOSYS, FILTERED),
     (Step::Unshare, Some(Namespace::User), Errno::INVAL, "a process with several threads cannot make a user namespace for one of them; use Command, or call this before the first thread"),
     (Step::Unshare, None, Errno::INVAL, "the kernel was built without one of these kinds of namespace, or this thread already has a new pid namespace waiting for its children"),
@@ -74,14 +72,15 @@ const TABLE: &[Row] = &[
     (Step::Enter, None, Errno::NOSYS, FILTERED),
     (Step::Leave, None, Errno::PERM, "going back needs CAP_SYS_ADMIN in the user namespace that owns the old namespace; a process in a user namespace of its own that kept the machine's namespaces can leave these but not return: use run()"),
     (Step::StartIdMapHelper, None, Errno::AGAIN, PROCESSES),
-    (Step::StartIdMapHelper, None, Errno::MFILE, FILES),
     (Step::StartIdMapHelper, None, Errno::NOMEM, DEAD_PID_NAMESPACE),
     (Step::WriteSetgroups, None, Errno::PERM, "setgroups can be denied only before the gid map is written, and allowed only where it was not denied before"),
     (Step::WriteSetgroups, None, Errno::ACCESS, MAP_ACCESS),
     (Step::WriteUidMap, None, Errno::PERM, ONE_LINE),
     (Step::WriteUidMap, None, Errno::ACCESS, MAP_ACCESS),
     (Step::WriteUidMap, None, Errno::ROFS, MAP_ACCESS),
-    (Step::WriteUidMap, None, Errno::PIPE, "the helper that writes the map was killed"),
+    (Step::WriteUidMap, None, Errno::PIPE, HELPER_DIED),
+    (Step::WriteGidMap, None, Errno::PIPE, HELPER_DIED),
+    (Step::WriteSetgroups, None, Errno::PIPE, HELPER_DIED),
     (Step::WriteGidMap, None, Errno::PERM, ONE_LINE),
     (Step::WriteGidMap, None, Errno::ACCESS, MAP_ACCESS),
     (Step::SetPropagation, None, Errno::INVAL, "the root directory is no mount point, as in a chroot"),
@@ -96,10 +95,10 @@ const TABLE: &[Row] = &[
     (Step::NewSession, None, Errno::PERM, "the process already leads a process group"),
     (Step::SetProcessGroup, None, Errno::PERM, "no such process group in this session"),
     (Step::SetGroups, None, Errno::PERM, "it needs CAP_SETGID, a gid map, and setgroups not denied in this user namespace"),
-    (Step::SetGroups, None, Errno::INVAL, IN_USE),
-    (Step::SetGid, None, Errno::INVAL, IN_USE),
+    (Step::SetGroups, None, Errno::INVAL, NOT_MAPPED),
+    (Step::SetGid, None, Errno::INVAL, NOT_MAPPED),
     (Step::SetGid, None, Errno::PERM, "it needs CAP_SETGID in this user namespace"),
-    (Step::SetUid, None, Errno::INVAL, IN_USE),
+    (Step::SetUid, None, Errno::INVAL, NOT_MAPPED),
     (Step::SetUid, None, Errno::PERM, "it needs CAP_SETUID in this user namespace"),
     (Step::SetUid, None, Errno::AGAIN, PROCESSES),
     (Step::ChangeDirectory, None, Errno::NOENT, "no such directory, as seen by the child in its mount namespace"),
@@ -111,12 +110,12 @@ const TABLE: &[Row] = &[
     (Step::Exec, None, Errno::ACCESS, "the file is not executable for the child's user, is no regular file, lies on a noexec mount, or in a directory that may not be searched"),
     (Step::Exec, None, Errno::NOEXEC, "the file is neither a program for this machine nor a script with a #! line"),
     (Step::Exec, None, Errno::TOOBIG, "arguments and environment together exceed the limit, a quarter of RLIMIT_STACK"),
+    (Step::Exec, None, Errno::AGAIN, PROCESSES),
     (Step::Exec, None, Errno::TXTBSY, "the file is open for writing"),
     (Step::Exec, None, Errno::PERM, "a security policy, or the tracer of a setuid program, forbids it"),
     (Step::Wait, None, Errno::CHILD, "another wait in this process took the status, or SIGCHLD is ignored, so that the kernel (before Linux 6.15) keeps none"),
     (Step::Signal, None, Errno::PERM, "the process belongs to another user"),
     (Step::Signal, None, Errno::INVAL, "there is no such signal, or the process is not visible from this pid namespace"),
-    (Step::Prepare, None, Errno::MFILE, FILES),
     (Step::StartThread, None, Errno::INVAL, "after unshare(2) or setns(2) of a pid namespace a thread can start no other one; do that elsewhere"),
     (Step::StartThread, None, Errno::AGAIN, PROCESSES),
 ];
@@ -128,7 +127,9 @@ pub(super) fn explain(
     errno: Errno,
 ) -> Option<&'static str> {
     let row = |kind| TABLE.iter().find(|row| (row.0, row.1, row.2) == (step, kind, errno));
-    namespace.and_then(|kind| row(Some(kind))).or_else(|| row(None)).map(|row| row.3)
+    let found = namespace.and_then(|kind| row(Some(kind))).or_else(|| row(None));
+    // Any step may need a descriptor.
+    found.map(|row| row.3).or((errno == Errno::MFILE).then_some(FILES))
 }
 
 pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
@@ -138,6 +139,7 @@ pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
         Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
         Errno::NOSYS | Errno::NOTTY | Errno::OPNOTSUPP => ErrorKind::Unsupported,
         Errno::USERS if step == Step::Enter => ErrorKind::Multithreaded,
+        Errno::PIPE => ErrorKind::ChildDied,
         Errno::NOSPC | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::USERS => {
             ErrorKind::LimitReached
         }

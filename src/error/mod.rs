@@ -75,7 +75,7 @@ pub enum ErrorKind {
     LimitReached,
     /// What is mounted on `/proc` is not the kernel's process file system, or not all of it.
     UntrustedProc,
-    /// The child was killed before it could run the program.
+    /// The child was killed before it could run the program, or the helper that writes its id maps.
     ChildDied,
     /// The thread could not be brought back to where it was.
     NotRestored,

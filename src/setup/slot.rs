@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 
 use crate::sys::{Errno, futex};
 
@@ -20,6 +20,8 @@ pub(crate) struct Slot {
     pub(crate) pid_fd: AtomicI32,
     /// Its number, where an intermediate process made it.
     pub(crate) pid: AtomicU32,
+    /// Whether the intermediate process has come to its end, its child being done with our memory.
+    finished: AtomicBool,
     /// The process whose id maps are to be written, as `/proc` counts; 0 not yet, [`CALLED_OFF`].
     target: AtomicU32,
     /// How far the id-map helper came: 0 not ready, [`WRITTEN`], or 1 + the file that failed.
@@ -46,6 +48,7 @@ impl Slot {
             detail: AtomicU32::new(0),
             pid_fd: AtomicI32::new(-1),
             pid: AtomicU32::new(0),
+            finished: AtomicBool::new(false),
             target: AtomicU32::new(0),
             maps: AtomicU32::new(0),
             maps_errno: AtomicI32::new(0),
@@ -58,6 +61,14 @@ impl Slot {
 
     pub(crate) fn fail(&self, errno: Errno) {
         self.errno.store(errno.raw_os_error(), SeqCst);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(SeqCst)
     }
 
     pub(crate) fn set_detail(&self, detail: usize) {
