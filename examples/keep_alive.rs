@@ -11,7 +11,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
 
-use linux_namespaces::{Command, Enter, ErrorKind, Namespace, NamespaceSet, Result, Stdio};
+use linux_namespaces::{Command, Enter, ErrorKind, Namespace, NamespaceSet, Stdio};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     if let Err(error) = story() {
@@ -21,22 +23,23 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn story() -> Result<()> {
+fn story() -> Result {
     // The place of the proof: a user namespace in which root allows one UTS namespace and no more.
     let limit = "echo 1 > /proc/sys/user/max_uts_namespaces && echo ready && cat";
     let mut warden = Command::new("sh");
     warden.args(["-c", limit]).map_root().stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut warden = warden.spawn()?;
-    if let Some(answers) = warden.stdout.take() {
-        // It says so when the limit is set; nothing, if that was refused to it.
-        BufReader::new(answers).lines().next();
+    let answers = warden.stdout.take().ok_or("no pipe from the shell that sets the limit")?;
+    let ready = BufReader::new(answers).lines().next().transpose()?;
+    if ready.as_deref() != Some("ready") {
+        return Err("the limit could not be set, so there is no proof".into());
     }
     let here = || -> Result<Enter> {
         Ok(Enter::new().process(warden.pid_fd().try_clone()?, NamespaceSet::USER))
     };
 
     let mut first = Command::new("sleep");
-    first.arg("60").enter(here()?).hostname("kept".parse()?);
+    first.arg("60").enter(here()?).hostname("kept".parse()?).kill_on_parent_exit();
     let mut first = first.spawn()?;
     let handle = first.namespace(Namespace::Uts)?;
     println!("A process is in UTS namespace {}.", handle.id()?.ino);
@@ -44,28 +47,49 @@ fn story() -> Result<()> {
     first.kill()?;
     first.wait()?;
     println!("It has ended, and been waited for. Nobody is in the namespace.");
-    println!("Can a second one be made where one is allowed? {}.", second(here()?)?);
+    print!("Can a second one be made where one is allowed? ");
+    tell(second(here()?)?, Answer::StillThere)?;
 
     let inside = here()?.namespace(handle.try_clone()?);
     let output = Command::new("uname").arg("-n").enter(inside).output()?;
     print!("We hold the first, so we can go back to it. Its name: ");
     print!("{}", String::from_utf8_lossy(&output.stdout));
-    println!("The same question again, while we hold it: {}.", second(here()?)?);
+    print!("The same question again, while we hold it: ");
+    tell(second(here()?)?, Answer::StillThere)?;
 
     drop(handle);
     println!("We drop the handle.");
-    println!("The same question: {}.", second(here()?)?);
+    print!("The same question: ");
+    tell(second(here()?)?, Answer::Gone)?;
 
     drop(warden.stdin.take());
     warden.wait()?;
     Ok(())
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    StillThere,
+    Gone,
+}
+
+/// Prints what was observed; an error if it is not what the header of this file says.
+fn tell(observed: Answer, expected: Answer) -> Result {
+    println!(
+        "{}",
+        match observed {
+            Answer::StillThere => "no, the first still exists.",
+            Answer::Gone => "yes, the first is gone.",
+        }
+    );
+    if observed == expected { Ok(()) } else { Err("that is not what was to be shown".into()) }
+}
+
 /// Tries to make another UTS namespace, for a program that ends at once.
-fn second(here: Enter) -> Result<&'static str> {
+fn second(here: Enter) -> Result<Answer> {
     match Command::new("true").enter(here).unshare(NamespaceSet::UTS).status() {
-        Ok(_) => Ok("yes, the first is gone"),
-        Err(error) if error.kind() == ErrorKind::LimitReached => Ok("no, the first still exists"),
-        Err(error) => Err(error),
+        Ok(_) => Ok(Answer::Gone),
+        Err(error) if error.kind() == ErrorKind::LimitReached => Ok(Answer::StillThere),
+        Err(error) => Err(error.into()),
     }
 }

@@ -4,40 +4,50 @@
 //! orphans pile up on it.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal, stdin};
-use std::process::{Command, ExitCode};
+use std::io::stdin;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::wait::{WaitStatus, wait};
-use nix::unistd::{Pid, getpgrp, setpgid, tcgetpgrp, tcsetpgrp};
+use linux_namespaces::{Command, ErrorKind, Step};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{getpgrp, getpid, tcsetpgrp};
 
 /// The first argument that makes this program the container's init.
 pub(crate) const NAME: &str = "--init-inside";
 
 pub(crate) fn main(program: Vec<OsString>) -> ExitCode {
     leave_terminal_signals_to_the_program();
-    // The process group of outside cannot be named in here, which confuses shells.
-    if stdin().is_terminal() && tcgetpgrp(stdin()) == Ok(Pid::from_raw(0)) {
-        setpgid(Pid::from_raw(0), Pid::from_raw(0)).ok();
+    // With a process group of our own we were given the terminal.
+    let has_terminal = getpgrp() == getpid();
+    if has_terminal {
         take_terminal();
     }
     let Some((name, args)) = program.split_first() else {
         return ExitCode::from(super::OUR_FAULT);
     };
-    let child = match Command::new(name).args(args).spawn() {
+    // In a pid namespace that is shared, our end alone would not be the program's.
+    let child = match Command::new(name).args(args).kill_on_parent_exit().spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("container: cannot run {name:?}: {error}");
-            let found = error.kind() != ErrorKind::NotFound;
-            return ExitCode::from(if found { 126 } else { 127 });
+            eprintln!("container: {name:?}: {error:#}");
+            return ExitCode::from(match (error.step(), error.kind()) {
+                (Some(Step::Exec), ErrorKind::NotFound) => 127,
+                (Some(Step::Exec), _) => 126,
+                _ => super::OUR_FAULT,
+            });
         }
     };
     loop {
-        let (pid, code) = match wait() {
+        let (pid, code) = match waitpid(None, Some(WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::Exited(pid, code)) => (pid, code),
             Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+            // Ctrl-Z: the shell outside cannot see that we were stopped, so nobody would continue us.
+            Ok(WaitStatus::Stopped(_, Signal::SIGTSTP)) if has_terminal => {
+                killpg(getpgrp(), Signal::SIGCONT).ok();
+                continue;
+            }
             Ok(_) | Err(nix::Error::EINTR) => continue,
             Err(_) => return ExitCode::from(super::OUR_FAULT),
         };

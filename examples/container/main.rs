@@ -7,8 +7,9 @@
 //! cargo run --example container -- --keep net,ipc --hostname web  PROGRAM ARGS...
 //! ```
 //!
-//! Inside, the program is root and outside it is nobody special: it needs no privileges and gets none.
-//! It has a hostname, process numbers, a `/proc` and a network (with `lo` up) of its own. Its exit
+//! Inside, the program is root. Outside it is the user who started it, with no privileges over what is
+//! there: files are still those of that user, so for root they are root's. It has a hostname, process
+//! numbers, a `/proc` and a network (with `lo` up) of its own. Its exit
 //! status is this program's: 128 + n for signal n, 127 for a program that does not exist, 126 for one
 //! that cannot be run, 125 if the container could not be made; then the reason is told.
 
@@ -16,11 +17,13 @@ mod init;
 mod report;
 
 use std::ffi::OsString;
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use clap::Parser;
 use linux_namespaces::{Command, Error, Hostname, Mount, NamespaceSet};
+use nix::unistd::{getpgrp, tcgetpgrp};
 
 #[derive(Debug, Parser)]
 #[command(about = "Runs a program in new namespaces of all eight kinds")]
@@ -35,7 +38,7 @@ struct Options {
     #[arg(long)]
     plan: bool,
     /// The program and its arguments; without one, a table of the namespaces is shown
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(trailing_var_arg = true)]
     program: Vec<OsString>,
 }
 
@@ -70,14 +73,20 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<u8, Error> {
     let me = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
     let mut command = Command::new(me);
+    let new = NamespaceSet::all() - options.keep;
+    let has = |namespaces| new.contains(namespaces);
+    command.unshare(new);
+    // Our process group has no number in a new pid namespace, which confuses shells there.
+    let lends_terminal =
+        !options.program.is_empty() && has(NamespaceSet::PID) && has_the_terminal();
     if options.program.is_empty() {
         command.arg(report::NAME).args(report::outside()?);
     } else {
         command.arg(init::NAME).args(&options.program);
     }
-    let new = NamespaceSet::all() - options.keep;
-    let has = |namespaces| new.contains(namespaces);
-    command.unshare(new);
+    if lends_terminal {
+        command.process_group(0);
+    }
     if has(NamespaceSet::USER) {
         command.map_root();
     }
@@ -90,7 +99,7 @@ fn run(options: &Options) -> Result<u8, Error> {
     if has(NamespaceSet::NET) {
         command.loopback_up();
     }
-    // Whoever kills us kills the container.
+    // Whoever kills us kills PID 1 and so the container; in a shared pid namespace, the program alone.
     command.kill_on_parent_exit();
     if options.plan {
         print!("{}", command.plan()?);
@@ -98,8 +107,17 @@ fn run(options: &Options) -> Result<u8, Error> {
     }
     init::leave_terminal_signals_to_the_program();
     let status = command.status()?;
-    init::take_terminal();
+    if lends_terminal {
+        init::take_terminal();
+    }
     Ok(status_code(status))
+}
+
+/// Whether a person sits at the terminal and talks to us: not in the background, not in a pipeline,
+/// whose other programs need the terminal as well.
+fn has_the_terminal() -> bool {
+    let all_streams = stdin().is_terminal() && stdout().is_terminal() && stderr().is_terminal();
+    all_streams && tcgetpgrp(stdin()) == Ok(getpgrp())
 }
 
 /// As shells tell it.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::UdpSocket;
 use std::process::ExitCode;
 
 use linux_namespaces::{Namespace, NsFd, Result, uts};
@@ -54,7 +55,9 @@ fn effect(kind: Namespace) -> String {
             let text = read("/proc/net/dev");
             let names = text.lines().filter_map(|line| line.split_once(':'));
             let names: Vec<&str> = names.map(|(name, _)| name.trim()).collect();
-            let up = std::net::TcpListener::bind("127.0.0.1:0").is_ok();
+            // Connecting takes a route, which binding does not; nothing is sent.
+            let socket = UdpSocket::bind("127.0.0.1:0");
+            let up = socket.and_then(|socket| socket.connect("127.0.0.1:9")).is_ok();
             let state = if up { "127.0.0.1 is up" } else { "127.0.0.1 is down" };
             format!("interfaces: {}; {state}", names.join(" "))
         }

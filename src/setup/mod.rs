@@ -171,7 +171,7 @@ pub(crate) fn failure_of(
         Op::ChangeDirectory(path) => path,
         Op::Exec(candidates) => match &candidates[..] {
             [one] => one,
-            _ => return error.on("found in no directory of PATH"),
+            _ => return error.on("from PATH"),
         },
         _ => return error,
     };
