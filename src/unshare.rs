@@ -10,13 +10,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation};
-use crate::namespace::{Namespace, NamespaceSet};
+use crate::namespace::NamespaceSet;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::run::{Context, run_all};
 use crate::setup::slot::Slot;
-use crate::setup::{Setup, failure_of, no_pid_namespace_pending};
+use crate::setup::{Setup, failure_of, no_pid_namespace_pending, unless_threads};
 use crate::sys::signal::MaskGuard;
 
 /// Moves the calling thread into new namespaces, and sets them up.
@@ -212,16 +212,10 @@ fn carry_out(
     };
     run_all(ops, &context).map_err(|errno| {
         let error = failure_of(ops, maps_outside, &slot, errno);
-        let of_user = |set: &NamespaceSet| set.contains(NamespaceSet::USER) && has_threads();
         let error = match ops.get(slot.step()) {
-            Some(Op::Unshare(set)) if of_user(set) => error.of(Namespace::User),
+            Some(Op::Unshare(set)) => unless_threads(error, *set),
             _ => error,
         };
         (Some(slot.step()), error)
     })
-}
-
-/// Only for the words of an error.
-fn has_threads() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
 }

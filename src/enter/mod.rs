@@ -13,7 +13,8 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
 use crate::pid_fd::PidFd;
-use crate::setup::join::{Joins, Source, Target, join, join_all, refusal};
+use crate::setup::join::{Joins, Source, Target, join_all, refusal};
+use crate::setup::unless_threads;
 use crate::sys::Errno;
 
 pub use scoped::Scoped;
@@ -194,7 +195,10 @@ fn enter_for_good(targets: &[Target]) -> Result<()> {
     if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
         ns_fd::distrust_proc();
     }
-    join_all(targets).map_err(|refused| refusal(Step::Enter, targets, refused.index, refused.errno))
+    join_all(targets).map_err(|refused| {
+        let error = refusal(Step::Enter, targets, refused.index, refused.errno);
+        unless_threads(error, targets[refused.index].set)
+    })
 }
 
 /// Entering one namespace.
@@ -208,8 +212,8 @@ impl NsFd {
     /// # Errors
     ///
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
-    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a time namespace; `EINVAL` for a user
-    /// namespace that is one's own, or in a process with threads, and for a pid namespace that is
+    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user or time namespace in a process with
+    /// several threads; `EINVAL` for a user namespace that is one's own, and for a pid namespace that is
     /// not below one's own.
     ///
     /// # Privileges
@@ -222,10 +226,7 @@ impl NsFd {
     /// [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html)
     #[doc(alias = "setns")]
     pub fn enter(&self) -> Result<()> {
-        if self.kind() == Namespace::Mount {
-            ns_fd::distrust_proc();
-        }
-        join(self.target()).map_err(|errno| Error::os(Step::Enter, errno).of(self.kind()))
+        enter_for_good(&[self.target()])
     }
 
     /// Moves the calling thread into the namespace until the guard is dropped. See

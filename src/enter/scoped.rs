@@ -11,6 +11,7 @@ use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
 use crate::setup::join::{Target, join, join_all, refusal};
+use crate::setup::unless_threads;
 use crate::sys::{Errno, file};
 
 /// The calling thread is in other namespaces until this is left or dropped.
@@ -70,6 +71,7 @@ impl Scoped {
             return Ok(back);
         };
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
+        let error = unless_threads(error, targets[refused.index].set);
         if !refused.partly {
             back.forget();
             return Err(error);

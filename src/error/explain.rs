@@ -62,7 +62,6 @@ const TABLE: &[Row] = &[
     (Step::Unshare, None, Errno::NOMEM, "memory is short"),
     (Step::Unshare, None, Errno::NOSYS, FILTERED),
     (Step::Enter, Some(Namespace::User), Errno::INVAL, "one's own user namespace cannot be entered again, nor can any by a process with several threads; use Command::enter"),
-    (Step::Enter, Some(Namespace::Mount), Errno::INVAL, "the thread shares its working directory with another one (CLONE_FS)"),
     (Step::Enter, Some(Namespace::Time), Errno::USERS, "a process with several threads cannot enter a time namespace; use Command::enter"),
     (Step::Enter, Some(Namespace::Pid), Errno::INVAL, "only one's own pid namespace or one below it can be entered"),
     (Step::Enter, None, Errno::INVAL, "a user namespace can be entered only if it is not one's own and the process has one thread; a pid namespace only if it is one's own or below it"),
@@ -146,16 +145,6 @@ pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
         _ if step == Step::Leave => ErrorKind::NotRestored,
         _ => ErrorKind::Os,
     }
-}
-
-/// Whether threads are what the kernel objects to.
-pub(super) fn is_about_threads(step: Step, namespace: Namespace, errno: Errno) -> bool {
-    matches!(
-        (step, namespace, errno),
-        (Step::Unshare, Namespace::User, Errno::INVAL)
-            | (Step::Enter, Namespace::Time, Errno::USERS)
-            | (Step::Enter, Namespace::Mount, Errno::INVAL)
-    )
 }
 
 #[cfg(test)]

@@ -173,13 +173,9 @@ impl Error {
         self
     }
 
-    /// On a kind of namespace. Only threads explain some refusals, so the kind follows.
+    /// On a kind of namespace.
     pub(crate) fn of(mut self, namespace: Namespace) -> Self {
         self.0.namespace = Some(namespace);
-        let about = self.0.step.zip(self.0.errno);
-        if about.is_some_and(|(step, errno)| explain::is_about_threads(step, namespace, errno)) {
-            self.0.kind = ErrorKind::Multithreaded;
-        }
         self
     }
 

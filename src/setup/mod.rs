@@ -178,6 +178,20 @@ pub(crate) fn failure_of(
     error.at(OsStr::from_bytes(path.to_bytes()))
 }
 
+/// `EINVAL` for a user namespace has several causes; threads are the one that a caller may not know of.
+pub(crate) fn unless_threads(error: Error, set: NamespaceSet) -> Error {
+    let user = set.contains(NamespaceSet::USER);
+    if user && error.raw_os_error() == Some(libc::EINVAL) && has_threads() {
+        return error.of(Namespace::User).with_kind(ErrorKind::Multithreaded);
+    }
+    error
+}
+
+/// Only for the words of an error, so that a fake `/proc` does no harm.
+fn has_threads() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
+}
+
 /// The helper must not become PID 1 of a namespace that waits for its first process: it would take
 /// the namespace with it when it ends.
 pub(crate) fn no_pid_namespace_pending() -> Result<()> {
