@@ -199,24 +199,24 @@ impl NsFd {
         if PROC.load(Ordering::Relaxed) == TRUSTED {
             return Self::of_kind(open_of_this_thread(kind, for_children)?, kind);
         }
-        let proc = ProcFs::open();
-        if proc.is_ok() {
+        let through_proc = || -> Result<Self> {
+            let file = ProcFs::open()?.namespace("thread-self", name(kind, for_children))?;
+            Self::of_kind(file, kind)
+        };
+        // The first look decides whether /proc is believed from then on.
+        if PROC.load(Ordering::Relaxed) == UNKNOWN && through_proc().is_ok() {
             let _ = PROC.compare_exchange(UNKNOWN, TRUSTED, Ordering::Relaxed, Ordering::Relaxed);
         }
+        let refused = |errno| Error::os(Step::OpenNamespace, errno).of(kind);
         match PidFd::current_thread() {
             Ok(thread) => match ask_pid_fd(&thread, kind, for_children) {
-                Err(Errno::NOTTY | Errno::NOSYS) => {}
-                answer => {
-                    return answer.map_err(|errno| Error::os(Step::OpenNamespace, errno).of(kind));
-                }
+                Err(Errno::NOTTY | Errno::NOSYS) => through_proc(),
+                answer => answer.map_err(refused),
             },
-            Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
-                return Err(Error::os(Step::OpenNamespace, errno).of(kind));
-            }
+            Err(errno @ (Errno::MFILE | Errno::NFILE)) => Err(refused(errno)),
             // A kernel that cannot name a thread, or a filter.
-            Err(_) => {}
+            Err(_) => through_proc(),
         }
-        Self::of_kind(proc?.namespace("thread-self", name(kind, for_children))?, kind)
     }
 
     fn of_pid_fd(process: &PidFd, kind: Namespace, for_children: bool) -> Result<Self> {

@@ -1,6 +1,8 @@
 //! The oracle: what the kernel says of this thread and of others, read without the crate.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use linux_namespaces::{Namespace, NamespaceSet};
@@ -69,22 +71,152 @@ pub(crate) fn census() -> Vec<String> {
     all
 }
 
-/// Makes a system call answer an error number from here on, in this process and its children.
-pub(crate) fn refuse(call: libc::c_long, errno: i32) {
-    let instructions = [
-        // The number of the call.
-        bpf(0x20, 0, 0, 0),
-        bpf(0x15, 0, 1, call as u32),
-        bpf(0x06, 0, 0, 0x0005_0000 | errno.cast_unsigned()),
-        bpf(0x06, 0, 0, 0x7fff_0000),
-    ];
-    let program = libc::sock_fprog { len: 4, filter: instructions.as_ptr().cast_mut() };
-    // SAFETY: the program lives through the calls, and changes this process alone.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+/// A soft limit of this process, until it is dropped.
+pub(crate) struct Limit(libc::__rlimit_resource_t, libc::rlimit);
+
+impl Limit {
+    pub(crate) fn set(resource: libc::__rlimit_resource_t, value: u64) -> Self {
+        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: reads and writes one rlimit each.
+        unsafe {
+            assert_eq!(libc::getrlimit(resource, &raw mut before), 0);
+            let now = libc::rlimit { rlim_cur: value, ..before };
+            assert_eq!(libc::setrlimit(resource, &raw const now), 0);
+        }
+        Self(resource, before)
     }
+
+    /// Leaves so many numbers for new descriptors.
+    pub(crate) fn free_descriptors(count: usize) -> Self {
+        let open: BTreeSet<i32> =
+            crate::harness::descriptors().into_iter().map(|(number, _)| number).collect();
+        let limit = (0..).filter(|number| !open.contains(number)).nth(count).unwrap();
+        Self::set(libc::RLIMIT_NOFILE, limit.try_into().unwrap())
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        // SAFETY: reads one rlimit.
+        assert_eq!(unsafe { libc::setrlimit(self.0, &raw const self.1) }, 0);
+    }
+}
+
+/// A copy of another process's descriptor.
+pub(crate) fn descriptor_of(pid: i32, number: i32) -> OwnedFd {
+    // SAFETY: descriptors that the kernel has just made; the first is closed again.
+    unsafe {
+        let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        let fd = libc::syscall(libc::SYS_pidfd_getfd, process, number, 0);
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        libc::close(process as i32);
+        OwnedFd::from_raw_fd(fd as i32)
+    }
+}
+
+/// A system call as a filter sees it: by its number, or also by the low half of one argument.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    number: libc::c_long,
+    argument: Option<(u8, u32)>,
+}
+
+impl Call {
+    pub(crate) const fn with(number: libc::c_long, argument: u8, value: u32) -> Self {
+        Self { number, argument: Some((argument, value)) }
+    }
+}
+
+impl From<libc::c_long> for Call {
+    fn from(number: libc::c_long) -> Self {
+        Self { number, argument: None }
+    }
+}
+
+/// Makes a system call answer an error number from here on, in this process and its children.
+pub(crate) fn refuse(call: impl Into<Call>, errno: i32) {
+    filter(call.into(), libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0);
+}
+
+/// Makes whoever comes to this call from here on, in this thread and its children, sleep in it until
+/// [`HeldCall::release`] or its end.
+pub(crate) fn hold(call: impl Into<Call>) -> OwnedFd {
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let fd = filter(call.into(), libc::SECCOMP_RET_USER_NOTIF, flags);
+    // SAFETY: the kernel has just made this descriptor.
+    unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()) }
+}
+
+/// Somebody who sleeps in a held call.
+pub(crate) struct HeldCall {
+    pub(crate) pid: i32,
+    id: u64,
+}
+
+impl HeldCall {
+    /// Waits for the next one; `None` when the other descriptor is at its end before.
+    pub(crate) fn next(listener: BorrowedFd<'_>, end: BorrowedFd<'_>) -> Option<Self> {
+        let entry = |fd: BorrowedFd<'_>| libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut ready = [entry(listener), entry(end)];
+        loop {
+            // SAFETY: two entries; and all zero bytes are a notice, as the kernel wants it.
+            let mut notice: libc::seccomp_notif = unsafe {
+                libc::poll(ready.as_mut_ptr(), 2, -1);
+                std::mem::zeroed()
+            };
+            if ready[0].revents & libc::POLLIN == 0 {
+                return None;
+            }
+            let number = libc::SECCOMP_IOCTL_NOTIF_RECV;
+            // SAFETY: the kernel writes one notice.
+            if unsafe { libc::ioctl(listener.as_raw_fd(), number, &raw mut notice) } == 0 {
+                return Some(Self { pid: notice.pid.cast_signed(), id: notice.id });
+            }
+            // It died in the meantime.
+        }
+    }
+
+    /// Lets it make its call.
+    pub(crate) fn release(&self, listener: BorrowedFd<'_>) {
+        let mut answer = libc::seccomp_notif_resp {
+            id: self.id,
+            val: 0,
+            error: 0,
+            flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+        };
+        // SAFETY: the kernel reads one answer.
+        unsafe {
+            libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer);
+        }
+    }
+}
+
+fn filter(call: Call, answer: u32, flags: libc::c_ulong) -> libc::c_long {
+    // Without an argument to look at, the number is looked at twice.
+    let (at, value) = call
+        .argument
+        .map_or((0, call.number as u32), |(index, value)| (16 + 8 * u32::from(index), value));
+    let instructions = [
+        bpf(0x20, 0, 0, 0),
+        bpf(0x15, 0, 3, call.number as u32),
+        bpf(0x20, 0, 0, at),
+        bpf(0x15, 0, 1, value),
+        bpf(0x06, 0, 0, answer),
+        bpf(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 6, filter: instructions.as_ptr().cast_mut() };
+    // SAFETY: the program lives through the calls, and changes this process alone.
+    let done = unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_SET_MODE_FILTER;
+        libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program)
+    };
+    assert!(done >= 0, "{}", std::io::Error::last_os_error());
+    done
 }
 
 fn bpf(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {

@@ -2,15 +2,26 @@
 //! ordinary user. `STRICT=1` turns what the machine cannot do from *ignored* into a failure.
 
 #![allow(unsafe_code, reason = "the trials ask the kernel past the crate")]
+#![allow(clippy::incompatible_msrv, reason = "running the tests takes a current Rust")]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "plain calls on this process")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "flags and pids")]
 
 mod command;
+mod faults;
+mod handles;
 mod harness;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod stage;
 
 fn main() -> std::process::ExitCode {
-    harness::main(&[command::CASES, lifetimes::CASES])
+    harness::main(&[
+        command::CASES,
+        faults::CASES,
+        faults::kills::CASES,
+        faults::callers::CASES,
+        handles::CASES,
+        lifetimes::CASES,
+    ])
 }

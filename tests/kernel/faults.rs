@@ -1,0 +1,695 @@
+//! Every step of a spawn made to fail, in every way in which a child is made: the error names the
+//! step and the number, and the caller is what it was.
+
+/// A call on a command, to be made later.
+macro_rules! option {
+    ($($call:tt)*) => {
+        |command: &mut Command| {
+            command.$($call)*;
+        }
+    };
+}
+
+pub(crate) mod callers;
+pub(crate) mod fork;
+pub(crate) mod kills;
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use linux_namespaces::{
+    Child, Command, Enter, Error, ErrorKind, IdExtent, IdMap, Mount, NamespaceSet, Setgroups,
+    Stdio, Step, Unshare,
+};
+
+use crate::harness::cases;
+use crate::kernel::{self, Call, Limit};
+use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::is_root;
+
+use fork::{as_ordinary, in_fork};
+
+cases! {"faults":
+    a_program_that_cannot_be_run [],
+    a_program_that_is_not_in_path [],
+    arguments_that_are_too_long [],
+    a_working_directory_that_cannot_be_entered [],
+    a_nul_byte_anywhere [],
+    a_mount_that_is_refused [UserNamespaces],
+    ids_that_are_not_mapped [UserNamespaces],
+    ids_that_may_not_be_changed [],
+    a_process_group_that_is_not_there [],
+    new_namespaces_without_the_right_to_them [],
+    a_full_table_of_descriptors [],
+    the_limit_on_processes [UserNamespaces],
+    the_limits_on_namespaces [UserNamespaces],
+    every_call_of_a_child_refused [],
+    every_call_in_new_namespaces_refused [UserNamespaces],
+    every_call_for_maps_from_outside_refused [Root],
+    every_call_of_the_parent_refused [],
+}
+
+/// The ways in which a child is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// It shares the parent's memory.
+    Sharing,
+    /// It has a copy, because the caller's code runs in it.
+    Copying,
+    /// It shares, and is made by an intermediate process that entered a namespace.
+    SharingInside,
+    /// It has a copy, and is made by an intermediate process that entered a user namespace.
+    CopyingInside,
+}
+
+use Engine::{Copying, CopyingInside, Sharing, SharingInside};
+
+pub(crate) const ALL: &[Engine] = &[Sharing, Copying, SharingInside, CopyingInside];
+/// For id maps, which an entered user namespace excludes.
+pub(crate) const FRESH: &[Engine] = &[Sharing, Copying];
+/// For a change of ids, which takes a copy.
+const COPIES: &[Engine] = &[Copying, CopyingInside];
+
+impl Engine {
+    fn is_available(self) -> bool {
+        match self {
+            Sharing | Copying => true,
+            SharingInside => is_root(),
+            CopyingInside => UserNamespaces.missing().is_none(),
+        }
+    }
+
+    /// Something to be entered, where this engine enters.
+    pub(crate) fn place(self) -> Option<Place> {
+        match self {
+            Sharing | Copying => None,
+            SharingInside => Some(Place::new(NamespaceSet::UTS)),
+            CopyingInside => Some(Place::new(NamespaceSet::UTS | NamespaceSet::USER)),
+        }
+    }
+
+    /// Has the command carried out this way.
+    pub(crate) fn choose(self, command: &mut Command, place: Option<&Place>) {
+        if let Some(place) = place {
+            command.enter(place.enter(place.set));
+        }
+        if self == Copying {
+            // SAFETY: does nothing.
+            unsafe { command.pre_exec(|| Ok(())) };
+        }
+        let Ok(plan) = command.plan() else {
+            return;
+        };
+        let shares = plan.to_string().contains("sharing the parent's memory");
+        assert_eq!(shares, matches!(self, Sharing | SharingInside), "{plan}");
+    }
+}
+
+pub(crate) fn available(engines: &[Engine]) -> impl Iterator<Item = Engine> {
+    engines.iter().copied().filter(|engine| engine.is_available())
+}
+
+/// A process in new namespaces, to be entered; killed at the end.
+pub(crate) struct Place {
+    child: Child,
+    set: NamespaceSet,
+}
+
+impl Place {
+    pub(crate) fn new(set: NamespaceSet) -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("600").unshare(set);
+        if set.contains(NamespaceSet::USER) {
+            command.map_root();
+        }
+        Self { child: command.spawn().unwrap_or_else(|error| panic!("{error:#}")), set }
+    }
+
+    pub(crate) fn enter(&self, set: NamespaceSet) -> Enter {
+        Enter::new().process(self.child.pid_fd().try_clone().unwrap(), set)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Runs the command, which fails, and answers the error. Nothing else comes of it.
+pub(crate) fn failure(command: &mut Command) -> Error {
+    let before = kernel::census();
+    let error = match command.spawn() {
+        Err(error) => error,
+        Ok(mut child) => panic!("{command:?} was run, and ended with {:?}", child.wait()),
+    };
+    assert_eq!(kernel::census(), before, "after {error:?}");
+    error
+}
+
+/// What each engine answers to the command: this step and this number. For a path, only `FRESH` ones
+/// and `Inside` see the same.
+fn fails(engines: &[Engine], make: impl Fn() -> Command, step: Step, errno: i32) {
+    for engine in available(engines) {
+        let place = engine.place();
+        let mut command = make();
+        engine.choose(&mut command, place.as_ref());
+        let error = failure(&mut command);
+        let got = (error.step(), error.raw_os_error());
+        assert_eq!(got, (Some(step), Some(errno)), "{engine:?}: {error:?}");
+        assert!(error.explain().is_some(), "unexplained: {engine:?}: {error:?}");
+    }
+}
+
+fn a_program_that_cannot_be_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8], mode: u32| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let script = b"#!/bin/sh\n";
+    let busy = file("busy", script, 0o755);
+    let _writer = File::options().write(true).open(&busy).unwrap();
+    let looping = dir.path().join("looping");
+    symlink("looping", &looping).unwrap();
+    let cases = [
+        ("/no/such/program".into(), libc::ENOENT),
+        (String::new().into(), libc::ENOENT),
+        ("/".into(), libc::EACCES),
+        (file("text", script, 0o644), libc::EACCES),
+        (file("text", script, 0o644).join("below"), libc::ENOTDIR),
+        (file("garbage", b"\x7fELG\0\0\x01\0 nothing", 0o755), libc::ENOEXEC),
+        (file("empty", b"", 0o755), libc::ENOEXEC),
+        (file("lost", b"#!/no/such/interpreter\n", 0o755), libc::ENOENT),
+        (busy, libc::ETXTBSY),
+        (looping, libc::ELOOP),
+    ];
+    for (path, errno) in &cases {
+        // Not explained, being rarer than a table of explanations can be long.
+        let rare = [libc::ENOTDIR, libc::ELOOP].contains(errno);
+        for engine in available(ALL) {
+            let place = engine.place();
+            let mut command = Command::new(path);
+            engine.choose(&mut command, place.as_ref());
+            let error = failure(&mut command);
+            let got = (error.step(), error.raw_os_error(), error.path());
+            assert_eq!(got, (Some(Step::Exec), Some(*errno), Some(&**path)), "{engine:?}");
+            assert!(rare || error.explain().is_some(), "unexplained: {error:?}");
+        }
+    }
+}
+
+fn a_program_that_is_not_in_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text");
+    fs::write(&text, "").unwrap();
+    let in_path = |program: &str, path: &str| {
+        let mut command = Command::new(program);
+        command.env("PATH", path);
+        command
+    };
+    let plain = || Command::new("no-such-program-anywhere");
+    fails(ALL, plain, Step::Exec, libc::ENOENT);
+    fails(ALL, || in_path("sh", ""), Step::Exec, libc::ENOENT);
+    fails(ALL, || in_path("sh", "/no/such/dir:/proc/self/comm:/sys"), Step::Exec, libc::ENOENT);
+    // Found, but not to be run: that is what is said in the end.
+    let path = format!("/no/such/dir:{}:/sys", dir.path().display());
+    fails(ALL, || in_path("text", &path), Step::Exec, libc::EACCES);
+}
+
+fn arguments_that_are_too_long() {
+    // A single one, all of them together, and in the environment.
+    let one = "x".repeat(200_000);
+    let make = || {
+        let mut command = Command::new("true");
+        command.arg(&one);
+        command
+    };
+    fails(ALL, make, Step::Exec, libc::E2BIG);
+    let many = || {
+        let mut command = Command::new("true");
+        command.args((0..100).map(|_| &one[..100_000]));
+        command
+    };
+    fails(ALL, many, Step::Exec, libc::E2BIG);
+    let environment = || {
+        let mut command = Command::new("true");
+        command.env("LONG", &one);
+        command
+    };
+    fails(ALL, environment, Step::Exec, libc::E2BIG);
+}
+
+fn a_working_directory_that_cannot_be_entered() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let make = |path: &str| {
+        let mut command = Command::new("true");
+        command.current_dir(path);
+        command
+    };
+    let missing = "/no/such/directory";
+    fails(ALL, || make(missing), Step::ChangeDirectory, libc::ENOENT);
+    let text = file.path().to_str().unwrap();
+    fails(ALL, || make(text), Step::ChangeDirectory, libc::ENOTDIR);
+    as_ordinary(|| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0)).unwrap();
+        let path = dir.path().to_str().unwrap();
+        fails(FRESH, || make(path), Step::ChangeDirectory, libc::EACCES);
+    });
+    let error = failure(&mut make(missing));
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.path().unwrap().to_str(), Some(missing));
+}
+
+fn a_nul_byte_anywhere() {
+    let command = || Command::new("true");
+    let refused = |command: &mut Command| {
+        let error = failure(command);
+        let got = (error.kind(), error.step(), error.raw_os_error());
+        assert_eq!(got, (ErrorKind::InvalidInput, None, None), "{error:?}");
+    };
+    refused(&mut Command::new("tr\0ue"));
+    refused(&mut Command::new("/bin/tr\0ue"));
+    refused(command().arg("a\0b"));
+    refused(command().args(["fine", "\0"]));
+    refused(command().arg0("tr\0ue"));
+    refused(command().env("NA\0ME", "value"));
+    refused(command().env("NAME", "val\0ue"));
+    refused(command().env("PATH", "/bin:/us\0r/bin"));
+    refused(command().current_dir("/\0"));
+    assert_eq!(Mount::proc("/pr\0oc").unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+fn a_mount_that_is_refused() {
+    let make = |target: &str, set| {
+        let mut command = Command::new("true");
+        command.unshare(set).map_root().mount(Mount::proc(target).unwrap());
+        command
+    };
+    let missing = "/no/such/directory";
+    fails(FRESH, || make(missing, NamespaceSet::PID), Step::Mount, libc::ENOENT);
+    // A proc shows a pid namespace, so that has to be the user namespace's own.
+    fails(FRESH, || make("/proc", NamespaceSet::empty()), Step::Mount, libc::EPERM);
+    let error = failure(&mut make(missing, NamespaceSet::PID));
+    assert_eq!(error.path().unwrap().to_str(), Some(missing));
+}
+
+fn ids_that_are_not_mapped() {
+    let make = |change: fn(&mut Command)| {
+        move || {
+            let mut command = Command::new("true");
+            command.map_root();
+            change(&mut command);
+            command
+        }
+    };
+    // A change of ids copies in any case.
+    let uid: fn(&mut Command) = option!(uid(1));
+    let gid: fn(&mut Command) = option!(gid(1));
+    let groups: fn(&mut Command) = option!(groups([0]));
+    fails(&[Copying], make(uid), Step::SetUid, libc::EINVAL);
+    fails(&[Copying], make(gid), Step::SetGid, libc::EINVAL);
+    fails(FRESH, make(groups), Step::SetGroups, libc::EPERM);
+    if is_root() {
+        let mapped: fn(&mut Command) = |command| {
+            let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 5 }]).unwrap();
+            command.uid_map(map.clone()).gid_map(map).groups([5]);
+        };
+        fails(FRESH, make(mapped), Step::SetGroups, libc::EINVAL);
+    }
+}
+
+fn ids_that_may_not_be_changed() {
+    as_ordinary(|| {
+        let make = |change: fn(&mut Command)| {
+            move || {
+                let mut command = Command::new("true");
+                change(&mut command);
+                command
+            }
+        };
+        let uid: fn(&mut Command) = option!(uid(0));
+        let gid: fn(&mut Command) = option!(gid(0));
+        let groups: fn(&mut Command) = option!(groups([0]));
+        fails(&[Copying], make(uid), Step::SetUid, libc::EPERM);
+        fails(&[Copying], make(gid), Step::SetGid, libc::EPERM);
+        fails(FRESH, make(groups), Step::SetGroups, libc::EPERM);
+    });
+}
+
+fn a_process_group_that_is_not_there() {
+    let make = |group| {
+        move || {
+            let mut command = Command::new("true");
+            command.process_group(group);
+            command
+        }
+    };
+    fails(ALL, make(i32::MAX), Step::SetProcessGroup, libc::EPERM);
+    for engine in available(ALL) {
+        let place = engine.place();
+        let mut command = make(-1)();
+        engine.choose(&mut command, place.as_ref());
+        let error = failure(&mut command);
+        let got = (error.step(), error.raw_os_error());
+        assert_eq!(got, (Some(Step::SetProcessGroup), Some(libc::EINVAL)), "{engine:?}");
+    }
+}
+
+fn new_namespaces_without_the_right_to_them() {
+    as_ordinary(|| {
+        for kind in linux_namespaces::Namespace::ALL {
+            if kind == linux_namespaces::Namespace::User {
+                continue;
+            }
+            let make = || {
+                let mut command = Command::new("true");
+                command.unshare(kind.into());
+                command
+            };
+            fails(FRESH, make, Step::Clone, libc::EPERM);
+        }
+    });
+}
+
+/// All that takes descriptors.
+fn hungry_commands(place: Option<&Place>) -> Vec<(&'static str, Command)> {
+    let mut all = Vec::new();
+    let mut with = |name, change: &dyn Fn(&mut Command)| {
+        let mut command = Command::new("true");
+        // What is said of a missing descriptor is not for the report of the trials.
+        command.stdin(Stdio::piped()).stderr(Stdio::null());
+        change(&mut command);
+        all.push((name, command));
+    };
+    with("streams", &|_| {});
+    with("death", &option!(kill_on_parent_exit()));
+    with("copy", &|command| Copying.choose(command, None));
+    if let Some(place) = place {
+        with("map", &option!(map_root().kill_on_parent_exit()));
+        with("lo", &option!(map_root().loopback_up()));
+        with("enter", &option!(enter(place.enter(NamespaceSet::USER))));
+    }
+    if is_root() {
+        let map = || IdMap::new([IdExtent { inside: 0, outside: 7, count: 9 }]).unwrap();
+        with("maps", &option!(uid_map(map()).gid_map(map())));
+    }
+    all
+}
+
+fn a_full_table_of_descriptors() {
+    let place = CopyingInside.is_available().then(|| Place::new(NamespaceSet::USER));
+    for (name, mut command) in hungry_commands(place.as_ref()) {
+        let refusals = (0..=12).take_while(|&free| !runs_with(name, &mut command, free)).count();
+        assert!((1..=12).contains(&refusals), "{name} was refused {refusals} times");
+    }
+}
+
+/// Whether so many numbers for new descriptors are enough for the command.
+fn runs_with(name: &str, command: &mut Command, free: usize) -> bool {
+    let before = kernel::census();
+    let limit = Limit::free_descriptors(free);
+    let outcome = command.spawn();
+    drop(limit);
+    let runs = outcome.is_ok();
+    match outcome {
+        // It may not have had enough descriptors itself.
+        Ok(mut child) => drop(child.wait().unwrap()),
+        Err(error) => {
+            let got = (error.kind(), error.raw_os_error());
+            assert_eq!(got, (ErrorKind::LimitReached, Some(libc::EMFILE)), "{name}: {error:?}");
+            assert!(error.explain().is_some(), "unexplained: {name}: {error:?}");
+        }
+    }
+    assert_eq!(kernel::census(), before, "{name}");
+    runs
+}
+
+fn the_limit_on_processes() {
+    let limited = |command: &mut Command| {
+        let before = kernel::census();
+        let limit = Limit::set(libc::RLIMIT_NPROC, 0);
+        let error = command.spawn().unwrap_err();
+        drop(limit);
+        assert_eq!(kernel::census(), before);
+        assert_eq!(error.kind(), ErrorKind::LimitReached, "{error:?}");
+        assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error:?}");
+        assert!(error.explain().is_some(), "unexplained: {error:?}");
+        error.step().unwrap()
+    };
+    if is_root() {
+        // Root has no limit, whom it becomes has: the kernel says so when the program is run.
+        let mut first = Command::new("sleep").arg("600").uid(54_322).spawn().unwrap();
+        assert_eq!(limited(Command::new("true").uid(54_322)), Step::Exec);
+        first.kill().unwrap();
+        first.wait().unwrap();
+    }
+    as_ordinary(|| {
+        for engine in available(ALL) {
+            let place = engine.place();
+            let mut command = Command::new("true");
+            engine.choose(&mut command, place.as_ref());
+            assert_eq!(limited(&mut command), Step::Clone);
+        }
+        assert_eq!(limited(Command::new("true").map_root()), Step::Clone);
+        let map = IdMap::new([IdExtent { inside: 0, outside: 7, count: 9 }]).unwrap();
+        assert_eq!(limited(Command::new("true").uid_map(map)), Step::StartIdMapHelper);
+    });
+}
+
+fn the_limits_on_namespaces() {
+    // In a user namespace of our own the limits are ours.
+    Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+    for kind in linux_namespaces::Namespace::ALL {
+        let file = format!("/proc/sys/user/max_{}_namespaces", kind.name());
+        let limit = fs::read_to_string(&file).unwrap();
+        fs::write(&file, "0").unwrap();
+        let make = || {
+            let mut command = Command::new("true");
+            command.unshare(kind.into());
+            command
+        };
+        fails(FRESH, make, Step::Clone, libc::ENOSPC);
+        assert_eq!(failure(&mut make()).kind(), ErrorKind::LimitReached);
+        fs::write(&file, limit).unwrap();
+        assert!(make().status().unwrap().success());
+    }
+}
+
+fn kind_of(errno: i32) -> ErrorKind {
+    match errno {
+        libc::EPERM | libc::EACCES => ErrorKind::PermissionDenied,
+        libc::ENOSYS => ErrorKind::Unsupported,
+        libc::EAGAIN | libc::EMFILE | libc::ENFILE => ErrorKind::LimitReached,
+        _ => ErrorKind::Os,
+    }
+}
+
+/// A step, the call that it makes, and the command that has it.
+pub(crate) struct At {
+    pub(crate) step: Step,
+    pub(crate) call: Call,
+    pub(crate) option: fn(&mut Command),
+    pub(crate) engines: &'static [Engine],
+    /// What the call may be made to answer.
+    errnos: &'static [i32],
+}
+
+impl At {
+    /// Each number that the call answers comes back with the step; and the last one again where
+    /// clone(2) has to serve.
+    fn is_refused(&self) {
+        let Self { step, call, .. } = *self;
+        let last = self.errnos.len() - 1;
+        for engine in available(self.engines) {
+            for (index, &errno) in self.errnos.iter().chain([&self.errnos[last]]).enumerate() {
+                in_fork(|| {
+                    let place = engine.place();
+                    let mut command = Command::new("/bin/true");
+                    (self.option)(&mut command);
+                    engine.choose(&mut command, place.as_ref());
+                    if index > last {
+                        kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
+                    }
+                    kernel::refuse(call, errno);
+                    let error = failure(&mut command);
+                    let got = (error.step(), error.raw_os_error(), error.kind());
+                    let expected = (Some(step), Some(errno), kind_of(errno));
+                    assert_eq!(got, expected, "{engine:?} {call:?} {index}: {error:?}");
+                });
+            }
+        }
+    }
+}
+
+const USUAL: &[i32] = &[libc::EPERM, libc::ENOSYS];
+const NOTHING: fn(&mut Command) = |_| ();
+const INSIDE: &[Engine] = &[SharingInside, CopyingInside];
+
+fn at(
+    step: Step,
+    call: impl Into<Call>,
+    option: fn(&mut Command),
+    engines: &'static [Engine],
+    errnos: &'static [i32],
+) -> At {
+    At { step, call: call.into(), option, engines, errnos }
+}
+
+/// The steps of a child, in the order of the plan.
+#[rustfmt::skip]
+pub(crate) fn steps_of_a_child() -> Vec<At> {
+    let prctl = |option: i32| Call::with(libc::SYS_prctl, 0, option.cast_unsigned());
+    let copies_as_root = if is_root() { COPIES } else { &[CopyingInside] };
+    vec![
+        at(Step::HideMemory, prctl(libc::PR_SET_DUMPABLE), NOTHING, &[CopyingInside], USUAL),
+        at(Step::Enter, libc::SYS_setns, NOTHING, INSIDE, &[libc::EPERM, libc::ENOSYS, libc::EINVAL]),
+        at(Step::NewSession, libc::SYS_setsid, option!(new_session()), ALL, USUAL),
+        at(Step::SetProcessGroup, libc::SYS_setpgid, option!(process_group(0)), ALL, &[libc::EACCES, libc::EPERM]),
+        at(Step::ConnectStdio, libc::SYS_dup3, option!(stdin(Stdio::null())), ALL, &[libc::EBUSY, libc::EIO]),
+        at(Step::SetGroups, libc::SYS_setgroups, option!(groups([])), ALL, &[libc::EPERM, libc::ENOMEM]),
+        at(Step::SetGid, libc::SYS_setresgid, option!(gid(0)), COPIES, USUAL),
+        at(Step::SetUid, libc::SYS_setresuid, option!(uid(0)), copies_as_root, &[libc::EPERM, libc::EAGAIN]),
+        at(Step::ChangeDirectory, libc::SYS_chdir, option!(current_dir("/")), ALL, &[libc::EACCES, libc::EIO]),
+        at(Step::NoNewPrivs, prctl(libc::PR_SET_NO_NEW_PRIVS), option!(no_new_privs()), ALL, USUAL),
+        at(Step::DieWithParent, prctl(libc::PR_SET_PDEATHSIG), option!(kill_on_parent_exit()), ALL, USUAL),
+        at(Step::DieWithParent, libc::SYS_ppoll, option!(kill_on_parent_exit()), ALL, USUAL),
+        // EINVAL is the answer of a kernel that knows no flags, which has another way.
+        at(Step::CloseFds, libc::SYS_close_range, option!(close_other_fds()), ALL, &[libc::EINVAL, libc::ENOSYS]),
+        at(Step::ResetSignals, libc::SYS_rt_sigaction, NOTHING, ALL, USUAL),
+        at(Step::Exec, libc::SYS_execve, NOTHING, ALL, &[libc::EPERM, libc::ENOMEM, libc::EIO]),
+    ]
+}
+
+/// What the crate writes to a map file, told from other writes by its length.
+fn write_of(text: &str) -> Call {
+    Call::with(libc::SYS_write, 2, u32::try_from(text.len()).unwrap())
+}
+
+/// How the crate opens a map file.
+fn open_to_write() -> Call {
+    Call::with(libc::SYS_openat, 2, (libc::O_WRONLY | libc::O_CLOEXEC).cast_unsigned())
+}
+
+/// The steps of a child in new namespaces with a user namespace that it maps itself.
+#[rustfmt::skip]
+pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
+    // SAFETY: asks for numbers.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let mount = |flags: libc::c_ulong| Call::with(libc::SYS_mount, 3, flags as u32);
+    let ioctl = |number: libc::Ioctl| Call::with(libc::SYS_ioctl, 1, number as u32);
+    let one = |id| IdMap::single(0, id).unwrap().to_string();
+    let map: fn(&mut Command) = option!(map_root());
+    let group: fn(&mut Command) = |command| {
+        // SAFETY: asks for a number.
+        let gid = unsafe { libc::getegid() };
+        command.gid_map(IdMap::single(0, gid).unwrap());
+    };
+    let proc: fn(&mut Command) =
+        option!(unshare(NamespaceSet::PID).map_root().mount(Mount::proc("/proc").unwrap()));
+    let names: fn(&mut Command) =
+        option!(map_root().hostname("x".parse().unwrap()).domainname("y".parse().unwrap()));
+    let lo: fn(&mut Command) = option!(map_root().loopback_up());
+    let private = mount(libc::MS_REC | libc::MS_PRIVATE);
+    let usual_proc = mount(libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
+    vec![
+        at(Step::WriteSetgroups, open_to_write(), map, FRESH, &[libc::EACCES, libc::EROFS]),
+        at(Step::WriteSetgroups, write_of("deny"), map, FRESH, &[libc::EPERM, libc::EIO]),
+        at(Step::WriteUidMap, write_of(&one(uid)), map, FRESH, &[libc::EPERM, libc::EINVAL]),
+        at(Step::WriteGidMap, write_of(&one(gid)), group, FRESH, &[libc::EPERM, libc::EINVAL]),
+        at(Step::SetPropagation, private, proc, FRESH, USUAL),
+        at(Step::Mount, usual_proc, proc, FRESH, &[libc::EPERM, libc::ENODEV]),
+        at(Step::SetHostname, libc::SYS_sethostname, names, FRESH, USUAL),
+        at(Step::SetDomainname, libc::SYS_setdomainname, names, FRESH, USUAL),
+        at(Step::LoopbackUp, libc::SYS_socket, lo, FRESH, &[libc::EACCES, libc::EAFNOSUPPORT]),
+        at(Step::LoopbackUp, ioctl(libc::SIOCGIFFLAGS), lo, FRESH, &[libc::EPERM, libc::ENODEV]),
+        at(Step::LoopbackUp, ioctl(libc::SIOCSIFFLAGS), lo, FRESH, USUAL),
+    ]
+}
+
+/// Explicit maps, with more than the caller's own id: a helper writes them.
+pub(crate) fn outside_maps(command: &mut Command) {
+    let map = IdMap::new([IdExtent { inside: 0, outside: 11, count: 3 }]).unwrap();
+    command.uid_map(map.clone()).gid_map(map);
+}
+
+/// The calls of the helper.
+#[rustfmt::skip]
+pub(crate) fn steps_of_a_helper() -> Vec<At> {
+    let own_files = Call::with(libc::SYS_unshare, 0, libc::CLONE_FILES.cast_unsigned());
+    let with_groups: fn(&mut Command) = |command| {
+        outside_maps(command);
+        command.setgroups(Setgroups::Deny);
+    };
+    let gids_alone: fn(&mut Command) = |command| {
+        command.gid_map(IdMap::new([IdExtent { inside: 0, outside: 11, count: 3 }]).unwrap());
+    };
+    let write = write_of("0 11 3\n");
+    vec![
+        at(Step::WriteUidMap, own_files, outside_maps, FRESH, USUAL),
+        at(Step::WriteUidMap, open_to_write(), outside_maps, FRESH, &[libc::EACCES]),
+        at(Step::WriteUidMap, write, outside_maps, FRESH, &[libc::EPERM, libc::EINVAL]),
+        at(Step::WriteGidMap, write, gids_alone, FRESH, &[libc::EPERM, libc::EINVAL]),
+        at(Step::WriteSetgroups, write_of("deny"), with_groups, FRESH, USUAL),
+    ]
+}
+
+fn every_call_of_a_child_refused() {
+    steps_of_a_child().iter().for_each(At::is_refused);
+}
+
+fn every_call_in_new_namespaces_refused() {
+    steps_in_new_namespaces().iter().for_each(At::is_refused);
+}
+
+fn every_call_for_maps_from_outside_refused() {
+    steps_of_a_helper().iter().for_each(At::is_refused);
+    // Of the child and of the helper, before there is a file to name.
+    for call in [libc::SYS_ppoll, libc::SYS_readlinkat] {
+        at(Step::WriteUidMap, call, outside_maps, FRESH, USUAL).is_refused();
+    }
+    in_fork(|| {
+        let mut command = Command::new("/bin/true");
+        outside_maps(&mut command);
+        // A helper that might outlive us does not begin.
+        let death = libc::PR_SET_PDEATHSIG.cast_unsigned();
+        kernel::refuse(Call::with(libc::SYS_prctl, 0, death), libc::EPERM);
+        let error = failure(&mut command);
+        let got = (error.step(), error.raw_os_error());
+        assert_eq!(got, (Some(Step::WriteUidMap), Some(libc::EPIPE)), "{error:?}");
+    });
+}
+
+fn every_call_of_the_parent_refused() {
+    // For the first two of these clone(2) is tried, and refused as well.
+    for errno in [libc::EPERM, libc::ENOSYS, libc::EAGAIN, libc::ENOMEM] {
+        for engine in available(ALL) {
+            in_fork(|| {
+                let place = engine.place();
+                let mut command = Command::new("true");
+                engine.choose(&mut command, place.as_ref());
+                kernel::refuse(libc::SYS_clone, libc::EPERM);
+                kernel::refuse(libc::SYS_clone3, errno);
+                let error = failure(&mut command);
+                let seen = if errno == libc::ENOSYS { libc::EPERM } else { errno };
+                let got = (error.step(), error.raw_os_error(), error.kind());
+                assert_eq!(got, (Some(Step::Clone), Some(seen), kind_of(seen)), "{engine:?}");
+            });
+        }
+    }
+    let duplicate = Call::with(libc::SYS_fcntl, 1, libc::F_DUPFD_CLOEXEC.cast_unsigned());
+    let file: fn(&mut Command) = option!(stdin(File::open("/dev/null").unwrap()));
+    let death = option!(kill_on_parent_exit());
+    let pipe = option!(stdout(Stdio::piped()));
+    at(Step::Prepare, duplicate, file, ALL, &[libc::EPERM, libc::EMFILE]).is_refused();
+    at(Step::Prepare, libc::SYS_pipe2, pipe, ALL, &[libc::ENFILE, libc::EPERM]).is_refused();
+    at(Step::OpenProcess, libc::SYS_pidfd_open, death, ALL, USUAL).is_refused();
+}

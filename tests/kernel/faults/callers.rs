@@ -1,0 +1,3 @@
+//! x
+use crate::harness::cases;
+cases! {"callers":}

@@ -1,0 +1,44 @@
+//! What trials set up with raw calls: mounts, and kernels that are older than this one.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use crate::kernel::{Call, refuse};
+
+fn text(path: impl AsRef<Path>) -> CString {
+    CString::new(path.as_ref().as_os_str().as_bytes()).unwrap()
+}
+
+fn mount(source: &CString, target: impl AsRef<Path>, kind: Option<&CString>, flags: libc::c_ulong) {
+    let target = text(target);
+    let kind = kind.map_or(ptr::null(), |kind| kind.as_ptr());
+    // SAFETY: C strings, or null for the kind of a bind mount; no data.
+    let answer = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, ptr::null()) };
+    assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
+}
+
+/// A bind mount, with what is below it.
+pub(crate) fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) {
+    mount(&text(source), target, None, libc::MS_BIND | libc::MS_REC);
+}
+
+pub(crate) fn tmpfs(target: impl AsRef<Path>) {
+    let kind = text("tmpfs");
+    mount(&kind, target, Some(&kind), 0);
+}
+
+pub(crate) fn unmount(target: impl AsRef<Path>) {
+    let target = text(target);
+    // SAFETY: a C string.
+    let answer = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
+}
+
+/// Linux before 6.11: pidfds cannot be asked for namespaces.
+pub(crate) fn refuse_pidfd_namespaces() {
+    for number in 0xff01..=0xff0a {
+        refuse(Call::with(libc::SYS_ioctl, 1, number), libc::ENOTTY);
+    }
+}

@@ -1,0 +1,152 @@
+//! Values that are checked before the kernel sees them, and texts that are parsed and printed.
+
+use linux_namespaces::{
+    Command, Error, ErrorKind, Hostname, IdExtent, IdMap, Mount, Namespace, NamespaceSet, Signal,
+};
+use proptest::prelude::*;
+
+fn invalid<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!((error.step(), error.raw_os_error()), (None, None), "the kernel was not asked");
+    error.to_string()
+}
+
+fn extent(inside: u32, outside: u32, count: u32) -> IdExtent {
+    IdExtent { inside, outside, count }
+}
+
+#[test]
+fn names_are_those_of_proc() {
+    for kind in Namespace::ALL {
+        assert!(std::path::Path::new("/proc/self/ns").join(kind.name()).exists(), "{kind}");
+        assert_eq!(kind.name().parse::<Namespace>().unwrap(), kind);
+        assert_eq!(NamespaceSet::from(kind).namespaces().collect::<Vec<_>>(), [kind]);
+        assert!(kind.since() <= (5, 6));
+    }
+}
+
+#[test]
+fn an_unknown_name_lists_the_known_ones() {
+    for unknown in ["mount", "", "UTS", "net ", "user,pid"] {
+        let message = invalid(unknown.parse::<Namespace>());
+        assert!(message.contains("cgroup,ipc,mnt,net,pid,time,user,uts"), "{message}");
+    }
+    assert!(invalid("user,,pid".parse::<NamespaceSet>()).contains("mnt"));
+    assert_eq!("".parse::<NamespaceSet>().unwrap(), NamespaceSet::empty());
+    assert_eq!("pid, user".parse::<NamespaceSet>().unwrap(), Namespace::User | Namespace::Pid);
+}
+
+#[test]
+fn unknown_bits_are_shown() {
+    let set = NamespaceSet::from_bits_retain(0x400) | NamespaceSet::UTS;
+    assert_eq!(set.to_string(), "uts,0x400");
+}
+
+#[test]
+fn a_hostname_has_at_most_64_bytes_and_no_nul() {
+    assert!(Hostname::new("").is_ok());
+    assert!(Hostname::new("x".repeat(64)).is_ok());
+    assert!(invalid(Hostname::new("x".repeat(65))).contains("65"));
+    assert!(invalid(Hostname::new("a\0b")).contains("NUL"));
+}
+
+#[test]
+fn an_id_map_is_refused_before_the_kernel_would() {
+    assert!(invalid(IdMap::new([])).contains("at least one"));
+    assert!(invalid(IdMap::new([extent(0, 0, 0)])).contains("maps no id"));
+    for wrapping in [extent(u32::MAX, 0, 1), extent(0, u32::MAX, 1), extent(2, 0, u32::MAX - 1)] {
+        assert!(invalid(IdMap::new([wrapping])).contains("goes beyond"));
+    }
+    assert!(IdMap::new([extent(0, 0, u32::MAX)]).is_ok());
+    assert!(invalid(IdMap::new([extent(0, 0, 2), extent(1, 5, 1)])).contains("overlap inside"));
+    assert!(invalid(IdMap::new([extent(0, 5, 1), extent(1, 4, 2)])).contains("overlap outside"));
+    let many = |count: u32| IdMap::new((0..count).map(|id| extent(2 * id, 2 * id, 1)));
+    assert!(many(340).is_ok());
+    assert!(invalid(many(341)).contains("340"));
+    let long = (0..340).map(|id| extent(1_000_000_000 + 2 * id, 2_000_000_000 + 2 * id, 1));
+    assert!(invalid(IdMap::new(long)).contains("4095"));
+}
+
+#[test]
+fn signals_go_from_1_to_64() {
+    assert!(invalid(Signal::new(0)).contains("1 to 64"));
+    invalid(Signal::new(65));
+    invalid(Signal::new(-9));
+    assert_eq!(Signal::new(9).unwrap(), Signal::KILL);
+}
+
+#[test]
+fn a_nul_is_refused_wherever_it_stands() {
+    assert!(invalid(Command::new("a\0b").spawn()).contains("program"));
+    assert!(invalid(Command::new("true").arg("a\0b").spawn()).contains("argument"));
+    assert!(invalid(Command::new("true").arg0("a\0b").spawn()).contains("argument"));
+    assert!(invalid(Command::new("true").env("A", "a\0b").spawn()).contains("environment"));
+    assert!(invalid(Command::new("true").env("A\0", "b").spawn()).contains("environment"));
+    assert!(invalid(Command::new("true").env("PATH", "/a\0b").spawn()).contains("path"));
+    assert!(invalid(Command::new("true").current_dir("/a\0b").spawn()).contains("path"));
+    assert!(invalid(Mount::proc("/a\0b")).contains("path"));
+}
+
+/// What the kernel checks, by brute force over small ids.
+fn overlaps(extents: &[IdExtent], first: fn(&IdExtent) -> u32) -> bool {
+    (0..64).any(|id| {
+        let holds =
+            |extent: &&IdExtent| (first(extent)..first(extent) + extent.count).contains(&id);
+        extents.iter().filter(holds).count() > 1
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_set_is_read_as_it_is_printed(bits in any::<u8>()) {
+        let kinds = Namespace::ALL.into_iter().enumerate();
+        let set: NamespaceSet =
+            kinds.filter(|(at, _)| bits & (1 << at) != 0).map(|(_, kind)| kind).collect();
+        prop_assert_eq!(set.to_string().parse::<NamespaceSet>().unwrap(), set);
+        prop_assert_eq!(set.namespaces().count(), bits.count_ones() as usize);
+        prop_assert_eq!(set.namespaces().collect::<NamespaceSet>(), set);
+    }
+
+    #[test]
+    fn no_text_makes_the_parsers_panic(text in ".{0,40}") {
+        drop(text.parse::<NamespaceSet>());
+        drop(text.parse::<Namespace>());
+        drop(text.parse::<Hostname>());
+    }
+
+    #[test]
+    fn overlap_is_seen_where_it_is(
+        raw in prop::collection::vec((0_u32..30, 0_u32..30, 1_u32..5), 1..6)
+    ) {
+        let extents: Vec<IdExtent> = raw.iter().map(|&(a, b, c)| extent(a, b, c)).collect();
+        let bad = overlaps(&extents, |it| it.inside) || overlaps(&extents, |it| it.outside);
+        prop_assert_eq!(IdMap::new(extents).is_err(), bad);
+    }
+
+    #[test]
+    fn a_map_prints_as_the_kernel_reads_it(
+        raw in prop::collection::vec((any::<u32>(), any::<u32>(), any::<u32>()), 1..6)
+    ) {
+        let extents: Vec<IdExtent> = raw.iter().map(|&(a, b, c)| extent(a, b, c)).collect();
+        if let Ok(map) = IdMap::new(extents.clone()) {
+            let text = map.to_string();
+            let read: Vec<Vec<u32>> = text
+                .lines()
+                .map(|line| line.split(' ').map(|word| word.parse().unwrap()).collect())
+                .collect();
+            let expected: Vec<Vec<u32>> =
+                extents.iter().map(|it| vec![it.inside, it.outside, it.count]).collect();
+            prop_assert_eq!(read, expected);
+            prop_assert!(text.len() < 4096);
+        }
+    }
+
+    #[test]
+    fn a_hostname_is_its_bytes(name in "[^\0]{0,80}") {
+        prop_assert_eq!(Hostname::new(name.as_str()).is_ok(), name.len() <= 64);
+        if let Ok(host) = Hostname::new(name.as_str()) {
+            prop_assert_eq!(host.to_string(), name);
+        }
+    }
+}
