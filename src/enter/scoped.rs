@@ -63,7 +63,7 @@ impl Scoped {
     /// Enters, with a way back to what is in `set`. An error leaves the thread where it was, or says
     /// that it could not.
     pub(crate) fn enter_and_save(targets: &[Target], set: NamespaceSet) -> Result<Self> {
-        let back = Self::save(set)?;
+        let mut back = Self::save(set)?;
         if set.contains(NamespaceSet::MOUNT) {
             ns_fd::distrust_proc();
         }
@@ -72,9 +72,11 @@ impl Scoped {
         };
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         let error = unless_threads(error, targets[refused.index].set);
-        if !refused.partly {
+        // What was not entered has no way back to be refused.
+        back.saved.retain(|namespace| refused.entered.contains(namespace.kind().into()));
+        if refused.entered.contains(NamespaceSet::USER) {
             back.forget();
-            return Err(error);
+            return Err(error.with_kind(ErrorKind::NotRestored));
         }
         Err(back.undo(error))
     }

@@ -111,8 +111,8 @@ pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno
 pub(crate) struct Refused {
     pub(crate) index: usize,
     pub(crate) errno: Errno,
-    /// Whether some were entered before.
-    pub(crate) partly: bool,
+    /// What was entered before.
+    pub(crate) entered: NamespaceSet,
 }
 
 /// Enters one target, all of it or nothing.
@@ -135,6 +135,7 @@ pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
 /// after the user namespace.
 pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> {
     let mut done = 0_u64;
+    let mut entered = NamespaceSet::empty();
     let has_user = |target: &Target| target.set.contains(NamespaceSet::USER);
     let retry = targets.iter().any(has_user);
     for round in 0..3 {
@@ -143,9 +144,12 @@ pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> 
                 continue;
             }
             match join(target) {
-                Ok(()) => done |= 1 << index,
+                Ok(()) => {
+                    done |= 1 << index;
+                    entered |= target.set;
+                }
                 Err(Errno::PERM) if round == 0 && retry => {}
-                Err(errno) => return Err(Refused { index, errno, partly: done != 0 }),
+                Err(errno) => return Err(Refused { index, errno, entered }),
             }
         }
     }

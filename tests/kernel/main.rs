@@ -7,6 +7,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "flags and pids")]
 
 mod command;
+mod enter;
 mod faults;
 mod handles;
 mod harness;
@@ -18,6 +19,7 @@ mod stage;
 fn main() -> std::process::ExitCode {
     harness::main(&[
         command::CASES,
+        enter::CASES,
         faults::CASES,
         faults::kills::CASES,
         faults::callers::CASES,

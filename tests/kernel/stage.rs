@@ -42,3 +42,8 @@ pub(crate) fn refuse_pidfd_namespaces() {
         refuse(Call::with(libc::SYS_ioctl, 1, number), libc::ENOTTY);
     }
 }
+
+/// `setns(2)` of one kind is refused.
+pub(crate) fn refuse_setns(flag: libc::c_int, errno: i32) {
+    refuse(Call::with(libc::SYS_setns, 1, flag.cast_unsigned()), errno);
+}
