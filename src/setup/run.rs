@@ -157,21 +157,22 @@ fn pre_exec(work: &PreExec) -> Result<()> {
     }
 }
 
-/// As `execvp(3)`: what is not there or not allowed in one directory may be in the next.
+/// As `execvp(3)`: what is not there or not allowed in one directory may be in the next. A directory of
+/// PATH that may not be searched does not make a missing program a forbidden one, though.
 fn exec(candidates: &[std::ffi::CString], context: &Context<'_>) -> Errno {
     let Some(args) = &context.exec else {
         return Errno::INVAL;
     };
-    let mut denied = false;
-    let mut last = Errno::NOENT;
+    let mut answer = Errno::NOENT;
     for candidate in candidates {
         // SAFETY: the arrays are as ExecArgs::new was promised.
-        last = unsafe { process::execve(candidate, args.argv.as_ptr(), args.envp.as_ptr()) };
-        match last {
-            Errno::ACCESS => denied = true,
-            Errno::NOENT | Errno::NOTDIR => {}
-            _ => return last,
+        let errno = unsafe { process::execve(candidate, args.argv.as_ptr(), args.envp.as_ptr()) };
+        match errno {
+            _ if candidates.len() == 1 => return errno,
+            Errno::ACCESS if file::exists(candidate) => answer = errno,
+            Errno::ACCESS | Errno::NOENT | Errno::NOTDIR => {}
+            _ => return errno,
         }
     }
-    if denied { Errno::ACCESS } else { last }
+    answer
 }

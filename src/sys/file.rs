@@ -67,6 +67,14 @@ pub(crate) fn hide_from(first: u32) -> Result<()> {
     .map(drop)
 }
 
+/// Whether the path can be followed to something that is there.
+pub(crate) fn exists(path: &CStr) -> bool {
+    let path = path.as_ptr().expose_provenance();
+    let here = arg(libc::AT_FDCWD);
+    // SAFETY: a C string.
+    unsafe { syscall(libc::SYS_faccessat, [here, path, arg(libc::F_OK)]) }.is_ok()
+}
+
 pub(crate) fn chdir(path: &CStr) -> Result<()> {
     let path = path.as_ptr().expose_provenance();
     // SAFETY: a C string.

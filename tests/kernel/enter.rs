@@ -137,7 +137,7 @@ fn a_stay_ends_where_it_began() {
     uts.scoped().unwrap().leave().unwrap();
     assert_eq!(std::env::current_dir().unwrap(), PathBuf::from("/here"));
     assert!(!std::path::Path::new("/etc").exists());
-    // SAFETY: out of the chroot again, through a namespace's root, so that the directory can be removed.
+    // Out of the chroot again, through a namespace's root, so that the directory can be removed.
     uts.enter().unwrap();
 }
 

@@ -15,6 +15,7 @@ mod kernel;
 mod lifetimes;
 mod machine;
 mod stage;
+mod unshare;
 
 fn main() -> std::process::ExitCode {
     harness::main(&[
@@ -25,5 +26,6 @@ fn main() -> std::process::ExitCode {
         faults::callers::CASES,
         handles::CASES,
         lifetimes::CASES,
+        unshare::CASES,
     ])
 }

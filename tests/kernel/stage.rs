@@ -47,3 +47,8 @@ pub(crate) fn refuse_pidfd_namespaces() {
 pub(crate) fn refuse_setns(flag: libc::c_int, errno: i32) {
     refuse(Call::with(libc::SYS_setns, 1, flag.cast_unsigned()), errno);
 }
+
+/// Makes a mount shared, in a peer group of its own.
+pub(crate) fn share(target: impl AsRef<Path>) {
+    mount(&text("none"), target, None, libc::MS_SHARED);
+}
