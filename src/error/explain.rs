@@ -107,6 +107,7 @@ const TABLE: &[Row] = &[
     (Step::CloseFds, None, Errno::NOSYS, FILTERED),
     (Step::Exec, None, Errno::NOENT, "no such program (in PATH, as seen by the child), or the interpreter that its first line or its ELF header names is missing"),
     (Step::Exec, None, Errno::ACCESS, "the file is not executable for the child's user, is no regular file, lies on a noexec mount, or in a directory that may not be searched"),
+    (Step::Exec, None, Errno::NOTDIR, "a part of the program's path is no directory"),
     (Step::Exec, None, Errno::NOEXEC, "the file is neither a program for this machine nor a script with a #! line"),
     (Step::Exec, None, Errno::TOOBIG, "arguments and environment together exceed the limit, a quarter of RLIMIT_STACK"),
     (Step::Exec, None, Errno::AGAIN, PROCESSES),

@@ -8,6 +8,7 @@
 
 mod command;
 mod enter;
+mod errors;
 mod faults;
 mod handles;
 mod harness;
@@ -21,6 +22,7 @@ fn main() -> std::process::ExitCode {
     harness::main(&[
         command::CASES,
         enter::CASES,
+        errors::CASES,
         faults::CASES,
         faults::kills::CASES,
         faults::callers::CASES,

@@ -52,3 +52,23 @@ pub(crate) fn refuse_setns(flag: libc::c_int, errno: i32) {
 pub(crate) fn share(target: impl AsRef<Path>) {
     mount(&text("none"), target, None, libc::MS_SHARED);
 }
+
+/// A way back to the root directory of now, for what is to be removed at the end of a trial.
+pub(crate) struct Root(std::fs::File);
+
+impl Root {
+    pub(crate) fn keep() -> Self {
+        Self(std::fs::File::open("/").unwrap())
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: this process alone; out of a chroot, as root may.
+        unsafe {
+            libc::fchdir(self.0.as_raw_fd());
+            libc::chroot(c".".as_ptr());
+        }
+    }
+}
