@@ -12,6 +12,7 @@ mod errors;
 mod faults;
 mod handles;
 mod harness;
+mod hostile;
 mod kernel;
 mod lifetimes;
 mod machine;
@@ -27,6 +28,7 @@ fn main() -> std::process::ExitCode {
         faults::kills::CASES,
         faults::callers::CASES,
         handles::CASES,
+        hostile::CASES,
         lifetimes::CASES,
         unshare::CASES,
     ])

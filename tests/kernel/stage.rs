@@ -72,3 +72,10 @@ impl Drop for Root {
         }
     }
 }
+
+/// A new proc, of the pid namespace that this process is in.
+pub(crate) fn proc(target: impl AsRef<Path>) {
+    mount(&text("none"), "/", None, libc::MS_REC | libc::MS_PRIVATE);
+    let kind = text("proc");
+    mount(&kind, target, Some(&kind), 0);
+}
