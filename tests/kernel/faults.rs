@@ -260,7 +260,7 @@ fn a_working_directory_that_cannot_be_entered() {
     fails(ALL, || make(text), Step::ChangeDirectory, libc::ENOTDIR);
     as_ordinary(|| {
         let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o0)).unwrap();
         let path = dir.path().to_str().unwrap();
         fails(FRESH, || make(path), Step::ChangeDirectory, libc::EACCES);
     });

@@ -355,13 +355,16 @@ fn a_forged_proc_is_not_believed_on_older_kernels() {
     end(child);
 }
 
+/// A way to a handle.
+type Find<'a> = &'a dyn Fn() -> Result<NsFd, Error>;
+
 fn a_covered_part_of_proc_is_noticed_on_older_kernels() {
     own_mounts();
     stage::refuse_pidfd_namespaces();
     let me = std::process::id();
     let of_pid = || NsFd::of_pid(me, Namespace::Uts);
     let current = || NsFd::current(Namespace::Uts);
-    let covers: [(&str, String, &dyn Fn() -> Result<NsFd, Error>); 4] = [
+    let covers: [(&str, String, Find<'_>); 4] = [
         ("/proc/1", format!("/proc/{me}"), &of_pid),
         ("/proc/1", format!("/proc/{me}"), &current),
         ("/proc/sys", format!("/proc/{me}/ns"), &of_pid),

@@ -7,6 +7,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "flags and pids")]
 
 mod command;
+mod counts;
 mod enter;
 mod errors;
 mod faults;
@@ -17,11 +18,16 @@ mod kernel;
 mod lifetimes;
 mod machine;
 mod stage;
+mod stress;
 mod unshare;
 
 fn main() -> std::process::ExitCode {
+    if let Ok(action) = std::env::var(counts::ACTION) {
+        return counts::act(&action);
+    }
     harness::main(&[
         command::CASES,
+        counts::CASES,
         enter::CASES,
         errors::CASES,
         faults::CASES,
@@ -30,6 +36,7 @@ fn main() -> std::process::ExitCode {
         handles::CASES,
         hostile::CASES,
         lifetimes::CASES,
+        stress::CASES,
         unshare::CASES,
     ])
 }

@@ -13,7 +13,7 @@ pub(crate) fn in_fork(work: impl FnOnce()) {
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         drop(reader);
-        panic::set_hook(Box::new(move |info| drop(write!(&writer, "{info}\n"))));
+        panic::set_hook(Box::new(move |info| drop(writeln!(&writer, "{info}"))));
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| checked(work)));
         // SAFETY: ends the process without what the test binary registered for its end.
         unsafe { libc::_exit(outcome.is_err().into()) }

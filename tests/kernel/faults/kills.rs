@@ -220,12 +220,9 @@ fn a_parent_before_its_child_is_tied_to_it() {
         writeln!(&writer, "{}", listener.as_raw_fd()).unwrap();
         drop(writer);
         let mut command = Command::new("touch");
+        let failed = command.arg(&witness).kill_on_parent_exit().status().is_err();
         // SAFETY: ends the process, though it is killed before.
-        let Err(_) = command.arg(&witness).kill_on_parent_exit().status() else {
-            unsafe { libc::_exit(0) }
-        };
-        // SAFETY: as above.
-        unsafe { libc::_exit(1) }
+        unsafe { libc::_exit(failed.into()) }
     }
     drop(writer);
     let mut number = String::new();

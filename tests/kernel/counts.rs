@@ -1,0 +1,151 @@
+//! System calls are counted: what is one call stays one. The test binary runs itself under strace(1)
+//! with [`ACTION`] set; marks that nothing else makes enclose what is counted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command as StdCommand, ExitCode};
+
+use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd};
+
+use crate::harness::cases;
+use crate::machine::Need::{Program, Root, UserNamespaces};
+
+cases! {"counts":
+    entering_is_one_call [Program("strace"), Root],
+    the_current_namespace_is_two_calls [Program("strace")],
+    a_stay_is_the_raw_calls_and_no_more [Program("strace"), Root],
+    a_plain_spawn [Program("strace")],
+    a_spawn_with_a_user_namespace [Program("strace"), UserNamespaces],
+}
+
+/// The environment variable that names the action.
+pub(crate) const ACTION: &str = "LINUX_NAMESPACES_COUNTED";
+
+/// Does what is to be counted, between two marks.
+pub(crate) fn act(name: &str) -> ExitCode {
+    let uts = NsFd::current(Namespace::Uts).unwrap();
+    let mut plain = Command::new("/bin/true");
+    let mut mapped = Command::new("/bin/true");
+    mapped.unshare(NamespaceSet::UTS).map_root();
+    match name {
+        "enter" => counted(|| uts.enter().unwrap()),
+        "current" => drop(counted(|| NsFd::current(Namespace::Uts).unwrap())),
+        "scoped" => counted(|| uts.scoped().unwrap().leave().unwrap()),
+        "plain" => drop(counted(|| plain.spawn().unwrap()).wait()),
+        "mapped" => drop(counted(|| mapped.spawn().unwrap()).wait()),
+        _ => return ExitCode::FAILURE,
+    }
+    ExitCode::SUCCESS
+}
+
+fn counted<T>(action: impl FnOnce() -> T) -> T {
+    mark();
+    let value = action();
+    mark();
+    value
+}
+
+/// A call that fails, and that nobody makes for any other reason.
+fn mark() {
+    // SAFETY: no such kind of priority.
+    unsafe { libc::getpriority(77, 0) };
+}
+
+/// The calls between the marks: those of this process, and those of its child up to its exec.
+fn count(action: &str) -> [BTreeMap<String, usize>; 2] {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let status = StdCommand::new("strace")
+        .args(["-f", "-qq", "-o"])
+        .arg(file.path())
+        .arg(std::env::current_exe().unwrap())
+        .env(ACTION, action)
+        .status()
+        .unwrap();
+    assert!(status.success(), "strace: {status}");
+    let trace = fs::read_to_string(file.path()).unwrap();
+    let mut marks = 0;
+    let mut exec = false;
+    let mut calls = [BTreeMap::new(), BTreeMap::new()];
+    let parent = trace.split_whitespace().next().unwrap().to_owned();
+    for line in trace.lines() {
+        let (pid, call) = line.split_once(char::is_whitespace).unwrap();
+        let Some((name, _)) = call.trim_start().split_once('(') else {
+            continue;
+        };
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            // The second half of a call that was interrupted in the trace, or a signal.
+            continue;
+        }
+        // Which of the two it is depends on the architecture.
+        let name = if name == "open" { "openat" } else { name };
+        if name == "getpriority" {
+            marks += 1;
+        } else if pid == parent && marks == 1 {
+            *calls[0].entry(name.to_owned()).or_insert(0) += 1;
+        } else if pid != parent && !exec {
+            exec = name == "execve";
+            *calls[1].entry(name.to_owned()).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(marks, 2, "{trace}");
+    // Debug builds ask whether a descriptor is open before they close it.
+    calls[0].remove("fcntl");
+    // The allocator may want memory at any time.
+    calls[0].remove("brk");
+    calls
+}
+
+fn expect(calls: &BTreeMap<String, usize>, expected: &[(&str, usize)]) {
+    let seen: Vec<_> = calls.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    assert_eq!(seen, expected);
+}
+
+fn entering_is_one_call() {
+    expect(&count("enter")[0], &[("setns", 1)]);
+}
+
+fn the_current_namespace_is_two_calls() {
+    expect(&count("current")[0], &[("ioctl", 1), ("openat", 1)]);
+}
+
+fn a_stay_is_the_raw_calls_and_no_more() {
+    expect(&count("scoped")[0], &[("close", 1), ("openat", 1), ("setns", 2)]);
+}
+
+fn a_plain_spawn() {
+    let [parent, child] = count("plain");
+    // A stack with its guard, and no signal between clone and exec.
+    expect(
+        &parent,
+        &[("clone3", 1), ("mmap", 1), ("mprotect", 1), ("munmap", 1), ("rt_sigprocmask", 2)],
+    );
+    expect(&child, &[("execve", 1), ("rt_sigaction", 1), ("rt_sigprocmask", 1)]);
+}
+
+fn a_spawn_with_a_user_namespace() {
+    let [parent, child] = count("mapped");
+    // As above; who we are; and a look at /proc.
+    let expected = [
+        ("clone3", 1),
+        ("close", 1),
+        ("fstatfs", 1),
+        ("getegid", 1),
+        ("geteuid", 1),
+        ("mmap", 1),
+        ("mprotect", 1),
+        ("munmap", 1),
+        ("openat", 1),
+        ("rt_sigprocmask", 2),
+        ("statx", 1),
+    ];
+    expect(&parent, &expected);
+    let expected = [
+        ("close", 3),
+        ("execve", 1),
+        ("openat", 3),
+        ("rt_sigaction", 1),
+        ("rt_sigprocmask", 1),
+        ("write", 3),
+    ];
+    expect(&child, &expected);
+}
