@@ -45,7 +45,7 @@ impl Hostile {
     fn new(with_pid: bool) -> Self {
         let secret = Box::new(SECRET);
         let at = secret.as_ptr() as usize;
-        let (orders_in, orders) = std::io::pipe().unwrap();
+        let (orders_in, mut orders) = std::io::pipe().unwrap();
         let (mut reports, reports_out) = std::io::pipe().unwrap();
         // SAFETY: this process has one thread, and so have the forked ones.
         let first = unsafe { libc::fork() };
@@ -79,6 +79,7 @@ impl Hostile {
         let mut pid = [0; 4];
         reports.read_exact(&mut pid).unwrap();
         // Ready when it says so.
+        orders.write_all(&[0; 4]).unwrap();
         reports.read_exact(&mut [0]).unwrap();
         let process = PidFd::open(u32::from_ne_bytes(pid)).unwrap();
         Self { process, first, orders, reports, secret }
@@ -130,8 +131,10 @@ impl Drop for Hostile {
 
 /// Attacks each process that it is told, or for pid -1 all that there are until its end.
 fn attack(secret: usize, mut orders: PipeReader, reports: PipeWriter) -> ! {
-    (&reports).write_all(&[0]).unwrap();
     let mut pid = [0; 4];
+    // Both this process and its parent write reports, so each when it is its turn.
+    orders.read_exact(&mut pid).unwrap();
+    (&reports).write_all(&[0]).unwrap();
     while orders.read_exact(&mut pid).is_ok() {
         let pid = i32::from_ne_bytes(pid);
         if pid == -1 {
