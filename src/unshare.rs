@@ -6,17 +6,19 @@ use std::os::fd::AsRawFd;
 use std::process::id;
 
 use crate::enter::Scoped;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation};
 use crate::namespace::NamespaceSet;
+use crate::ns_fd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::run::{Context, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{Setup, failure_of, no_pid_namespace_pending, unless_threads};
+use crate::sys::clone::SharedBox;
 use crate::sys::signal::MaskGuard;
 
 /// Moves the calling thread into new namespaces, and sets them up.
@@ -163,6 +165,9 @@ impl Unshare {
         if set.is_empty() {
             return Err(Error::invalid("the set of namespaces is empty: there is nothing to do"));
         }
+        if set.contains(NamespaceSet::PID) {
+            ns_fd::children_go_elsewhere(false);
+        }
         let maps = self.setup.id_maps()?;
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(self.setup.ops(&maps));
@@ -187,7 +192,8 @@ fn carry_out(
     maps_outside: &[IdMapWrite],
 ) -> core::result::Result<(), (Option<usize>, Error)> {
     let before = |error| (None, error);
-    let slot = Slot::new();
+    // A helper with a copy of our memory must see it, too.
+    let slot = SharedBox::new(Slot::new()).at_step(Step::Prepare).map_err(before)?;
     let maps = !maps_outside.is_empty() || ops.iter().any(|op| matches!(op, Op::WriteIdMap(_)));
     let proc = maps.then(ProcFs::open).transpose().map_err(before)?;
     let work;

@@ -143,8 +143,13 @@ fn become_program(job: &Job<'_>) -> ! {
     process::exit(FAILED)
 }
 
-/// What clone3 would have done, had it been allowed.
+/// What is left of an intermediate process where there is none, and what clone3 would have done, had it
+/// been allowed.
 fn prepare(job: &Job<'_>) -> Result<()> {
+    if job.plan.hide && job.plan.joins.is_empty() {
+        job.context.slot.begin(HIDE);
+        process::set_dumpable(false)?;
+    }
     if !job.legacy.load(SeqCst) {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use super::Command;
 use crate::error::{Error, Result};
 use crate::mounts::c_path;
 use crate::namespace::NamespaceSet;
+use crate::ns_fd;
 use crate::setup::join::Joins;
 use crate::setup::plan::{Op, Plan};
 use crate::sys::clone::CAN_SHARE_MEMORY;
@@ -50,7 +51,15 @@ impl Command {
                  that is inside; start one there that makes it",
             ));
         }
-        let hide = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
+        let elsewhere = ns_fd::children_are_elsewhere()?;
+        if elsewhere.new && !joins.is_empty() {
+            return Err(Error::invalid(
+                "this thread's next child is to be PID 1 of a new pid namespace, which the process \
+                 that enters other namespaces must not be: spawn from another thread",
+            ));
+        }
+        let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
+        let hide = company || elsewhere.entered;
         let mut ops = Vec::new();
         if self.new_session {
             ops.push(Op::NewSession);
@@ -59,7 +68,10 @@ impl Command {
         }
         ops.extend(self.setup.ops(&maps));
         ops.push(Op::ConnectStdio);
-        ops.extend(self.groups.clone().map(Op::SetGroups));
+        match &self.groups {
+            Some(groups) => ops.push(Op::SetGroups(groups.clone())),
+            None => ops.extend(self.uid.map(|_| Op::DropGroups)),
+        }
         ops.extend(self.gid.map(Op::SetGid));
         ops.extend(self.uid.map(Op::SetUid));
         if let Some(dir) = &self.current_dir {
@@ -76,7 +88,7 @@ impl Command {
         ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
         ops.push(Op::Exec(self.candidates()?));
         Ok(Plan {
-            copy: self.why_copy(&joins),
+            copy: self.why_copy(&joins, hide),
             hide,
             joins,
             namespaces,
@@ -88,12 +100,12 @@ impl Command {
     }
 
     /// Why the child cannot share our memory.
-    fn why_copy(&self, joins: &Joins) -> Option<&'static str> {
+    fn why_copy(&self, joins: &Joins, hide: bool) -> Option<&'static str> {
         if !CAN_SHARE_MEMORY {
             Some("this architecture has no other way")
         } else if !self.pre_exec.is_empty() {
             Some("the caller's code must not write into it")
-        } else if joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID) {
+        } else if hide {
             Some("what lives in the entered namespaces could read it")
         } else if joins.set().contains(NamespaceSet::TIME) {
             Some("a time namespace lets none in that share it")

@@ -25,7 +25,6 @@ use crate::setup::plan::Plan;
 use crate::setup::run::{Context, ExecArgs};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
-use crate::sys::Errno;
 use crate::sys::clone::{SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::MaskGuard;
@@ -68,7 +67,10 @@ impl Launch {
         let new_stack = |wanted: bool| wanted.then(Stack::new).transpose().map_err(prepare);
         let needs_maps = plan.maps_inside || !plan.maps_outside.is_empty();
         let proc = needs_maps.then(ProcFs::open).transpose()?;
+        // Looked at behind ConnectStdio, which replaces 0 to 2.
+        let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
+        let parent = parent.map(above).transpose()?;
         let argv = pointers(&self.args);
         let envp = pointers(&self.env);
         let blocked = MaskGuard::block_all();
@@ -128,7 +130,7 @@ fn start_through_intermediate(job: &Job<'_>, stack: Option<&Stack>) -> Result<u3
     started.map_err(|errno| Error::os(Step::Clone, errno))?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
     let intermediate = unsafe { OwnedFd::from_raw_fd(number) };
-    let ended = await_end(intermediate.as_raw_fd());
+    let ended = process::await_end(intermediate.as_raw_fd());
     if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
         let child = slot.pid_fd.load(SeqCst);
@@ -137,7 +139,7 @@ fn start_through_intermediate(job: &Job<'_>, stack: Option<&Stack>) -> Result<u3
             // SAFETY: so it is the descriptor that the kernel made for us.
             let child = unsafe { OwnedFd::from_raw_fd(child) };
             let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
-            await_end(child.as_raw_fd());
+            process::await_end(child.as_raw_fd());
         }
         return Err(died(job.plan, slot.step(), ended));
     }
@@ -152,7 +154,7 @@ fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd>
         Some(pid_fd) if failure.is_none() && in_exec => return Ok(pid_fd),
         other => other,
     };
-    let ended = pid_fd.and_then(|pid_fd| await_end(pid_fd.as_raw_fd()));
+    let ended = pid_fd.and_then(|pid_fd| process::await_end(pid_fd.as_raw_fd()));
     let Some(failure) = failure else {
         return Err(died(plan, slot.step(), ended));
     };
@@ -175,16 +177,6 @@ fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {
         None => "ended".to_owned(),
     };
     Error::new(ErrorKind::ChildDied, format!("the child {how} when it was to {step}")).at_step(step)
-}
-
-/// How a child of ours ended; `None` if another wait in this process was faster.
-fn await_end(pid_fd: RawFd) -> Option<Ended> {
-    loop {
-        match process::wait(pid_fd, true) {
-            Err(Errno::INTR) => {}
-            answer => return answer.ok().flatten(),
-        }
-    }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

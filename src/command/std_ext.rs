@@ -46,7 +46,8 @@ pub trait CommandExt: sealed::Sealed {
 
 impl CommandExt for process::Command {
     fn enter(&mut self, enter: &Enter) -> Result<&mut Self> {
-        let joins = enter.joins()?;
+        // std replaces 0 to 2 before it calls us.
+        let joins = enter.joins()?.above_stdio()?;
         if joins.set().contains(NamespaceSet::PID) {
             return Err(Error::invalid(
                 "std's Command cannot start a program inside another pid namespace: use this crate's",

@@ -195,6 +195,9 @@ fn enter_for_good(targets: &[Target]) -> Result<()> {
     if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
         ns_fd::distrust_proc();
     }
+    if targets.iter().any(|target| target.set.contains(NamespaceSet::PID)) {
+        ns_fd::children_go_elsewhere(true);
+    }
     join_all(targets).map_err(|refused| {
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         unless_threads(error, targets[refused.index].set)

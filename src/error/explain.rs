@@ -31,6 +31,7 @@ const ONE_LINE: &str = "without CAP_SETUID or CAP_SETGID in the parent user name
     kernel.apparmor_restrict_unprivileged_userns) lets the namespace be made but gives no rights in it";
 const MAP_ACCESS: &str = "the file belongs to another user because the process is not dumpable \
     (PR_SET_DUMPABLE), or /proc is read-only";
+const COVERED: &str = "something is mounted over the file in /proc";
 const HELPER_DIED: &str = "the helper that writes it was killed";
 const NOT_MAPPED: &str = "an id is not mapped in this user namespace";
 
@@ -81,6 +82,9 @@ const TABLE: &[Row] = &[
     (Step::WriteGidMap, None, Errno::PIPE, HELPER_DIED),
     (Step::WriteSetgroups, None, Errno::PIPE, HELPER_DIED),
     (Step::WriteGidMap, None, Errno::PERM, ONE_LINE),
+    (Step::WriteGidMap, None, Errno::XDEV, COVERED),
+    (Step::WriteUidMap, None, Errno::XDEV, COVERED),
+    (Step::WriteSetgroups, None, Errno::XDEV, COVERED),
     (Step::WriteGidMap, None, Errno::ACCESS, MAP_ACCESS),
     (Step::SetPropagation, None, Errno::INVAL, "the root directory is no mount point, as in a chroot"),
     (Step::SetPropagation, None, Errno::PERM, "the mount namespace is owned by a user namespace where CAP_SYS_ADMIN is missing, or a Landlock or seccomp rule forbids mounts"),
@@ -132,6 +136,10 @@ pub(super) fn explain(
     found.map(|row| row.3).or((errno == Errno::MFILE).then_some(FILES))
 }
 
+const fn is_map(step: Step) -> bool {
+    matches!(step, Step::WriteSetgroups | Step::WriteUidMap | Step::WriteGidMap)
+}
+
 pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
     match errno {
         Errno::NOENT | Errno::NOTDIR => ErrorKind::NotFound,
@@ -139,7 +147,8 @@ pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
         Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
         Errno::NOSYS | Errno::NOTTY | Errno::OPNOTSUPP => ErrorKind::Unsupported,
         Errno::USERS if step == Step::Enter => ErrorKind::Multithreaded,
-        Errno::PIPE => ErrorKind::ChildDied,
+        Errno::PIPE if is_map(step) => ErrorKind::ChildDied,
+        Errno::XDEV if is_map(step) => ErrorKind::UntrustedProc,
         Errno::NOSPC | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::USERS => {
             ErrorKind::LimitReached
         }

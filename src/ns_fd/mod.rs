@@ -13,7 +13,7 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
-pub(crate) use open::distrust_proc;
+pub(crate) use open::{children_are_elsewhere, children_go_elsewhere, distrust_proc};
 
 /// A namespace, held by an open file.
 ///

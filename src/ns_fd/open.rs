@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -273,6 +273,37 @@ fn path(kind: Namespace, for_children: bool) -> &'static str {
 
 fn name(kind: Namespace, for_children: bool) -> &'static str {
     path(kind, for_children).trim_start_matches("/proc/thread-self/ns/")
+}
+
+/// Whether a thread of this process had its children's pid namespace changed through this crate, to a
+/// new one and to one that others live in. Only then is a spawn worth the question where they go.
+static NEW: AtomicBool = AtomicBool::new(false);
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// Where the pid namespace of this thread's children comes from, if it is not the thread's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Elsewhere {
+    /// Perhaps from `unshare(2)`, and perhaps still without its PID 1.
+    pub(crate) new: bool,
+    /// Perhaps from `setns(2)`: others live there.
+    pub(crate) entered: bool,
+}
+
+pub(crate) fn children_go_elsewhere(entered: bool) {
+    if entered { &ENTERED } else { &NEW }.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn children_are_elsewhere() -> Result<Elsewhere> {
+    let (new, entered) = (NEW.load(Ordering::Relaxed), ENTERED.load(Ordering::Relaxed));
+    if !new && !entered {
+        return Ok(Elsewhere::default());
+    }
+    let at_home = match NsFd::for_children(Namespace::Pid) {
+        Ok(namespace) => namespace == NsFd::current(Namespace::Pid)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    Ok(if at_home { Elsewhere::default() } else { Elsewhere { new, entered } })
 }
 
 /// `PIDFD_GET_*_NAMESPACE`: needs no `/proc`. Linux 6.11; `ENOTTY` before.

@@ -79,7 +79,7 @@ impl Drop for Helper<'_> {
     fn drop(&mut self) {
         self.slot.call_maps_off();
         // Its end is near in any case: it waits for nothing any more.
-        while process::wait(self.pid_fd.as_raw_fd(), true) == Err(Errno::INTR) {}
+        process::await_end(self.pid_fd.as_raw_fd());
     }
 }
 
@@ -100,8 +100,9 @@ fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> 
     process::unshare_files().map_err(first)?;
     let mut text = [0_u8; 11];
     let name = decimal(pid, &mut text).ok_or((0, Errno::INVAL))?;
-    let dir = file::open_at(work.proc.as_raw_fd(), name, libc::O_PATH | libc::O_DIRECTORY)
-        .map_err(first)?;
+    let dir =
+        file::open_on_same_mount(work.proc.as_raw_fd(), name, libc::O_PATH | libc::O_DIRECTORY)
+            .map_err(first)?;
     if work.check_pid_fd {
         // The process asked for its maps and is waiting. If it lives now, then the number was its
         // own when the directory was opened, and a directory never comes to mean another process.

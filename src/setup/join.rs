@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
@@ -23,7 +23,21 @@ pub(crate) enum Source {
 pub(crate) struct Joins {
     pub(crate) targets: Vec<Target>,
     /// The descriptors in `targets` are theirs.
-    _sources: Vec<Source>,
+    sources: Vec<Source>,
+    moved: Vec<Arc<OwnedFd>>,
+}
+
+impl Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Namespace(namespace) => namespace.as_fd(),
+            Self::Process(process, _) => process.as_fd(),
+        }
+    }
+
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
 }
 
 /// What `setns(2)` takes: a namespace file with its kind, or a pidfd with a set.
@@ -70,7 +84,24 @@ impl Joins {
                 targets.push(Target { fd, set: foreign });
             }
         }
-        Ok(Self { targets, _sources: sources.to_vec() })
+        Ok(Self { targets, sources: sources.to_vec(), moved: Vec::new() })
+    }
+
+    /// The same with descriptors of 3 or more.
+    pub(crate) fn above_stdio(mut self) -> Result<Self> {
+        for target in &mut self.targets {
+            if target.fd > 2 {
+                continue;
+            }
+            let source = self.sources.iter().find(|source| source.as_raw_fd() == target.fd);
+            if let Some(source) = source {
+                let fd =
+                    rustix::io::fcntl_dupfd_cloexec(source.as_fd(), 3).at_step(Step::Prepare)?;
+                target.fd = fd.as_raw_fd();
+                self.moved.push(Arc::new(fd));
+            }
+        }
+        Ok(self)
     }
 
     pub(crate) fn set(&self) -> NamespaceSet {
@@ -118,9 +149,12 @@ pub(crate) struct Refused {
 /// Enters one target, all of it or nothing.
 pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
     let flags = target.set.bits();
+    // With a user namespace in the set, threads are the more likely cause, and would be to no avail.
+    let may_need_own_fs =
+        target.set.contains(NamespaceSet::MOUNT) && !target.set.contains(NamespaceSet::USER);
     match process::setns(target.fd, flags) {
         // Threads share root and working directory, which the mount namespace is to change.
-        Err(Errno::INVAL) if target.set.contains(NamespaceSet::MOUNT) => {
+        Err(Errno::INVAL) if may_need_own_fs => {
             process::unshare_fs()?;
             process::setns(target.fd, flags)
         }

@@ -33,6 +33,8 @@ pub(crate) enum Op {
     LoopbackUp,
     ConnectStdio,
     SetGroups(Vec<u32>),
+    /// What std does for a change of uid: groups of the old user go, where that is allowed.
+    DropGroups,
     SetGid(u32),
     SetUid(u32),
     ChangeDirectory(CString),
@@ -89,7 +91,7 @@ impl Op {
             Self::SetDomainname(_) => Step::SetDomainname,
             Self::LoopbackUp => Step::LoopbackUp,
             Self::ConnectStdio => Step::ConnectStdio,
-            Self::SetGroups(_) => Step::SetGroups,
+            Self::SetGroups(_) | Self::DropGroups => Step::SetGroups,
             Self::SetGid(_) => Step::SetGid,
             Self::SetUid(_) => Step::SetUid,
             Self::ChangeDirectory(_) => Step::ChangeDirectory,
@@ -118,6 +120,7 @@ impl fmt::Display for Op {
             Self::Mount(mount) => write!(f, " proc on {:?}", mount.target),
             Self::SetHostname(name) | Self::SetDomainname(name) => write!(f, ": {name}"),
             Self::SetGroups(groups) => write!(f, ": {groups:?}"),
+            Self::DropGroups => f.write_str(": none, where that is allowed"),
             Self::SetGid(id) | Self::SetUid(id) => write!(f, ": {id}"),
             Self::ChangeDirectory(path) => write!(f, ": {path:?}"),
             Self::Exec(candidates) => match &candidates[..] {

@@ -77,6 +77,10 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::LoopbackUp => net::loopback_up(),
         Op::ConnectStdio => connect_stdio(context),
         Op::SetGroups(groups) => process::setgroups(groups),
+        Op::DropGroups => match process::setgroups(&[]) {
+            Err(Errno::PERM) => Ok(()),
+            answer => answer,
+        },
         Op::SetGid(gid) => process::setgid(*gid),
         Op::SetUid(uid) => process::setuid(*uid),
         Op::ChangeDirectory(path) => file::chdir(path),
@@ -100,7 +104,7 @@ fn write_own_map(proc: RawFd, write: &IdMapWrite) -> Result<()> {
 
 /// Opens and writes one file of a user namespace.
 pub(crate) fn write_map(dir: RawFd, path: &CStr, write: &IdMapWrite) -> Result<()> {
-    let map = file::open_at(dir, path, libc::O_WRONLY)?;
+    let map = file::open_on_same_mount(dir, path, libc::O_WRONLY)?;
     let answer = file::write_once(map, write.text.as_bytes());
     file::close(map);
     answer
@@ -144,13 +148,25 @@ fn reset_signals(mask: SignalSet) -> Result<()> {
     signal::set_mask(mask).map(drop)
 }
 
+/// Ends the process if it is dropped.
+struct EndOnUnwind;
+
+impl Drop for EndOnUnwind {
+    fn drop(&mut self) {
+        process::exit(101);
+    }
+}
+
 fn pre_exec(work: &PreExec) -> Result<()> {
     // Spawning takes the builder by unique reference, so nobody else is at it.
     let Ok(mut work) = work.try_lock() else {
         return Err(Errno::BUSY);
     };
+    // A panic must not unwind into the parent's code, which would then run twice.
+    let end = EndOnUnwind;
     // Dropping the error would free memory, in a child that may not.
     let answer = ManuallyDrop::new(work());
+    let _ = ManuallyDrop::new(end);
     match &*answer {
         Ok(()) => Ok(()),
         Err(error) => Err(Errno::from_io_error(error).unwrap_or(Errno::INVAL)),

@@ -124,8 +124,8 @@ fn word(flags: u64) -> usize {
 /// 6.2 on. Kernels that do not do it refuse, first of all, children that share memory.
 pub(crate) fn exec_enters_time_namespace() -> bool {
     let flags = word(abi::CLONE_VM | abi::CLONE_VFORK | abi::CLONE_PIDFD);
-    // An address where no pidfd can be written, so that no child is made.
-    let nowhere = 1;
+    // An address of the kernel's, where no pidfd can be written, so that no child is made.
+    let nowhere = usize::MAX - 7;
     // SAFETY: the call fails before there is a child, whatever the kernel.
     let answer = unsafe { syscall(libc::SYS_clone, [flags, 0, nowhere, 0, 0]) };
     answer != Err(Errno::INVAL)

@@ -27,6 +27,33 @@ pub(crate) fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Result<RawFd> {
     unsafe { syscall(libc::SYS_openat, [arg(dir), path, flags]) }.map(fd)
 }
 
+/// `openat2(2)`: the path leads across no mount, so that nothing can have been put over what it names.
+/// Linux 5.6; where a filter hides the call, as [`open_at`].
+pub(crate) fn open_on_same_mount(dir: RawFd, path: &CStr, flags: i32) -> Result<RawFd> {
+    let at = path.as_ptr().expose_provenance();
+    #[expect(clippy::cast_sign_loss, reason = "flags")]
+    let how = OpenHow {
+        flags: (flags | libc::O_CLOEXEC) as u64,
+        mode: 0,
+        resolve: libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS,
+    };
+    let how_at = core::ptr::from_ref(&how).expose_provenance();
+    let words = [arg(dir), at, how_at, size_of::<OpenHow>()];
+    // SAFETY: a C string and an open_how of the size told.
+    match unsafe { syscall(libc::SYS_openat2, words) } {
+        Err(Errno::NOSYS | Errno::PERM) => open_at(dir, path, flags),
+        answer => answer.map(fd),
+    }
+}
+
+/// `struct open_how`.
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
 pub(crate) fn close(file: RawFd) {
     // SAFETY: the callers close what they opened in this process and use no longer.
     let _ = unsafe { syscall(libc::SYS_close, [arg(file)]) };

@@ -50,6 +50,23 @@ pub(crate) fn setns(fd: RawFd, namespaces: u32) -> Result<()> {
     unsafe { syscall(libc::SYS_setns, [arg(fd), flags]) }.map(drop)
 }
 
+/// The calls that take ids of 32 bits: on the oldest architectures the plain names are of 16.
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+mod ids {
+    pub(super) use libc::{
+        SYS_getegid as GETEGID, SYS_geteuid as GETEUID, SYS_setgroups as SETGROUPS,
+        SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
+    };
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+mod ids {
+    pub(super) use libc::{
+        SYS_getegid32 as GETEGID, SYS_geteuid32 as GETEUID, SYS_setgroups32 as SETGROUPS,
+        SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+    };
+}
+
 pub(crate) fn getpid() -> u32 {
     number(libc::SYS_getpid)
 }
@@ -63,11 +80,11 @@ pub(crate) fn getppid() -> u32 {
 }
 
 pub(crate) fn geteuid() -> u32 {
-    number(libc::SYS_geteuid)
+    number(ids::GETEUID)
 }
 
 pub(crate) fn getegid() -> u32 {
-    number(libc::SYS_getegid)
+    number(ids::GETEGID)
 }
 
 /// A call without arguments that cannot fail.
@@ -91,21 +108,21 @@ pub(crate) fn setpgid(group: i32) -> Result<()> {
 pub(crate) fn setgroups(groups: &[u32]) -> Result<()> {
     let at = groups.as_ptr().expose_provenance();
     // SAFETY: the kernel reads len ids of 32 bits at the pointer.
-    unsafe { syscall(libc::SYS_setgroups, [groups.len(), at]) }.map(drop)
+    unsafe { syscall(ids::SETGROUPS, [groups.len(), at]) }.map(drop)
 }
 
 /// `setresgid(gid, gid, gid)` of this thread alone: libc's would ask threads that do not exist.
 pub(crate) fn setgid(gid: u32) -> Result<()> {
     let gid = gid as usize;
     // SAFETY: no pointers.
-    unsafe { syscall(libc::SYS_setresgid, [gid, gid, gid]) }.map(drop)
+    unsafe { syscall(ids::SETRESGID, [gid, gid, gid]) }.map(drop)
 }
 
 /// `setresuid(uid, uid, uid)` of this thread alone.
 pub(crate) fn setuid(uid: u32) -> Result<()> {
     let uid = uid as usize;
     // SAFETY: no pointers.
-    unsafe { syscall(libc::SYS_setresuid, [uid, uid, uid]) }.map(drop)
+    unsafe { syscall(ids::SETRESUID, [uid, uid, uid]) }.map(drop)
 }
 
 /// `PR_SET_PDEATHSIG`: the signal for the end of the thread that made this process; 0 for none.
@@ -196,6 +213,23 @@ pub(crate) fn wait(pidfd: RawFd, block: bool) -> Result<Option<Ended>> {
     // SAFETY: as above.
     let status = unsafe { info.si_status() };
     Ok((pid != 0).then_some(Ended { code: info.si_code, status }))
+}
+
+/// How a child of ours ended, when it has; `None` if another wait in this process was faster. Does not
+/// return before, whatever `waitid` says: memory that the child uses is freed afterwards.
+pub(crate) fn await_end(pidfd: RawFd) -> Option<Ended> {
+    loop {
+        match wait(pidfd, true) {
+            Ok(Some(ended)) => return Some(ended),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return None,
+            // A filter refuses the call.
+            Err(_) => {
+                while super::file::poll_readable(pidfd, true) != Ok(true) {}
+                return None;
+            }
+        }
+    }
 }
 
 /// A C `int` as the kernel takes it in a register.

@@ -47,6 +47,12 @@ cases! {"command":
     a_child_dies_with_its_parent [],
     no_new_privs_is_set [],
     the_caller_s_code_runs_in_the_child [],
+    a_panic_of_the_caller_s_code_ends_the_child [],
+    a_user_without_groups_has_none_of_ours [Root],
+    a_parent_with_closed_streams_is_still_watched [],
+    a_child_born_among_others_is_hidden_from_them [UserNamespaces],
+    a_new_pid_namespace_is_kept_for_the_program [UserNamespaces],
+    a_map_file_that_is_covered_is_not_written [UserNamespaces],
     the_plan_says_what_will_be_done [],
     std_s_command_enters_namespaces [UserNamespaces],
     std_s_command_refuses_a_pid_namespace [UserNamespaces],
@@ -516,6 +522,68 @@ fn the_caller_s_code_runs_in_the_child() {
     let error = command.spawn().unwrap_err();
     assert_eq!((error.step(), error.raw_os_error()), (Some(Step::PreExec), Some(libc::EXDEV)));
     assert_eq!(kernel::census(), before);
+}
+
+fn a_panic_of_the_caller_s_code_ends_the_child() {
+    let mut command = Command::new("true");
+    // SAFETY: it panics before it does anything.
+    unsafe { command.pre_exec(|| panic!("in the child")) };
+    let me = std::process::id();
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| command.spawn()));
+    assert_eq!(std::process::id(), me, "the child runs the parent's code");
+    let error = outcome.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::ChildDied, Some(Step::PreExec)));
+}
+
+fn a_user_without_groups_has_none_of_ours() {
+    // SAFETY: this process alone.
+    assert_eq!(unsafe { libc::setgroups(3, [0, 6, 42].as_ptr()) }, 0);
+    assert_eq!(text(Command::new("id").arg("-G").uid(1234).gid(2345)), "2345");
+    assert_eq!(text(Command::new("id").arg("-G").uid(1234).gid(2345).groups([7])), "2345 7");
+}
+
+fn a_parent_with_closed_streams_is_still_watched() {
+    // SAFETY: nobody here reads it.
+    unsafe { libc::close(0) };
+    let mut command = Command::new("true");
+    let status = command.stdin(Stdio::null()).kill_on_parent_exit().status();
+    assert!(status.unwrap_or_else(|error| panic!("{error:#}")).success());
+}
+
+fn a_child_born_among_others_is_hidden_from_them() {
+    let held = Held::new(NamespaceSet::USER | NamespaceSet::PID);
+    assert!(!Command::new("true").plan().unwrap().steps().any(|step| step == Step::HideMemory));
+    held.process(NamespaceSet::USER | NamespaceSet::PID).apply().unwrap();
+    let mut command = sh("echo $$");
+    let plan = command.plan().unwrap().to_string();
+    assert!(plan.contains("hide the child's memory") && plan.contains("copy"), "{plan}");
+    assert_eq!(text(&mut command), "2");
+}
+
+fn a_new_pid_namespace_is_kept_for_the_program() {
+    let held = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
+    let enter = held.handles(&[Namespace::Uts]);
+    linux_namespaces::Unshare::new(NamespaceSet::PID).map_root().apply().unwrap();
+    let error = sh("true").enter(enter.clone()).spawn().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(text(&mut sh("echo $$")), "1");
+}
+
+fn a_map_file_that_is_covered_is_not_written() {
+    linux_namespaces::Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT)
+        .map_root()
+        .apply()
+        .unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let me = std::process::id();
+    crate::stage::bind(file.path(), format!("/proc/{me}/setgroups"));
+    let error = linux_namespaces::Unshare::new(NamespaceSet::USER).map_root().apply().unwrap_err();
+    assert_eq!(
+        (error.step(), error.raw_os_error()),
+        (Some(Step::WriteSetgroups), Some(libc::EXDEV))
+    );
+    assert!(error.explain().unwrap().contains("mounted over"));
+    assert_eq!(fs::read(file.path()).unwrap(), b"");
 }
 
 fn the_plan_says_what_will_be_done() {

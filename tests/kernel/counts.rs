@@ -142,7 +142,7 @@ fn a_spawn_with_a_user_namespace() {
     let expected = [
         ("close", 3),
         ("execve", 1),
-        ("openat", 3),
+        ("openat2", 3),
         ("rt_sigaction", 1),
         ("rt_sigprocmask", 1),
         ("write", 3),

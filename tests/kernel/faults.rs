@@ -576,7 +576,7 @@ fn write_of(text: &str) -> Call {
 
 /// How the crate opens a map file.
 fn open_to_write() -> Call {
-    Call::with(libc::SYS_openat, 2, (libc::O_WRONLY | libc::O_CLOEXEC).cast_unsigned())
+    Call::from(libc::SYS_openat2)
 }
 
 /// The steps of a child in new namespaces with a user namespace that it maps itself.
