@@ -119,6 +119,13 @@
 //! - one that changes its ids, which would make the parent undumpable;
 //! - all, on architectures other than x86_64 and aarch64.
 //!
+//! Two limits of that. A child in a *new* user namespace shares the parent's memory until exec, and the
+//! kernel gives every process of the same user all rights over what that user makes: where a program has
+//! capabilities, or Yama's `ptrace_scope`, to keep other processes of its own user out of its memory, it
+//! should add a [`Command::pre_exec`] that does nothing, so that the child gets a copy. And no process
+//! can hide from one that has `CAP_SYS_PTRACE` in its own user namespace, such as a container's root
+//! without a user namespace.
+//!
 //! Id maps of more than one's own id can be written only from outside the new user namespace. A helper
 //! process does it, made before the child and gone before the spawn returns.
 //!
@@ -141,6 +148,10 @@
 //! - A new pid namespace inside an entered one, or id maps together with an entered user namespace, take
 //!   two steps: enter with one program, and let that make the new one.
 //! - [`Scoped`] cannot find out in advance whether the way back will be open.
+//! - [`Command::enter`] from a thread whose own next child would be PID 1 of a new pid namespace is
+//!   refused.
+//! - Someone in an entered user namespace can stop the child before it runs the program; the spawn then
+//!   waits until it is continued or killed.
 //! - A program that is PID 1 has to be one: an init is not part of this version.
 //!
 //! # References

@@ -69,13 +69,18 @@ impl Command {
 
     /// The user ids of a new user namespace.
     ///
+    /// The program keeps the caller's id. If the map does not contain that, it has no capabilities, and
+    /// files still treat it as the caller: add `.uid(0).gid(0).groups([])` to be root inside.
+    ///
     /// # Examples
     ///
     /// ```
     /// use linux_namespaces::{Command, ErrorKind, IdExtent, IdMap};
     ///
     /// let map = IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 65_536 }])?;
-    /// match Command::new("true").uid_map(map.clone()).gid_map(map).status() {
+    /// let mut command = Command::new("true");
+    /// command.uid_map(map.clone()).gid_map(map).uid(0).gid(0).groups([]);
+    /// match command.status() {
     ///     Ok(status) => assert!(status.success()),
     ///     // an ordinary user has no such ids to give
     ///     Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),

@@ -19,7 +19,7 @@ impl Command {
     /// `work` runs in a process that was made from a single thread of this one: locks that other
     /// threads held are held for ever. So it may only do what `signal-safety(7)` allows to a signal
     /// handler: no allocation, no lock, none of std that might do either. A panic in it ends the
-    /// child.
+    /// child, after the panic hook, which may wait for such a lock.
     ///
     /// # Examples
     ///

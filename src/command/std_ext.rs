@@ -27,7 +27,7 @@ pub trait CommandExt: sealed::Sealed {
     /// Enters the namespaces in the child, before it runs the program.
     ///
     /// Which of them the calling thread is in already, and so are left out, is seen now. A working
-    /// directory set on the command is changed to before. The child is a copy of this process, which
+    /// directory, uid and gid set on the command are changed to before. The child is a copy of this process, which
     /// std makes at a cost that grows with its memory; nobody inside the namespaces can look into
     /// the copy.
     ///

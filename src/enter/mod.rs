@@ -75,7 +75,8 @@ impl Enter {
     ///
     /// In a pid namespace only children made afterwards will be. With a mount namespace, root and
     /// working directory become its root, and the thread shares them with no other one any more. In
-    /// a user namespace the thread has all capabilities, and none outside of it any more.
+    /// a user namespace the thread has all capabilities, and none outside of it any more; and whoever is
+    /// in there may look into this process's memory, which `Command::enter` prevents.
     ///
     /// # Examples
     ///
