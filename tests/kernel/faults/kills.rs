@@ -13,8 +13,9 @@ use std::thread;
 
 use linux_namespaces::{Command, Error, ErrorKind, NamespaceSet, Step};
 
+use super::calls::{self, At, outside_maps};
 use super::fork::in_fork;
-use super::{At, Engine, Place, available, failure, outside_maps};
+use super::{Engine, Place, available, failure};
 use crate::harness::cases;
 use crate::kernel::{self, Call, HeldCall};
 use crate::machine::Need::{Root, UserNamespaces};
@@ -112,15 +113,15 @@ fn is_killed(at: &At) {
 }
 
 fn a_child_at_every_call() {
-    super::steps_of_a_child().iter().for_each(is_killed);
+    calls::steps_of_a_child().iter().for_each(is_killed);
 }
 
 fn a_child_in_new_namespaces_at_every_call() {
-    super::steps_in_new_namespaces().iter().for_each(is_killed);
+    calls::steps_in_new_namespaces().iter().for_each(is_killed);
 }
 
 fn the_helper_for_maps_at_every_call() {
-    let calls = super::steps_of_a_helper().into_iter().map(|at| (at.call, at.step, at.option));
+    let calls = calls::steps_of_a_helper().into_iter().map(|at| (at.call, at.step, at.option));
     let getppid = Call::from(libc::SYS_getppid);
     let first = (getppid, Step::WriteUidMap, outside_maps as fn(&mut Command));
     for (call, step, option) in calls.chain([first]) {
@@ -148,7 +149,7 @@ fn a_child_while_its_maps_are_written() {
                 children().into_iter().filter(|&pid| pid != helper).for_each(kill);
                 true
             };
-            supervised(super::open_to_write(), killer, || {
+            supervised(calls::open_to_write(), killer, || {
                 assert_died(&failure(command), Step::WriteUidMap, engine);
             });
         });
@@ -156,8 +157,8 @@ fn a_child_while_its_maps_are_written() {
 }
 
 fn the_intermediate_process_before_it_has_a_child() {
-    for engine in available(super::INSIDE) {
-        in_place(engine, super::NOTHING, |command, _| {
+    for engine in available(calls::INSIDE) {
+        in_place(engine, calls::NOTHING, |command, _| {
             let me = std::process::id().cast_signed();
             let killer = |pid| {
                 if pid != me {
@@ -173,7 +174,7 @@ fn the_intermediate_process_before_it_has_a_child() {
 }
 
 fn the_intermediate_process_while_its_child_is_at_work() {
-    for engine in available(super::INSIDE) {
+    for engine in available(calls::INSIDE) {
         in_place(engine, option!(new_session()), |command, place| {
             let killer = |child| {
                 // It sleeps until its child is done.
@@ -191,8 +192,8 @@ fn the_intermediate_process_while_its_child_is_at_work() {
 }
 
 fn the_intermediate_process_when_the_program_runs() {
-    for engine in available(super::INSIDE) {
-        in_place(engine, super::NOTHING, |command, _| {
+    for engine in available(calls::INSIDE) {
+        in_place(engine, calls::NOTHING, |command, _| {
             let killer = |pid| {
                 kill(pid);
                 false
