@@ -107,10 +107,10 @@
 //!
 //! [`Command`] compiles into a [`Plan`]: a list of steps for which everything is allocated. Then the
 //! calling thread makes a child that shares its memory and sleeps until the child has run the program
-//! or failed (`CLONE_VM` and `CLONE_VFORK`). The child executes the steps with system calls and nothing
-//! else: no allocation, no lock, no libc. So the cost does not grow with the parent's memory, as a
-//! fork's does, and a failed step is known with its error number. Some children get a copy of the memory
-//! instead, by the same steps:
+//! or failed (`CLONE_VM` and `CLONE_VFORK`). The child goes on below that thread's frames, as after
+//! `vfork(2)`, and executes the steps with system calls and nothing else: no allocation, no lock, no
+//! libc. So the cost does not grow with the parent's memory, as a fork's does, and a failed step is
+//! known with its error number. Some children get a copy of the memory instead, by the same steps:
 //!
 //! - one that runs the caller's code ([`Command::pre_exec`]), which must not write into the parent;
 //! - one that enters a user or pid namespace: what lives there could trace it and read the parent's

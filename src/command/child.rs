@@ -13,7 +13,7 @@ use crate::namespace::NamespaceSet;
 use crate::setup::join::join_all;
 use crate::setup::plan::Plan;
 use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, Request, Stack};
+use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request, Stack};
 use crate::sys::{Errno, Result, abi, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
@@ -23,7 +23,8 @@ pub(super) struct Job<'a> {
     pub(super) context: Context<'a>,
     /// Whether `clone(2)` had to do, which leaves more to the child.
     legacy: AtomicBool,
-    /// For the process that an intermediate one makes.
+    /// For the process that an intermediate one makes, if both share our memory: should the
+    /// intermediate one be killed, we wake up while the other is still at work.
     inner_stack: Option<&'a Stack>,
 }
 
@@ -48,14 +49,10 @@ impl<'a> Job<'a> {
     ///
     /// # Safety
     ///
-    /// All signals are blocked. Nobody uses `stack` until this returns; it is given if and only if
-    /// the plan shares memory. If this thread can be killed alone, which only a process of one
-    /// thread can, its killer must see to the child.
-    pub(super) unsafe fn start(&self, stack: Option<&Stack>, more_flags: u64) -> Result<u32> {
-        let namespaces = u64::from(self.plan.namespaces.bits());
-        let flags = abi::CLONE_PIDFD | namespaces | more_flags;
+    /// All signals are blocked.
+    pub(super) unsafe fn start(&self) -> Result<u32> {
         // SAFETY: the caller's contract.
-        unsafe { self.clone(flags, self.context.slot.pid_fd.as_ptr(), stack, become_program) }
+        unsafe { self.start_program(self.memory(), None) }
     }
 
     /// Makes the intermediate child that enters namespaces and there makes the one above, as a child
@@ -63,21 +60,32 @@ impl<'a> Job<'a> {
     ///
     /// # Safety
     ///
-    /// As of [`start`](Self::start); `pid_fd` is valid for a write.
-    pub(super) unsafe fn start_intermediate(
-        &self,
-        stack: Option<&Stack>,
-        pid_fd: *mut i32,
-    ) -> Result<u32> {
+    /// All signals are blocked; `pid_fd` is valid for a write. Should the intermediate child be killed,
+    /// its child is killed and waited for before self or the plan changes.
+    pub(super) unsafe fn start_intermediate(&self, pid_fd: *mut i32) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
-        let flags = abi::CLONE_PIDFD | abi::CLONE_FILES;
+        let flags = self.memory() | abi::CLONE_FILES;
         // SAFETY: the caller's contract.
-        unsafe { self.clone(flags, pid_fd, stack, enter_and_start) }
+        unsafe { self.clone(flags, pid_fd, None, enter_and_start) }
+    }
+
+    fn memory(&self) -> u64 {
+        if self.plan.copy.is_none() { abi::CLONE_VM } else { 0 }
     }
 
     /// # Safety
     ///
-    /// As of [`start`](Self::start).
+    /// All signals are blocked. With `CLONE_VM`, nobody else uses `stack`, or below our frames, until
+    /// the child is done, also if this process is killed.
+    unsafe fn start_program(&self, flags: u64, stack: Option<&Stack>) -> Result<u32> {
+        let flags = flags | u64::from(self.plan.namespaces.bits());
+        // SAFETY: the caller's contract.
+        unsafe { self.clone(flags, self.context.slot.pid_fd.as_ptr(), stack, become_program) }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`start_program`](Self::start_program).
     unsafe fn clone(
         &self,
         flags: u64,
@@ -85,12 +93,11 @@ impl<'a> Job<'a> {
         stack: Option<&Stack>,
         entry: clone::Entry<Self>,
     ) -> Result<u32> {
-        let memory = if stack.is_some() { abi::CLONE_VM } else { 0 };
-        let flags = flags | memory | abi::CLONE_VFORK | abi::CLONE_CLEAR_SIGHAND;
+        let flags = flags | abi::CLONE_PIDFD | abi::CLONE_VFORK | abi::CLONE_CLEAR_SIGHAND;
         // No exit signal: until exec sets SIGCHLD, no other wait of the process takes notice.
         let request = Request { flags, exit_signal: 0, pid_fd, stack };
-        // SAFETY: self and the stack live until the child is done with them, which is before this
-        // returns; the entries keep to what the head of this file says.
+        // SAFETY: this thread sleeps until the child is done, so self and the stack live; the entries
+        // keep to what the head of this file says.
         unsafe { clone::clone(&request, &self.legacy, entry, self) }
     }
 }
@@ -122,9 +129,11 @@ fn start_inside(job: &Job<'_>) -> Result<()> {
     let slot = job.context.slot;
     slot.begin(CLONE);
     job.legacy.store(false, SeqCst);
-    // SAFETY: signals are blocked since before the clone that made this process. The inner stack is
-    // for this one use. Should this process be killed, the parent kills and awaits its child.
-    let pid = unsafe { job.start(job.inner_stack, abi::CLONE_PARENT) }.inspect_err(|_| {
+    let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
+    let flags = memory | abi::CLONE_PARENT;
+    // SAFETY: signals are blocked since before the clone that made this process. The inner stack is for
+    // this one use; without it our memory is a copy, in which nobody runs if we are killed.
+    let pid = unsafe { job.start_program(flags, job.inner_stack) }.inspect_err(|_| {
         slot.pid_fd.store(-1, SeqCst);
     })?;
     slot.pid.store(pid, SeqCst);

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -116,23 +115,6 @@ impl Command {
         }
     }
 
-    pub(super) fn environment(&self) -> Result<Vec<CString>> {
-        let mut all: BTreeMap<OsString, OsString> =
-            if self.env_clear { BTreeMap::new() } else { env::vars_os().collect() };
-        for (key, value) in &self.env {
-            match value {
-                Some(value) => drop(all.insert(key.clone(), value.clone())),
-                None => drop(all.remove(key)),
-            }
-        }
-        let pair = |(mut key, value): (OsString, OsString)| {
-            key.push("=");
-            key.push(value);
-            c_string(&key, "environment variable")
-        };
-        all.into_iter().map(pair).collect()
-    }
-
     /// The paths to try, in order.
     fn candidates(&self) -> Result<Vec<CString>> {
         let program = c_string(&self.program, "program")?;
@@ -156,7 +138,7 @@ impl Command {
     }
 }
 
-pub(super) fn c_string(text: &OsStr, what: &str) -> Result<CString> {
+fn c_string(text: &OsStr, what: &str) -> Result<CString> {
     CString::new(text.as_bytes())
         .map_err(|_| Error::invalid(format!("the {what} {text:?} has a NUL byte")))
 }

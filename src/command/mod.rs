@@ -7,6 +7,7 @@ mod parent;
 mod pre_exec;
 mod std_ext;
 mod stdio;
+mod strings;
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -20,9 +21,9 @@ use crate::error::Result;
 use crate::setup::Setup;
 use crate::setup::plan::PreExec;
 
-use compile::c_string;
 use parent::Launch;
 use stdio::{Direction, Stream};
+use strings::CStrings;
 
 pub use std_ext::CommandExt;
 pub use stdio::Stdio;
@@ -337,13 +338,12 @@ impl Command {
     fn launch(&self, defaults: [Stdio; 3]) -> Result<Child> {
         let plan = self.plan()?;
         let name = self.arg0.as_ref().unwrap_or(&self.program);
-        let args = [name].into_iter().chain(&self.args).map(|arg| c_string(arg, "argument"));
         let stream = |at: usize, direction| {
             Stream::open(self.stdio[at].as_ref().unwrap_or(&defaults[at]), direction)
         };
         let launch = Launch {
-            args: args.collect::<Result<_>>()?,
-            env: self.environment()?,
+            args: CStrings::of_args([name].into_iter().chain(&self.args))?,
+            env: CStrings::of_env(self.env_clear, &self.env)?,
             streams: [
                 stream(0, Direction::In)?,
                 stream(1, Direction::Out)?,

@@ -8,14 +8,13 @@
 #![allow(unsafe_code, reason = "it makes processes that share memory, and takes over their pidfds")]
 
 use core::sync::atomic::Ordering::SeqCst;
-use std::ffi::{CString, c_char};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::id;
-use std::ptr;
 
 use crate::child::Child;
 use crate::command::child::{ENTER, HIDE, Job};
 use crate::command::stdio::Stream;
+use crate::command::strings::CStrings;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
@@ -33,8 +32,8 @@ use crate::sys::signal::MaskGuard;
 #[derive(Debug)]
 pub(super) struct Launch {
     pub(super) plan: Plan,
-    pub(super) args: Vec<CString>,
-    pub(super) env: Vec<CString>,
+    pub(super) args: CStrings,
+    pub(super) env: CStrings,
     pub(super) streams: [Stream; 3],
 }
 
@@ -64,15 +63,14 @@ impl Launch {
             SlotPlace::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
         };
         let slot = slot.get();
-        let new_stack = |wanted: bool| wanted.then(Stack::new).transpose().map_err(prepare);
         let needs_maps = plan.maps_inside || !plan.maps_outside.is_empty();
         let proc = needs_maps.then(ProcFs::open).transpose()?;
         // Looked at behind ConnectStdio, which replaces 0 to 2.
         let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
         let parent = parent.map(above).transpose()?;
-        let argv = pointers(&self.args);
-        let envp = pointers(&self.env);
+        let argv = self.args.pointers();
+        let envp = self.env.pointers();
         let blocked = MaskGuard::block_all();
 
         let work;
@@ -96,18 +94,14 @@ impl Launch {
             // SAFETY: the pointers are into args and env, which live in self.
             exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
         };
+        let inner_stack = (shares && !plan.joins.is_empty()).then(Stack::new).transpose();
+        let inner_stack = inner_stack.map_err(prepare)?;
+        let job = Job::new(plan, context, inner_stack.as_ref());
         let started = if plan.joins.is_empty() {
-            let stack = new_stack(shares)?;
-            let job = Job::new(plan, context, None);
-            // SAFETY: signals are blocked; the stack is new; this returns when the child is done.
-            let pid = unsafe { job.start(stack.as_ref(), 0) };
-            pid.map_err(|errno| Error::os(Step::Clone, errno))
+            // SAFETY: signals are blocked.
+            unsafe { job.start() }.map_err(|errno| Error::os(Step::Clone, errno))
         } else {
-            let stack = new_stack(shares)?;
-            // The intermediate process shares its memory with the child, whatever it does with us.
-            let inner = new_stack(crate::sys::clone::CAN_SHARE_MEMORY)?;
-            let job = Job::new(plan, context, inner.as_ref());
-            start_through_intermediate(&job, stack.as_ref())
+            start_through_intermediate(&job)
         };
         drop(helper);
         drop(blocked);
@@ -122,11 +116,11 @@ impl Launch {
 }
 
 /// Makes the child by way of a process that enters the namespaces, and awaits the end of that one.
-fn start_through_intermediate(job: &Job<'_>, stack: Option<&Stack>) -> Result<u32> {
+fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     let slot = job.context.slot;
     let mut number: RawFd = -1;
-    // SAFETY: signals are blocked; the stacks are new; the child is seen to below.
-    let started = unsafe { job.start_intermediate(stack, &raw mut number) };
+    // SAFETY: signals are blocked; its child is seen to below.
+    let started = unsafe { job.start_intermediate(&raw mut number) };
     started.map_err(|errno| Error::os(Step::Clone, errno))?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
     let intermediate = unsafe { OwnedFd::from_raw_fd(number) };
@@ -177,8 +171,4 @@ fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {
         None => "ended".to_owned(),
     };
     Error::new(ErrorKind::ChildDied, format!("the child {how} when it was to {step}")).at_step(step)
-}
-
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
 }

@@ -27,8 +27,8 @@ use crate::sys::{Errno, file};
 #[derive(Debug)]
 #[must_use = "the thread goes back at once when this is dropped"]
 pub struct Scoped {
-    /// Where to go back to; empty when that is done.
-    saved: Vec<NsFd>,
+    /// Where to go back to, at most one of each kind; empty when that is done.
+    saved: [Option<NsFd>; Namespace::ALL.len()],
     /// Root and working directory, which a mount namespace changes.
     directories: Option<Directories>,
     of_this_thread: PhantomData<*const ()>,
@@ -76,7 +76,10 @@ impl Scoped {
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         let error = unless_threads(error, targets[refused.index].set);
         // What was not entered has no way back to be refused.
-        back.saved.retain(|namespace| refused.entered.contains(namespace.kind().into()));
+        let entered = |namespace: &NsFd| refused.entered.contains(namespace.kind().into());
+        for saved in &mut back.saved {
+            *saved = saved.take().filter(entered);
+        }
         if refused.entered.contains(NamespaceSet::USER) {
             back.forget();
             return Err(error.with_kind(ErrorKind::NotRestored));
@@ -94,7 +97,10 @@ impl Scoped {
 
     /// Notes where this thread is.
     pub(crate) fn save(set: NamespaceSet) -> Result<Self> {
-        let saved = set.namespaces().map(NsFd::way_back).collect::<Result<_>>()?;
+        let mut saved = [const { None }; Namespace::ALL.len()];
+        for (saved, kind) in saved.iter_mut().zip(set.namespaces()) {
+            *saved = Some(NsFd::way_back(kind)?);
+        }
         let directories = if set.contains(NamespaceSet::MOUNT) {
             let open = |path| {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -109,12 +115,12 @@ impl Scoped {
 
     /// Stays for good.
     pub(crate) fn forget(mut self) {
-        self.saved.clear();
+        self.saved = Default::default();
     }
 
     fn go_back(&mut self) -> Result<()> {
         let mut answer = Ok(());
-        for namespace in self.saved.drain(..).rev() {
+        for namespace in self.saved.iter_mut().rev().filter_map(Option::take) {
             let kind = namespace.kind();
             let mut back = join(Target { fd: namespace.as_raw_fd(), set: kind.into() });
             if back.is_ok() && kind == Namespace::Mount {

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -249,30 +251,36 @@ pub(crate) fn distrust_proc() {
 
 fn open_of_this_thread(kind: Namespace, for_children: bool) -> Result<OwnedFd> {
     let path = path(kind, for_children);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|errno| Error::os(Step::OpenNamespace, errno).of(kind).at(path))
+    file::open(path).map_err(|errno| {
+        let path = OsStr::from_bytes(path.to_bytes());
+        Error::os(Step::OpenNamespace, errno).of(kind).at(path)
+    })
 }
 
 /// The file of a namespace of this thread; not put together each time, since it is on the way into and
 /// out of every stay.
-fn path(kind: Namespace, for_children: bool) -> &'static str {
+fn path(kind: Namespace, for_children: bool) -> &'static CStr {
     match (kind, for_children) {
-        (Namespace::Cgroup, _) => "/proc/thread-self/ns/cgroup",
-        (Namespace::Ipc, _) => "/proc/thread-self/ns/ipc",
-        (Namespace::Mount, _) => "/proc/thread-self/ns/mnt",
-        (Namespace::Net, _) => "/proc/thread-self/ns/net",
-        (Namespace::Pid, false) => "/proc/thread-self/ns/pid",
-        (Namespace::Pid, true) => "/proc/thread-self/ns/pid_for_children",
-        (Namespace::Time, false) => "/proc/thread-self/ns/time",
-        (Namespace::Time, true) => "/proc/thread-self/ns/time_for_children",
-        (Namespace::User, _) => "/proc/thread-self/ns/user",
-        (Namespace::Uts, _) => "/proc/thread-self/ns/uts",
+        (Namespace::Cgroup, _) => c"/proc/thread-self/ns/cgroup",
+        (Namespace::Ipc, _) => c"/proc/thread-self/ns/ipc",
+        (Namespace::Mount, _) => c"/proc/thread-self/ns/mnt",
+        (Namespace::Net, _) => c"/proc/thread-self/ns/net",
+        (Namespace::Pid, false) => c"/proc/thread-self/ns/pid",
+        (Namespace::Pid, true) => c"/proc/thread-self/ns/pid_for_children",
+        (Namespace::Time, false) => c"/proc/thread-self/ns/time",
+        (Namespace::Time, true) => c"/proc/thread-self/ns/time_for_children",
+        (Namespace::User, _) => c"/proc/thread-self/ns/user",
+        (Namespace::Uts, _) => c"/proc/thread-self/ns/uts",
     }
 }
 
+/// The last part of that.
 fn name(kind: Namespace, for_children: bool) -> &'static str {
-    path(kind, for_children).trim_start_matches("/proc/thread-self/ns/")
+    match (kind, for_children) {
+        (Namespace::Pid, true) => "pid_for_children",
+        (Namespace::Time, true) => "time_for_children",
+        _ => kind.name(),
+    }
 }
 
 /// Whether a thread of this process had its children's pid namespace changed through this crate, to a

@@ -172,7 +172,7 @@ pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> 
     let mut entered = NamespaceSet::empty();
     let has_user = |target: &Target| target.set.contains(NamespaceSet::USER);
     let retry = targets.iter().any(has_user);
-    for round in 0..3 {
+    for round in if retry { 0..3 } else { 0..1 } {
         for (index, &target) in targets.iter().enumerate() {
             if done & (1 << index) != 0 || (round == 1) != has_user(&target) {
                 continue;

@@ -1,4 +1,4 @@
-//! The entry to a new process: clone3(2), clone(2) and the stack that a sharing child runs on.
+//! The entry to a new process: clone3(2), clone(2) and the stack that it runs on.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -9,8 +9,8 @@ use super::process::arg;
 use super::syscall::syscall;
 use super::{Errno, Result};
 
-/// Whether a child may share our memory here. It needs a stack of its own from its first
-/// instruction on and calls that leave `errno` alone: assembly, per architecture.
+/// Whether a child may share our memory here. It may not return into the frames of its parent, nor
+/// touch `errno`: that takes assembly, per architecture.
 pub(crate) const CAN_SHARE_MEMORY: bool =
     cfg!(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"));
 
@@ -24,7 +24,8 @@ pub(crate) struct Request<'a> {
     pub(crate) exit_signal: u64,
     /// Where the kernel writes the pidfd's number, with [`abi::CLONE_PIDFD`].
     pub(crate) pid_fd: *mut i32,
-    /// The child's stack; none, with a copy of the memory, for a copy of ours.
+    /// The child's stack. Without one it goes on below our own frames: of its copy of the memory, or
+    /// of ours while we sleep (`CLONE_VFORK`), as after vfork(2).
     pub(crate) stack: Option<&'a Stack>,
 }
 
@@ -37,55 +38,49 @@ pub(crate) struct Request<'a> {
 /// # Safety
 ///
 /// `pid_fd` must be valid for a write until the child has ended or has its own memory. If the flags
-/// have `CLONE_VM`, then `stack` is given, and until the child execs or exits: `arg` lives, nobody
-/// else uses `stack`, and `entry` neither allocates, locks, unwinds nor calls libc. Without
-/// `CLONE_VM`, `entry` obeys the rules of a forked child.
+/// have `CLONE_VM`, then a `stack` is given or the flags have `CLONE_VFORK`, and until the child execs
+/// or exits: `arg` lives, nobody else uses `stack`, and `entry` neither allocates, locks, unwinds nor
+/// calls libc. Without `CLONE_VM`, `entry` obeys the rules of a forked child.
 pub(crate) unsafe fn clone<T>(
     request: &Request<'_>,
     legacy: &AtomicBool,
     entry: Entry<T>,
     arg: &T,
 ) -> Result<u32> {
-    // The child may outlive this frame, so what it starts with lies on its own stack.
-    let top = request.stack.map(|stack| stack.place(Start { entry, arg }));
-    // SAFETY: the caller's contract; the top was placed just now.
-    let mut pid = unsafe { clone3(request, top, trampoline::<T>) };
+    let start = Start { entry, arg };
+    // A child that we do not wait for outlives this frame, so its start lies on its own stack.
+    let at = match request.stack {
+        Some(stack) => stack.place(start),
+        None => ptr::from_ref(&start).cast_mut().cast(),
+    };
+    // SAFETY: the caller's contract; a Start<T> lies there.
+    let mut pid = unsafe { clone3(request, at, trampoline::<T>) };
     // An older seccomp filter answers EPERM for a call it does not know.
     if let Err(Errno::NOSYS | Errno::PERM) = pid {
         legacy.store(true, SeqCst);
         // SAFETY: as above; no child was made.
-        pid = unsafe { clone2(request, top, trampoline::<T>) };
+        pid = unsafe { clone2(request, at, trampoline::<T>) };
     }
-    let pid = pid?;
-    if pid == 0 {
-        entry(arg)
-    }
-    u32::try_from(pid).map_err(|_| Errno::INVAL)
+    u32::try_from(pid?).map_err(|_| Errno::INVAL)
 }
 
 /// # Safety
 ///
-/// As of [`clone`]; `top`, if the child has a stack, is where it starts and what it is told.
-unsafe fn clone3(
-    request: &Request<'_>,
-    top: Option<*mut c_void>,
-    start: Trampoline,
-) -> Result<usize> {
+/// As of [`clone`]; the child starts with `start(at)`, and a stack ends at `at`.
+unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
     let mut args = CloneArgs {
         flags: request.flags,
         pidfd: request.pid_fd.expose_provenance() as u64,
         exit_signal: request.exit_signal,
         ..CloneArgs::default()
     };
-    if let (Some(stack), Some(top)) = (request.stack, top) {
+    if let Some(stack) = request.stack {
         args.stack = stack.bottom.expose_provenance() as u64;
-        args.stack_size = (top.addr() - stack.bottom.addr()) as u64;
-        // SAFETY: the arguments outlive the call; the rest is the caller's contract.
-        return unsafe { on_stack::clone3(&args, start, top) };
+        args.stack_size = (at.addr() - stack.bottom.addr()) as u64;
     }
-    let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>()];
-    // SAFETY: args is a clone_args of the size told, and lives.
-    unsafe { syscall(libc::SYS_clone3, words) }
+    let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>(), 0, 0, 0];
+    // SAFETY: args is a clone_args of the size told, and lives; the rest is the caller's contract.
+    unsafe { child::start(libc::SYS_clone3, words, start, at) }
 }
 
 /// `clone(2)`.
@@ -93,26 +88,19 @@ unsafe fn clone3(
 /// # Safety
 ///
 /// As of [`clone3`].
-unsafe fn clone2(
-    request: &Request<'_>,
-    top: Option<*mut c_void>,
-    start: Trampoline,
-) -> Result<usize> {
+unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
     // 32 bits, with the exit signal in the lowest byte.
     let known = u64::from(u32::MAX) & !u64::from(abi::CLONE_NEWTIME);
     let flags = word((request.flags & known) | request.exit_signal);
-    if let Some(top) = top {
-        // SAFETY: the caller's contract; the top is aligned to 16.
-        return unsafe { on_stack::clone2(flags, request.pid_fd, start, top) };
-    }
+    let top = request.stack.map_or(0, |_| at.expose_provenance());
     let pid_fd = request.pid_fd.expose_provenance();
     // s390 takes the stack first.
     #[cfg(target_arch = "s390x")]
-    let words = [0, flags, pid_fd, 0, 0];
+    let words = [top, flags, pid_fd, 0, 0];
     #[cfg(not(target_arch = "s390x"))]
-    let words = [flags, 0, pid_fd, 0, 0];
-    // SAFETY: no stack and no CLONE_VM: the child goes on here in its own memory.
-    unsafe { syscall(libc::SYS_clone, words) }
+    let words = [flags, top, pid_fd, 0, 0];
+    // SAFETY: the top is aligned to 16; the rest is the caller's contract.
+    unsafe { child::start(libc::SYS_clone, words, start, at) }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "flags of the low 32 bits")]
@@ -131,7 +119,7 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
     answer != Err(Errno::INVAL)
 }
 
-/// Starts with what was placed on the stack.
+/// What the child's first instructions call, with where its [`Start`] lies.
 type Trampoline = unsafe extern "C" fn(*mut c_void) -> !;
 
 struct Start<'a, T> {
@@ -140,12 +128,12 @@ struct Start<'a, T> {
 }
 
 unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
-    // SAFETY: `clone` placed a Start<T> there, on this process's own stack.
+    // SAFETY: `clone` put a Start<T> there, which nobody changes while this process sees it.
     let start = unsafe { &*start.cast::<Start<'_, T>>() };
     (start.entry)(start.arg)
 }
 
-/// A stack with a guard page below, for a child that shares our memory.
+/// A stack with a guard page below, for a child that shares our memory while we go on.
 #[derive(Debug)]
 pub(crate) struct Stack {
     mapping: *mut c_void,
@@ -246,21 +234,23 @@ fn unmap(at: *mut c_void, size: usize) {
     unsafe { libc::munmap(at, size) };
 }
 
-/// The two calls that start a child on a stack of its own: in Rust the child would return into
-/// frames that it shares with its parent.
+/// The calls that make a child. It must not return from them: its frames may be its parent's.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
-mod on_stack {
-    use super::{CloneArgs, Result, Trampoline, c_void, decode};
+mod child {
+    use super::{Result, Trampoline, c_void};
+    use crate::sys::syscall::decode;
 
-    pub(super) unsafe fn clone3(
-        args: &CloneArgs,
+    pub(super) unsafe fn start(
+        call: libc::c_long,
+        a: [usize; 5],
         start: Trampoline,
-        top: *mut c_void,
+        at: *mut c_void,
     ) -> Result<usize> {
         let answer: isize;
         // SAFETY: in the parent only rax, rcx and r11 change. The child starts behind the syscall
-        // with rax 0, the other registers as they are and rsp at the top of its own stack. The two
-        // registers are named, since "any" may be rbp.
+        // with rax 0, the other registers as they are, and rsp as it is or at the top of its own
+        // stack: aligned to 16, and what lies below belongs to nobody, as this block may use the
+        // stack. The two registers are named, since "any" may be rbp.
         unsafe {
             core::arch::asm!(
                 "syscall",
@@ -271,43 +261,10 @@ mod on_stack {
                 "call r13",
                 "ud2",
                 "2:",
-                in("r12") top,
+                in("r12") at,
                 in("r13") start,
-                inlateout("rax") libc::SYS_clone3 => answer,
-                in("rdi") args,
-                in("rsi") size_of::<CloneArgs>(),
-                out("rcx") _, out("r11") _,
-            );
-        }
-        decode(answer)
-    }
-
-    pub(super) unsafe fn clone2(
-        flags: usize,
-        pid_fd: *mut i32,
-        start: Trampoline,
-        top: *mut c_void,
-    ) -> Result<usize> {
-        let answer: isize;
-        // SAFETY: as for clone3.
-        unsafe {
-            core::arch::asm!(
-                "syscall",
-                "test rax, rax",
-                "jnz 2f",
-                "xor ebp, ebp",
-                "mov rdi, r12",
-                "call r13",
-                "ud2",
-                "2:",
-                in("r12") top,
-                in("r13") start,
-                inlateout("rax") libc::SYS_clone => answer,
-                in("rdi") flags,
-                in("rsi") top,
-                in("rdx") pid_fd,
-                in("r10") 0_usize,
-                in("r8") 0_usize,
+                inlateout("rax") call => answer,
+                in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4],
                 out("rcx") _, out("r11") _,
             );
         }
@@ -316,17 +273,20 @@ mod on_stack {
 }
 
 #[cfg(target_arch = "aarch64")]
-mod on_stack {
-    use super::{CloneArgs, Result, Trampoline, c_void, decode};
+mod child {
+    use super::{Result, Trampoline, c_void};
+    use crate::sys::syscall::decode;
 
-    pub(super) unsafe fn clone3(
-        args: &CloneArgs,
+    pub(super) unsafe fn start(
+        call: libc::c_long,
+        a: [usize; 5],
         start: Trampoline,
-        top: *mut c_void,
+        at: *mut c_void,
     ) -> Result<usize> {
         let answer: isize;
         // SAFETY: in the parent only x0 changes. The child starts behind the svc with x0 0, the
-        // other registers as they are and sp at the top of its own stack.
+        // other registers as they are, and sp as it is or at the top of its own stack: what lies
+        // below belongs to nobody.
         unsafe {
             core::arch::asm!(
                 "svc 0",
@@ -337,43 +297,11 @@ mod on_stack {
                 "blr x21",
                 "brk #1",
                 "2:",
-                in("x20") top,
+                in("x20") at,
                 in("x21") start,
-                in("x8") libc::SYS_clone3,
-                inlateout("x0") args => answer,
-                in("x1") size_of::<CloneArgs>(),
-                out("x30") _,
-            );
-        }
-        decode(answer)
-    }
-
-    pub(super) unsafe fn clone2(
-        flags: usize,
-        pid_fd: *mut i32,
-        start: Trampoline,
-        top: *mut c_void,
-    ) -> Result<usize> {
-        let answer: isize;
-        // SAFETY: as for clone3.
-        unsafe {
-            core::arch::asm!(
-                "svc 0",
-                "cbnz x0, 2f",
-                "mov x29, xzr",
-                "mov x30, xzr",
-                "mov x0, x20",
-                "blr x21",
-                "brk #1",
-                "2:",
-                in("x20") top,
-                in("x21") start,
-                in("x8") libc::SYS_clone,
-                inlateout("x0") flags => answer,
-                in("x1") top,
-                in("x2") pid_fd,
-                in("x3") 0_usize,
-                in("x4") 0_usize,
+                in("x8") call,
+                inlateout("x0") a[0] => answer,
+                in("x1") a[1], in("x2") a[2], in("x3") a[3], in("x4") a[4],
                 out("x30") _,
             );
         }
@@ -381,28 +309,25 @@ mod on_stack {
     }
 }
 
+/// For copies of the memory only: [`CAN_SHARE_MEMORY`].
 #[cfg(not(any(
     all(target_arch = "x86_64", target_pointer_width = "64"),
     target_arch = "aarch64"
 )))]
-mod on_stack {
-    use super::{CloneArgs, Errno, Result, Trampoline, c_void};
+mod child {
+    use super::{Result, Trampoline, c_void, syscall};
 
-    pub(super) unsafe fn clone3(_: &CloneArgs, _: Trampoline, _: *mut c_void) -> Result<usize> {
-        Err(Errno::NOSYS)
-    }
-
-    pub(super) unsafe fn clone2(
-        _: usize,
-        _: *mut i32,
-        _: Trampoline,
-        _: *mut c_void,
+    pub(super) unsafe fn start(
+        call: libc::c_long,
+        a: [usize; 5],
+        start: Trampoline,
+        at: *mut c_void,
     ) -> Result<usize> {
-        Err(Errno::NOSYS)
+        // SAFETY: the caller's contract; the child goes on here in its own memory.
+        match unsafe { syscall(call, a) } {
+            // SAFETY: it is the child, and starts with what was put there for it.
+            Ok(0) => unsafe { start(at) },
+            answer => answer,
+        }
     }
-}
-
-#[cfg(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))]
-fn decode(answer: isize) -> Result<usize> {
-    usize::try_from(answer).map_err(|_| Errno::from_raw_os_error(super::syscall::errno_of(answer)))
 }

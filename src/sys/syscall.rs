@@ -18,18 +18,18 @@ pub(super) unsafe fn syscall<const N: usize>(number: c_long, args: [usize; N]) -
         *slot = arg;
     }
     // SAFETY: passed on from the caller.
-    let answer = unsafe { raw(number, all) };
-    // The kernel answers -4095..=-1 for an error.
+    decode(unsafe { raw(number, all) })
+}
+
+/// The kernel answers -4095 to -1 for an error.
+#[inline]
+pub(super) fn decode(answer: isize) -> Result<usize> {
     match answer {
-        -4095..=-1 => Err(Errno::from_raw_os_error(errno_of(answer))),
+        #[expect(clippy::cast_possible_truncation, reason = "it is -4095 to -1")]
+        -4095..=-1 => Err(Errno::from_raw_os_error(-(answer as i32))),
         #[expect(clippy::cast_sign_loss, reason = "a number, or an address of any size")]
         _ => Ok(answer as usize),
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the caller checked that it is -4095..=-1")]
-pub(super) fn errno_of(answer: isize) -> i32 {
-    -(answer as i32)
 }
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
