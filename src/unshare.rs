@@ -19,7 +19,9 @@ use crate::setup::run::{Context, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{Setup, failure_of, no_pid_namespace_pending, unless_threads};
 use crate::sys::clone::SharedBox;
+use crate::sys::process;
 use crate::sys::signal::MaskGuard;
+use crate::time_offsets::{Clock, ClockOffset};
 
 /// Moves the calling thread into new namespaces, and sets them up.
 ///
@@ -108,6 +110,32 @@ impl Unshare {
         self
     }
 
+    /// Sets a clock of a new time namespace, in which the children made afterwards will be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Clock, ClockOffset, Command, NamespaceSet, Unshare};
+    /// use std::time::Duration;
+    ///
+    /// let week = ClockOffset::ahead(Duration::from_secs(7 * 86_400))?;
+    /// let unshare = Unshare::new(NamespaceSet::USER).map_root().time_offset(Clock::Boottime, week);
+    /// match unshare.apply() {
+    ///     Ok(()) => assert!(Command::new("cat").arg("/proc/uptime").status()?.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_TIME` in the user namespace that owns the time namespace. Only a process's first thread
+    /// can do it.
+    pub fn time_offset(mut self, clock: Clock, offset: ClockOffset) -> Self {
+        self.setup.set_time_offset(clock, offset);
+        self
+    }
+
     /// Mounts a file system in a new mount namespace. In the order of the calls.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.setup.add_mount(mount);
@@ -165,12 +193,20 @@ impl Unshare {
         if set.is_empty() {
             return Err(Error::invalid("the set of namespaces is empty: there is nothing to do"));
         }
+        if !self.setup.time_offsets.is_empty() && process::gettid() != process::getpid() {
+            return Err(Error::invalid(
+                "offsets of clocks can be written by a process's first thread alone, since /proc has \
+                 their file for no other; use Command",
+            ));
+        }
         if set.contains(NamespaceSet::PID) {
             ns_fd::children_go_elsewhere(false);
         }
         let maps = self.setup.id_maps()?;
         let mut ops = vec![Op::Unshare(set)];
-        ops.extend(self.setup.ops(&maps));
+        ops.extend(Setup::map_ops(&maps));
+        ops.extend(self.setup.time_op());
+        ops.extend(self.setup.ops());
         let user = set.contains(NamespaceSet::USER);
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
         let outcome = carry_out(&ops, &maps.outside);
@@ -194,8 +230,7 @@ fn carry_out(
     let before = |error| (None, error);
     // A helper with a copy of our memory must see it, too.
     let slot = SharedBox::new(Slot::new()).at_step(Step::Prepare).map_err(before)?;
-    let maps = !maps_outside.is_empty() || ops.iter().any(|op| matches!(op, Op::WriteIdMap(_)));
-    let proc = maps.then(ProcFs::open).transpose().map_err(before)?;
+    let proc = ops.iter().any(Op::needs_proc).then(ProcFs::open).transpose().map_err(before)?;
     let work;
     let helper = match &proc {
         Some(proc) if !maps_outside.is_empty() => {
@@ -216,8 +251,8 @@ fn carry_out(
         mask: 0,
         exec: None,
     };
-    run_all(ops, &context).map_err(|errno| {
-        let error = failure_of(ops, maps_outside, &slot, errno);
+    run_all(ops, 0, &context).map_err(|errno| {
+        let error = failure_of(ops.get(slot.step()), maps_outside, &slot, errno);
         let error = match ops.get(slot.step()) {
             Some(Op::Unshare(set)) => unless_threads(error, *set),
             _ => error,

@@ -10,10 +10,9 @@
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use crate::namespace::NamespaceSet;
-use crate::setup::join::join_all;
 use crate::setup::plan::Plan;
 use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request, Stack};
+use crate::sys::clone::{self, Request, Stack};
 use crate::sys::{Errno, Result, abi, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
@@ -27,11 +26,6 @@ pub(super) struct Job<'a> {
     /// intermediate one be killed, we wake up while the other is still at work.
     inner_stack: Option<&'a Stack>,
 }
-
-/// Steps of the engine itself, above any index of the plan's.
-pub(super) const HIDE: usize = 1 << 20;
-pub(super) const ENTER: usize = HIDE + 1;
-pub(super) const CLONE: usize = HIDE + 2;
 
 /// A status that no one sees but the parent that already knows from the slot.
 const FAILED: i32 = 127;
@@ -55,8 +49,8 @@ impl<'a> Job<'a> {
         unsafe { self.start_program(self.memory(), None) }
     }
 
-    /// Makes the intermediate child that enters namespaces and there makes the one above, as a child
-    /// of our own: it cannot do that itself, as it is never in a pid namespace that it enters.
+    /// Makes the intermediate child that does what comes before, as entering namespaces, and then makes
+    /// the one above, as a child of our own: it is never itself in a pid namespace that it enters.
     ///
     /// # Safety
     ///
@@ -66,7 +60,7 @@ impl<'a> Job<'a> {
         // With one table of descriptors, the pidfd that it makes is ours.
         let flags = self.memory() | abi::CLONE_FILES;
         // SAFETY: the caller's contract.
-        unsafe { self.clone(flags, pid_fd, None, enter_and_start) }
+        unsafe { self.clone(flags, pid_fd, None, go_before) }
     }
 
     fn memory(&self) -> u64 {
@@ -102,34 +96,22 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Enters, makes the child, and ends.
-fn enter_and_start(job: &Job<'_>) -> ! {
+/// Does what comes before, makes the child, and ends.
+fn go_before(job: &Job<'_>) -> ! {
     let slot = job.context.slot;
-    if let Err(errno) = enter(job).and_then(|()| start_inside(job)) {
+    let done = run_all(&job.plan.before, 0, &job.context).and_then(|()| start_inside(job));
+    if let Err(errno) = done {
         slot.fail(errno);
     }
     slot.finish();
     process::exit(0)
 }
 
-fn enter(job: &Job<'_>) -> Result<()> {
-    let slot = job.context.slot;
-    if job.plan.hide {
-        slot.begin(HIDE);
-        process::set_dumpable(false)?;
-    }
-    slot.begin(ENTER);
-    join_all(&job.plan.joins.targets).map_err(|refused| {
-        slot.set_detail(refused.index);
-        refused.errno
-    })
-}
-
 fn start_inside(job: &Job<'_>) -> Result<()> {
     let slot = job.context.slot;
-    slot.begin(CLONE);
+    slot.begin(job.plan.before.len());
     job.legacy.store(false, SeqCst);
-    let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
+    let memory = if job.plan.inner_shares { abi::CLONE_VM } else { 0 };
     let flags = memory | abi::CLONE_PARENT;
     // SAFETY: signals are blocked since before the clone that made this process. The inner stack is for
     // this one use; without it our memory is a copy, in which nobody runs if we are killed.
@@ -143,7 +125,8 @@ fn start_inside(job: &Job<'_>) -> Result<()> {
 /// The steps of the plan, the last of which is exec.
 fn become_program(job: &Job<'_>) -> ! {
     let slot = job.context.slot;
-    let errno = match prepare(job).and_then(|()| run_all(&job.plan.ops, &job.context)) {
+    let first = job.plan.before.len() + 1;
+    let errno = match prepare(job).and_then(|()| run_all(&job.plan.ops, first, &job.context)) {
         Err(errno) => errno,
         // A plan without exec.
         Ok(()) => Errno::INVAL,
@@ -152,19 +135,14 @@ fn become_program(job: &Job<'_>) -> ! {
     process::exit(FAILED)
 }
 
-/// What is left of an intermediate process where there is none, and what clone3 would have done, had it
-/// been allowed.
+/// What clone3 would have done, had it been allowed.
 fn prepare(job: &Job<'_>) -> Result<()> {
-    if job.plan.hide && job.plan.joins.is_empty() {
-        job.context.slot.begin(HIDE);
-        process::set_dumpable(false)?;
-    }
+    job.context.slot.begin(job.plan.before.len());
     if !job.legacy.load(SeqCst) {
         return Ok(());
     }
     signal::clear_handlers();
     if job.plan.namespaces.contains(NamespaceSet::TIME) {
-        job.context.slot.begin(CLONE);
         process::unshare(abi::CLONE_NEWTIME)?;
         // Before Linux 6.2 exec would stay behind.
         if !clone::exec_enters_time_namespace() {

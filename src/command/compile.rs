@@ -13,6 +13,7 @@ use crate::namespace::NamespaceSet;
 use crate::ns_fd;
 use crate::setup::join::Joins;
 use crate::setup::plan::{Op, Plan};
+use crate::setup::{IdMaps, Setup, time_entry};
 use crate::sys::clone::CAN_SHARE_MEMORY;
 
 impl Command {
@@ -51,21 +52,37 @@ impl Command {
             ));
         }
         let elsewhere = ns_fd::children_are_elsewhere()?;
-        if elsewhere.new && !joins.is_empty() {
+        let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
+        let hide = company || elsewhere.entered;
+        // Before Linux 6.2 only a birth leads into a time namespace whose clocks were set.
+        let by_birth = self.setup.time_op().is_some()
+            && (elsewhere.new || !time_entry::exec_enters_time_namespace());
+        let copy = self.why_copy(&joins, hide, by_birth);
+
+        let has_joins = !joins.is_empty();
+        let mut entering = Vec::new();
+        entering.extend(hide.then_some(Op::HideMemory));
+        entering.extend(has_joins.then_some(Op::Enter(joins)));
+        let session = if self.new_session {
+            Some(Op::NewSession)
+        } else {
+            self.process_group.map(Op::SetProcessGroup)
+        };
+        let (unshared, making) = self.making(&maps, by_birth);
+        let (before, mut ops): (Vec<Op>, Vec<Op>) = if by_birth {
+            (entering.into_iter().chain(making).collect(), session.into_iter().collect())
+        } else if has_joins {
+            (entering, session.into_iter().chain(making).collect())
+        } else {
+            (Vec::new(), entering.into_iter().chain(session).chain(making).collect())
+        };
+        if !before.is_empty() && elsewhere.new {
             return Err(Error::invalid(
                 "this thread's next child is to be PID 1 of a new pid namespace, which the process \
                  that enters other namespaces must not be: spawn from another thread",
             ));
         }
-        let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
-        let hide = company || elsewhere.entered;
-        let mut ops = Vec::new();
-        if self.new_session {
-            ops.push(Op::NewSession);
-        } else {
-            ops.extend(self.process_group.map(Op::SetProcessGroup));
-        }
-        ops.extend(self.setup.ops(&maps));
+        ops.extend(self.setup.ops());
         ops.push(Op::ConnectStdio);
         match &self.groups {
             Some(groups) => ops.push(Op::SetGroups(groups.clone())),
@@ -87,26 +104,40 @@ impl Command {
         ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
         ops.push(Op::Exec(self.candidates()?));
         Ok(Plan {
-            copy: self.why_copy(&joins, hide),
-            hide,
-            joins,
-            namespaces,
-            maps_inside: !maps.inside.is_empty(),
+            copy,
+            before,
+            inner_shares: CAN_SHARE_MEMORY && !by_birth,
+            namespaces: namespaces - unshared,
             maps_outside: maps.outside,
             die_with_parent: self.kill_on_parent_exit,
             ops,
         })
     }
 
+    /// What makes the namespaces fit to be used, and those among them that it makes itself, as clocks can
+    /// be set only from outside: by a process whose children will be in them.
+    fn making(&self, maps: &IdMaps, by_birth: bool) -> (NamespaceSet, Vec<Op>) {
+        let maps = Setup::map_ops(maps);
+        let time = NamespaceSet::TIME;
+        match self.setup.time_op() {
+            None => (NamespaceSet::empty(), maps),
+            Some(clocks) if by_birth => {
+                let set = time | (self.setup.namespaces & NamespaceSet::USER);
+                (set, [Op::Unshare(set)].into_iter().chain(maps).chain([clocks]).collect())
+            }
+            Some(clocks) => (time, maps.into_iter().chain([Op::Unshare(time), clocks]).collect()),
+        }
+    }
+
     /// Why the child cannot share our memory.
-    fn why_copy(&self, joins: &Joins, hide: bool) -> Option<&'static str> {
+    fn why_copy(&self, joins: &Joins, hide: bool, by_birth: bool) -> Option<&'static str> {
         if !CAN_SHARE_MEMORY {
             Some("this architecture has no other way")
         } else if !self.pre_exec.is_empty() {
             Some("the caller's code must not write into it")
         } else if hide {
             Some("what lives in the entered namespaces could read it")
-        } else if joins.set().contains(NamespaceSet::TIME) {
+        } else if joins.set().contains(NamespaceSet::TIME) || by_birth {
             Some("a time namespace lets none in that share it")
         } else if self.uid.is_some() || self.gid.is_some() {
             Some("a change of ids would make the parent undumpable")

@@ -8,6 +8,7 @@ use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation};
 use crate::namespace::NamespaceSet;
+use crate::time_offsets::{Clock, ClockOffset};
 
 /// Namespaces.
 impl Command {
@@ -155,6 +156,32 @@ impl Command {
     /// The NIS domain name of a new UTS namespace.
     pub fn domainname(&mut self, name: Hostname) -> &mut Self {
         self.setup.set_domainname(name);
+        self
+    }
+
+    /// Sets a clock of a new time namespace. Where exec does not move the program into it, before Linux
+    /// 6.2, the child gets a copy of the memory and is born there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Clock, ClockOffset, Command};
+    /// use std::time::Duration;
+    ///
+    /// // as if the machine had been up for a week longer
+    /// let week = ClockOffset::ahead(Duration::from_secs(7 * 86_400))?;
+    /// match Command::new("cat").arg("/proc/uptime").map_root().time_offset(Clock::Boottime, week).output() {
+    ///     Ok(output) => assert!(output.stdout.split(|&byte| byte == b'.').next().unwrap().len() >= 6),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_TIME` in the user namespace that owns the time namespace: none with a new one.
+    pub fn time_offset(&mut self, clock: Clock, offset: ClockOffset) -> &mut Self {
+        self.setup.set_time_offset(clock, offset);
         self
     }
 

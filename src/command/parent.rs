@@ -12,15 +12,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::id;
 
 use crate::child::Child;
-use crate::command::child::{ENTER, HIDE, Job};
+use crate::command::child::Job;
 use crate::command::stdio::Stream;
 use crate::command::strings::CStrings;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
-use crate::setup::join::refusal;
-use crate::setup::plan::Plan;
+use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
@@ -63,8 +62,7 @@ impl Launch {
             SlotPlace::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
         };
         let slot = slot.get();
-        let needs_maps = plan.maps_inside || !plan.maps_outside.is_empty();
-        let proc = needs_maps.then(ProcFs::open).transpose()?;
+        let proc = plan.needs_proc().then(ProcFs::open).transpose()?;
         // Looked at behind ConnectStdio, which replaces 0 to 2.
         let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
@@ -94,14 +92,15 @@ impl Launch {
             // SAFETY: the pointers are into args and env, which live in self.
             exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
         };
-        let inner_stack = (shares && !plan.joins.is_empty()).then(Stack::new).transpose();
+        let has_intermediate = !plan.before.is_empty();
+        let inner_stack = (shares && has_intermediate).then(Stack::new).transpose();
         let inner_stack = inner_stack.map_err(prepare)?;
         let job = Job::new(plan, context, inner_stack.as_ref());
-        let started = if plan.joins.is_empty() {
+        let started = if has_intermediate {
+            start_through_intermediate(&job)
+        } else {
             // SAFETY: signals are blocked.
             unsafe { job.start() }.map_err(|errno| Error::os(Step::Clone, errno))
-        } else {
-            start_through_intermediate(&job)
         };
         drop(helper);
         drop(blocked);
@@ -115,7 +114,7 @@ impl Launch {
     }
 }
 
-/// Makes the child by way of a process that enters the namespaces, and awaits the end of that one.
+/// Makes the child by way of a process that enters namespaces, and awaits the end of that one.
 fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     let slot = job.context.slot;
     let mut number: RawFd = -1;
@@ -143,7 +142,7 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
 /// The pidfd of a running program, or what became of it.
 fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd> {
     let failure = slot.failure();
-    let in_exec = slot.step() + 1 == plan.ops.len();
+    let in_exec = slot.step() == plan.before.len() + plan.ops.len();
     let pid_fd = match pid_fd {
         Some(pid_fd) if failure.is_none() && in_exec => return Ok(pid_fd),
         other => other,
@@ -152,19 +151,11 @@ fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd>
     let Some(failure) = failure else {
         return Err(died(plan, slot.step(), ended));
     };
-    Err(match failure.step {
-        ENTER => refusal(Step::Enter, &plan.joins.targets, slot.detail(), failure.errno),
-        HIDE => Error::os(Step::HideMemory, failure.errno),
-        _ => failure_of(&plan.ops, &plan.maps_outside, slot, failure.errno),
-    })
+    Err(failure_of(plan.op(failure.step), &plan.maps_outside, slot, failure.errno))
 }
 
 fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {
-    let step = match step {
-        HIDE => Step::HideMemory,
-        ENTER => Step::Enter,
-        step => plan.ops.get(step).map_or(Step::Clone, |op| op.step()),
-    };
+    let step = plan.op(step).map_or(Step::Clone, Op::step);
     let how = match ended {
         Some(Ended { code: libc::CLD_EXITED, status }) => format!("ended with status {status}"),
         Some(Ended { status, .. }) => format!("was killed by signal {status}"),

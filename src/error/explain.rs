@@ -86,6 +86,10 @@ const TABLE: &[Row] = &[
     (Step::WriteUidMap, None, Errno::XDEV, COVERED),
     (Step::WriteSetgroups, None, Errno::XDEV, COVERED),
     (Step::WriteGidMap, None, Errno::ACCESS, MAP_ACCESS),
+    (Step::WriteTimeOffsets, None, Errno::RANGE, "a clock would show less than 0 or more than 4611686018 seconds in the namespace"),
+    (Step::WriteTimeOffsets, None, Errno::ACCESS, "the file belongs to another user because the process is not dumpable (PR_SET_DUMPABLE), or the namespace has had a process already, after which its clocks stay as they are"),
+    (Step::WriteTimeOffsets, None, Errno::PERM, "it needs CAP_SYS_TIME in the user namespace that owns the time namespace"),
+    (Step::WriteTimeOffsets, None, Errno::XDEV, COVERED),
     (Step::SetPropagation, None, Errno::INVAL, "the root directory is no mount point, as in a chroot"),
     (Step::SetPropagation, None, Errno::PERM, "the mount namespace is owned by a user namespace where CAP_SYS_ADMIN is missing, or a Landlock or seccomp rule forbids mounts"),
     (Step::Mount, None, Errno::PERM, "the user namespace must own the mount namespace, and for proc the pid namespace too (make a new one with it); where parts of the present /proc are covered, as in a container, a new proc is refused"),
@@ -140,6 +144,10 @@ const fn is_map(step: Step) -> bool {
     matches!(step, Step::WriteSetgroups | Step::WriteUidMap | Step::WriteGidMap)
 }
 
+const fn is_in_proc(step: Step) -> bool {
+    is_map(step) || matches!(step, Step::WriteTimeOffsets)
+}
+
 pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
     match errno {
         Errno::NOENT | Errno::NOTDIR => ErrorKind::NotFound,
@@ -148,7 +156,7 @@ pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
         Errno::NOSYS | Errno::NOTTY | Errno::OPNOTSUPP => ErrorKind::Unsupported,
         Errno::USERS if step == Step::Enter => ErrorKind::Multithreaded,
         Errno::PIPE if is_map(step) => ErrorKind::ChildDied,
-        Errno::XDEV if is_map(step) => ErrorKind::UntrustedProc,
+        Errno::XDEV if is_in_proc(step) => ErrorKind::UntrustedProc,
         Errno::NOSPC | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::USERS => {
             ErrorKind::LimitReached
         }

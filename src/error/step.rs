@@ -46,6 +46,8 @@ pub enum Step {
     WriteUidMap,
     /// Write `/proc/PID/gid_map`.
     WriteGidMap,
+    /// Write `/proc/PID/timens_offsets`.
+    WriteTimeOffsets,
     /// Change the propagation of mounts: `mount(2)`.
     SetPropagation,
     /// Mount a file system: `mount(2)`.
@@ -112,6 +114,7 @@ impl fmt::Display for Step {
             Self::WriteSetgroups => "write the setgroups file",
             Self::WriteUidMap => "write the uid map",
             Self::WriteGidMap => "write the gid map",
+            Self::WriteTimeOffsets => "write the offsets of the clocks",
             Self::SetPropagation => "change the propagation of the mounts",
             Self::Mount => "mount",
             Self::SetHostname => "set the hostname",

@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use crate::error::{Error, Result, Step};
 use crate::proc_fs::ProcFs;
 use crate::setup::plan::{IdMapFile, IdMapWrite};
-use crate::setup::run::write_map;
+use crate::setup::run::write_file;
 use crate::setup::slot::Slot;
 use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request, Stack};
 use crate::sys::{Errno, abi, file, process};
@@ -117,7 +117,7 @@ fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> 
             IdMapFile::Uid => c"uid_map",
             IdMapFile::Gid => c"gid_map",
         };
-        write_map(dir, path, write).map_err(|errno| (index, errno))?;
+        write_file(dir, path, &write.text).map_err(|errno| (index, errno))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ pub(crate) mod join;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod slot;
+pub(crate) mod time_entry;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,9 +16,11 @@ use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
+use crate::setup::join::refusal;
 use crate::setup::plan::{IdMapFile, IdMapWrite, Op};
 use crate::setup::slot::Slot;
 use crate::sys::{Errno, process};
+use crate::time_offsets::{Clock, ClockOffset, TimeOffsets};
 
 /// What `Unshare` and `Command` can both be told.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,7 @@ pub(crate) struct Setup {
     pub(crate) uid_map: Option<Map>,
     pub(crate) gid_map: Option<Map>,
     pub(crate) setgroups: Option<Setgroups>,
+    pub(crate) time_offsets: TimeOffsets,
     pub(crate) propagation: Propagation,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) hostname: Option<Hostname>,
@@ -67,6 +71,11 @@ impl Setup {
     pub(crate) fn set_setgroups(&mut self, setgroups: Setgroups) {
         self.namespaces |= NamespaceSet::USER;
         self.setgroups = Some(setgroups);
+    }
+
+    pub(crate) fn set_time_offset(&mut self, clock: Clock, offset: ClockOffset) {
+        self.namespaces |= NamespaceSet::TIME;
+        self.time_offsets.set(clock, offset);
     }
 
     pub(crate) fn set_propagation(&mut self, propagation: Propagation) {
@@ -127,12 +136,23 @@ impl Setup {
         })
     }
 
-    /// The steps inside the new namespaces.
-    pub(crate) fn ops(&self, id_maps: &IdMaps) -> Vec<Op> {
+    /// The steps to take before any other inside the new namespaces, as privileges come from them.
+    pub(crate) fn map_ops(id_maps: &IdMaps) -> Vec<Op> {
         let mut ops: Vec<Op> = id_maps.inside.iter().cloned().map(Op::WriteIdMap).collect();
         if !id_maps.outside.is_empty() {
             ops.push(Op::AwaitIdMaps);
         }
+        ops
+    }
+
+    pub(crate) fn time_op(&self) -> Option<Op> {
+        let offsets = self.time_offsets;
+        (!offsets.is_empty()).then(|| Op::WriteTimeOffsets(offsets.to_string()))
+    }
+
+    /// All others.
+    pub(crate) fn ops(&self) -> Vec<Op> {
+        let mut ops = Vec::new();
         if self.namespaces.contains(NamespaceSet::MOUNT) && self.propagation.flags().is_some() {
             ops.push(Op::SetPropagation(self.propagation));
         }
@@ -152,16 +172,17 @@ impl Setup {
 
 /// What a failed step means to the caller.
 pub(crate) fn failure_of(
-    ops: &[Op],
+    op: Option<&Op>,
     maps_outside: &[IdMapWrite],
     slot: &Slot,
     errno: Errno,
 ) -> Error {
     let detail = slot.detail();
-    let Some(op) = ops.get(slot.step()) else {
+    let Some(op) = op else {
         return Error::os(Step::Clone, errno);
     };
     let step = match op {
+        Op::Enter(joins) => return refusal(Step::Enter, &joins.targets, detail, errno),
         Op::AwaitIdMaps => maps_outside.get(detail).map_or(op.step(), |write| write.file.step()),
         _ => op.step(),
     };

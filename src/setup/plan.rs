@@ -19,6 +19,9 @@ pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>
 
 /// One step with all it needs. Executed by `setup::run` in the order of the plan.
 pub(crate) enum Op {
+    /// So that nobody inside what is entered can look in.
+    HideMemory,
+    Enter(Joins),
     Unshare(NamespaceSet),
     NewSession,
     SetProcessGroup(i32),
@@ -26,6 +29,7 @@ pub(crate) enum Op {
     WriteIdMap(IdMapWrite),
     /// By the helper outside: ask, and sleep until it has ended.
     AwaitIdMaps,
+    WriteTimeOffsets(String),
     SetPropagation(Propagation),
     Mount(Mount),
     SetHostname(Hostname),
@@ -75,16 +79,23 @@ impl IdMapWrite {
     pub(crate) fn setgroups(word: Setgroups) -> Self {
         Self { file: IdMapFile::Setgroups, text: word.word().to_owned() }
     }
+
+    fn line_outside(&self) -> String {
+        format!("{} from outside: {}", self.file.step(), one_line(&self.text))
+    }
 }
 
 impl Op {
     pub(crate) fn step(&self) -> Step {
         match self {
+            Self::HideMemory => Step::HideMemory,
+            Self::Enter(_) => Step::Enter,
             Self::Unshare(_) => Step::Unshare,
             Self::NewSession => Step::NewSession,
             Self::SetProcessGroup(_) => Step::SetProcessGroup,
             Self::WriteIdMap(write) => write.file.step(),
             Self::AwaitIdMaps => Step::WriteUidMap,
+            Self::WriteTimeOffsets(_) => Step::WriteTimeOffsets,
             Self::SetPropagation(_) => Step::SetPropagation,
             Self::Mount(_) => Step::Mount,
             Self::SetHostname(_) => Step::SetHostname,
@@ -103,19 +114,23 @@ impl Op {
             Self::Exec(_) => Step::Exec,
         }
     }
+
+    /// Whether it writes or reads in `/proc`.
+    pub(crate) fn needs_proc(&self) -> bool {
+        matches!(self, Self::WriteIdMap(_) | Self::AwaitIdMaps | Self::WriteTimeOffsets(_))
+    }
 }
 
 /// The step, and on what.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if matches!(self, Self::AwaitIdMaps) {
-            return f.write_str("wait for the id maps from outside");
-        }
         write!(f, "{}", self.step())?;
         match self {
+            Self::Enter(joins) => write!(f, ": {}", joins.set()),
             Self::Unshare(set) => write!(f, ": {set}"),
             Self::SetProcessGroup(group) => write!(f, ": {group}"),
-            Self::WriteIdMap(write) => write!(f, ": {}", write.text.trim_end().replace('\n', ", ")),
+            Self::WriteIdMap(write) => write!(f, ": {}", one_line(&write.text)),
+            Self::WriteTimeOffsets(text) => write!(f, ": {}", one_line(text)),
             Self::SetPropagation(propagation) => write!(f, ": {propagation}"),
             Self::Mount(mount) => write!(f, " proc on {:?}", mount.target),
             Self::SetHostname(name) | Self::SetDomainname(name) => write!(f, ": {name}"),
@@ -133,6 +148,10 @@ impl fmt::Display for Op {
             _ => Ok(()),
         }
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.trim_end().replace('\n', ", ")
 }
 
 impl fmt::Debug for Op {
@@ -159,16 +178,16 @@ impl fmt::Debug for Op {
 pub struct Plan {
     /// Why the child gets a copy of the memory; `None` if it shares ours.
     pub(crate) copy: Option<&'static str>,
-    pub(crate) joins: Joins,
-    /// Whether what is entered could look into the child.
-    pub(crate) hide: bool,
+    /// What an intermediate process does before it makes the child; nothing if there is none.
+    pub(crate) before: Vec<Op>,
+    /// Whether the child shares the memory of an intermediate process.
+    pub(crate) inner_shares: bool,
     /// Made together with the child.
     pub(crate) namespaces: NamespaceSet,
     /// Written by a helper outside the new user namespace.
     pub(crate) maps_outside: Vec<IdMapWrite>,
-    /// Whether the child writes its own maps.
-    pub(crate) maps_inside: bool,
     pub(crate) die_with_parent: bool,
+    /// What the child does.
     pub(crate) ops: Vec<Op>,
 }
 
@@ -176,27 +195,30 @@ impl Plan {
     /// The steps, in order, those of the parent included.
     pub fn steps(&self) -> impl Iterator<Item = Step> {
         let helper = (!self.maps_outside.is_empty()).then_some(Step::StartIdMapHelper);
-        let hide = self.hide.then_some(Step::HideMemory);
-        let enter = (!self.joins.is_empty()).then_some(Step::Enter);
-        let maps = self.maps_outside.iter().map(|write| write.file.step());
-        let own = self.ops.iter().filter(|op| !matches!(op, Op::AwaitIdMaps)).map(Op::step);
-        let before = helper.into_iter().chain(hide).chain(enter);
-        before.chain([Step::Clone]).chain(maps).chain(own)
+        let of = |op: &Op| match op {
+            Op::AwaitIdMaps => self.maps_outside.iter().map(|write| write.file.step()).collect(),
+            op => vec![op.step()],
+        };
+        let before: Vec<Step> = self.before.iter().flat_map(of).collect();
+        let own: Vec<Step> = self.ops.iter().flat_map(of).collect();
+        helper.into_iter().chain(before).chain([Step::Clone]).chain(own)
     }
-}
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = Vec::new();
-        if !self.maps_outside.is_empty() {
-            lines.push(Step::StartIdMapHelper.to_string());
+    /// What happens at a number of the slot: the steps of both processes in order, and between them the
+    /// clone, which is `None`.
+    pub(crate) fn op(&self, number: usize) -> Option<&Op> {
+        match number.checked_sub(self.before.len()) {
+            None => self.before.get(number),
+            Some(0) => None,
+            Some(number) => self.ops.get(number - 1),
         }
-        if self.hide {
-            lines.push(Step::HideMemory.to_string());
-        }
-        if !self.joins.is_empty() {
-            lines.push(format!("{}: {}", Step::Enter, self.joins.set()));
-        }
+    }
+
+    pub(crate) fn needs_proc(&self) -> bool {
+        self.before.iter().chain(&self.ops).any(Op::needs_proc)
+    }
+
+    fn clone_line(&self) -> String {
         let new = if self.namespaces.is_empty() {
             "in no new namespace".to_owned()
         } else {
@@ -205,13 +227,23 @@ impl fmt::Display for Plan {
         let memory = self.copy.map_or("sharing the parent's memory until exec".to_owned(), |why| {
             format!("with a copy of the parent's memory, since {why}")
         });
-        lines.push(format!("{} {new}; {memory}", Step::Clone));
-        for write in &self.maps_outside {
-            let text = write.text.trim_end().replace('\n', ", ");
-            lines.push(format!("{} from outside: {text}", write.file.step()));
+        format!("{} {new}; {memory}", Step::Clone)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |op: &Op| match op {
+            Op::AwaitIdMaps => self.maps_outside.iter().map(IdMapWrite::line_outside).collect(),
+            op => vec![op.to_string()],
+        };
+        let mut lines = Vec::new();
+        if !self.maps_outside.is_empty() {
+            lines.push(Step::StartIdMapHelper.to_string());
         }
-        let own = self.ops.iter().filter(|op| !matches!(op, Op::AwaitIdMaps));
-        lines.extend(own.map(Op::to_string));
+        lines.extend(self.before.iter().flat_map(of));
+        lines.push(self.clone_line());
+        lines.extend(self.ops.iter().flat_map(of));
         for (number, line) in (1..).zip(&lines) {
             writeln!(f, "{number:2}. {line}")?;
         }

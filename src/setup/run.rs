@@ -10,6 +10,7 @@ use core::ffi::{CStr, c_char};
 use core::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 
+use crate::setup::join::join_all;
 use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec};
 use crate::setup::slot::Slot;
 use crate::sys::signal::{self, SignalSet};
@@ -48,10 +49,11 @@ impl<'a> ExecArgs<'a> {
     }
 }
 
-/// Executes all of `ops`. On a failure the slot says where, and the rest is not done.
-pub(crate) fn run_all(ops: &[Op], context: &Context<'_>) -> Result<()> {
-    for (index, op) in ops.iter().enumerate() {
-        context.slot.begin(index);
+/// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
+/// the rest is not done.
+pub(crate) fn run_all(ops: &[Op], first: usize, context: &Context<'_>) -> Result<()> {
+    for (number, op) in (first..).zip(ops) {
+        context.slot.begin(number);
         run(op, context)?;
     }
     Ok(())
@@ -59,11 +61,17 @@ pub(crate) fn run_all(ops: &[Op], context: &Context<'_>) -> Result<()> {
 
 fn run(op: &Op, context: &Context<'_>) -> Result<()> {
     match op {
+        Op::HideMemory => process::set_dumpable(false),
+        Op::Enter(joins) => join_all(&joins.targets).map_err(|refused| {
+            context.slot.set_detail(refused.index);
+            refused.errno
+        }),
         Op::Unshare(set) => process::unshare(set.bits()),
         Op::NewSession => process::setsid(),
         Op::SetProcessGroup(group) => process::setpgid(*group),
         Op::WriteIdMap(write) => write_own_map(context.proc, write),
         Op::AwaitIdMaps => await_id_maps(context),
+        Op::WriteTimeOffsets(text) => write_file(context.proc, c"self/timens_offsets", text),
         Op::SetPropagation(propagation) => match propagation.flags() {
             Some(flags) => mount::set_propagation(c"/", flags),
             None => Ok(()),
@@ -99,14 +107,14 @@ fn write_own_map(proc: RawFd, write: &IdMapWrite) -> Result<()> {
         IdMapFile::Uid => c"self/uid_map",
         IdMapFile::Gid => c"self/gid_map",
     };
-    write_map(proc, path, write)
+    write_file(proc, path, &write.text)
 }
 
-/// Opens and writes one file of a user namespace.
-pub(crate) fn write_map(dir: RawFd, path: &CStr, write: &IdMapWrite) -> Result<()> {
-    let map = file::open_on_same_mount(dir, path, libc::O_WRONLY)?;
-    let answer = file::write_once(map, write.text.as_bytes());
-    file::close(map);
+/// Writes a file of `/proc` at once, as those of namespaces have to be.
+pub(crate) fn write_file(dir: RawFd, path: &CStr, text: &str) -> Result<()> {
+    let file = file::open_on_same_mount(dir, path, libc::O_WRONLY)?;
+    let answer = file::write_once(file, text.as_bytes());
+    file::close(file);
     answer
 }
 

@@ -23,6 +23,10 @@ pub(crate) const ACTION: &str = "LINUX_NAMESPACES_COUNTED";
 
 /// Does what is to be counted, between two marks.
 pub(crate) fn act(name: &str) -> ExitCode {
+    if name == "clocks" {
+        crate::clocks::tell_inside();
+        return ExitCode::SUCCESS;
+    }
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let mut plain = Command::new("/bin/true");
     let mut mapped = Command::new("/bin/true");

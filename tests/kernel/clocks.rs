@@ -1,0 +1,198 @@
+//! Time namespaces: what the clocks show inside, on kernels whose exec enters one and on those whose exec
+//! does not.
+
+use std::time::Duration;
+
+use linux_namespaces::{
+    Clock, ClockOffset, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, Step, Unshare,
+};
+
+use crate::faults::fork::in_fork;
+use crate::faults::{FRESH, available, failure};
+use crate::harness::cases;
+use crate::kernel::{self, Call};
+use crate::machine::Need::{Root, UserNamespaces};
+
+cases! {"clocks":
+    both_clocks_are_set [UserNamespaces],
+    both_clocks_are_set_where_exec_enters_none [UserNamespaces],
+    clocks_go_with_all_else [UserNamespaces],
+    clocks_of_children_after_unshare [UserNamespaces],
+    a_clock_below_zero_is_refused [UserNamespaces],
+    only_the_first_thread_sets_clocks [Root],
+    a_member_freezes_the_clocks [UserNamespaces],
+}
+
+const CLOCKS: [(Clock, libc::clockid_t, i64); 2] = [
+    (Clock::Monotonic, libc::CLOCK_MONOTONIC, 1_000_000),
+    // Behind by less than the machine has been up: the clock starts at zero.
+    (Clock::Boottime, libc::CLOCK_BOOTTIME, -1),
+];
+
+fn seconds(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    assert_eq!(unsafe { libc::clock_gettime(clock, &raw mut time) }, 0);
+    time.tv_sec
+}
+
+/// A program that prints both clocks in whole seconds, as the kernel tells them.
+fn tell() -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(crate::counts::ACTION, "clocks");
+    command
+}
+
+/// What [`tell`] runs.
+pub(crate) fn tell_inside() {
+    for (_, clock, _) in CLOCKS {
+        println!("{}", seconds(clock));
+    }
+}
+
+fn set_both(command: &mut Command) {
+    for (clock, _, offset) in CLOCKS {
+        command.time_offset(clock, ClockOffset::new(offset, 0).unwrap());
+    }
+}
+
+fn check(command: &mut Command) {
+    let before = CLOCKS.map(|(_, clock, offset)| seconds(clock) + offset);
+    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let shown: Vec<i64> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(shown.len(), 2);
+    for (shown, expected) in shown.into_iter().zip(before) {
+        // The clocks go on while the program starts.
+        assert!((expected..expected + 30).contains(&shown), "{shown} instead of {expected}");
+    }
+}
+
+/// Linux before 6.2: who has a time namespace waiting for its children makes none that share memory.
+/// This is how the crate asks.
+fn refuse_to_enter_by_exec() {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    kernel::refuse(Call::with(libc::SYS_clone, 0, flags.cast_unsigned()), libc::EINVAL);
+}
+
+fn both_clocks_are_set() {
+    for engine in available(FRESH) {
+        let mut command = tell();
+        command.map_root();
+        set_both(&mut command);
+        engine.choose(&mut command, None);
+        let plan = command.plan().unwrap().to_string();
+        assert!(plan.contains("monotonic 1000000 0, boottime -1 0"), "{plan}");
+        check(&mut command);
+    }
+}
+
+fn both_clocks_are_set_where_exec_enters_none() {
+    refuse_to_enter_by_exec();
+    let mut command = tell();
+    command.map_root().new_session();
+    set_both(&mut command);
+    let plan = command.plan().unwrap();
+    assert!(plan.to_string().contains("a copy of the parent's memory"), "{plan}");
+    assert!(
+        plan.steps().position(|step| step == Step::WriteTimeOffsets)
+            < plan.steps().position(|step| step == Step::Clone)
+    );
+    check(&mut command);
+    assert_eq!(
+        failure(
+            Command::new("/no/such/program")
+                .map_root()
+                .time_offset(Clock::Boottime, ClockOffset::new(1, 0).unwrap(),)
+        )
+        .step(),
+        Some(Step::Exec)
+    );
+}
+
+/// In a pid namespace, where the one that makes the time namespace must not be PID 1.
+fn clocks_go_with_all_else() {
+    for old in [false, true] {
+        in_fork(|| {
+            if old {
+                refuse_to_enter_by_exec();
+            }
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo $$; id -u; readlink /proc/self/ns/time"]);
+            command.unshare(NamespaceSet::all()).map_root().hostname("x".parse().unwrap());
+            set_both(&mut command);
+            let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
+            let text = String::from_utf8(output.stdout).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!(lines[..2], ["1", "0"]);
+            assert_ne!(lines[2], format!("time:[{}]", kernel::ns("self", "time")));
+            set_both(&mut command);
+            let mut told = tell();
+            told.unshare(NamespaceSet::all()).map_root();
+            set_both(&mut told);
+            check(&mut told);
+        });
+    }
+}
+
+fn clocks_of_children_after_unshare() {
+    let mut unshare = Unshare::new(NamespaceSet::USER).map_root();
+    for (clock, _, offset) in CLOCKS {
+        unshare = unshare.time_offset(clock, ClockOffset::new(offset, 0).unwrap());
+    }
+    unshare.apply().unwrap_or_else(|error| panic!("{error:#}"));
+    check(&mut tell());
+    let children = NsFd::for_children(Namespace::Time).unwrap();
+    assert_ne!(children, NsFd::current(Namespace::Time).unwrap());
+}
+
+fn a_clock_below_zero_is_refused() {
+    let ages = ClockOffset::behind(Duration::from_secs(4_000_000_000)).unwrap();
+    for old in [false, true] {
+        in_fork(|| {
+            if old {
+                refuse_to_enter_by_exec();
+            }
+            let error =
+                failure(Command::new("true").map_root().time_offset(Clock::Monotonic, ages));
+            let got = (error.step(), error.raw_os_error());
+            assert_eq!(got, (Some(Step::WriteTimeOffsets), Some(libc::ERANGE)), "{error:?}");
+            assert!(error.explain().unwrap().contains("4611686018"));
+        });
+    }
+    let error = ClockOffset::new(-4_611_686_019, 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("0 to 4611686018"), "{error}");
+    assert!(ClockOffset::new(0, 1_000_000_000).is_err());
+    assert!(ClockOffset::ahead(Duration::MAX).is_err());
+    assert!(ClockOffset::behind(Duration::MAX).is_err());
+}
+
+fn only_the_first_thread_sets_clocks() {
+    let unshare = || {
+        let offset = ClockOffset::new(1, 0).unwrap();
+        Unshare::new(NamespaceSet::empty()).time_offset(Clock::Monotonic, offset).apply()
+    };
+    let error = std::thread::spawn(unshare).join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    unshare().unwrap();
+}
+
+fn a_member_freezes_the_clocks() {
+    let mut child = Command::new("sleep")
+        .arg("60")
+        .map_root()
+        .time_offset(Clock::Boottime, ClockOffset::new(5, 0).unwrap())
+        .spawn()
+        .unwrap();
+    let enter = Enter::new()
+        .process(child.pid_fd().try_clone().unwrap(), NamespaceSet::USER | NamespaceSet::TIME);
+    let script = "echo 'boottime 7 0' 2>/dev/null >/proc/self/timens_offsets || cat /proc/self/timens_offsets";
+    let output = Command::new("sh").args(["-c", script]).enter(enter).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("boottime"), "{text}");
+    assert_eq!(text.split_whitespace().nth(4), Some("5"), "{text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
