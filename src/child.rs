@@ -18,7 +18,7 @@ use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::signal::Signal;
 use crate::sys::process::{self, Ended};
-use crate::sys::{Errno, abi};
+use crate::sys::{Errno, abi, file};
 
 /// A child process, held by a pidfd; as [`std::process::Child`].
 ///
@@ -216,7 +216,12 @@ impl Child {
         self.status = match process::wait(self.pid_fd.as_raw_fd(), block) {
             Ok(ended) => ended.map(status_of),
             Err(Errno::INTR) => None,
-            Err(Errno::CHILD) => Some(self.kept_status()?),
+            // It may be still running, if the kernel is to reap it.
+            Err(Errno::CHILD) => match file::poll_readable(self.pid_fd.as_raw_fd(), block) {
+                Ok(false) => None,
+                Ok(true) => Some(self.kept_status()?),
+                Err(errno) => return Err(Error::os(Step::Wait, errno)),
+            },
             Err(errno) => return Err(Error::os(Step::Wait, errno)),
         };
         Ok(self.status)

@@ -90,6 +90,35 @@ impl PidFd {
         }
     }
 
+    /// The process's numbers in all pid namespaces that it is in and this thread's `/proc` can see: that of
+    /// `/proc` first, its own last. Empty once it has been waited for, or if it is not visible.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sleep");
+    /// match command.arg("60").unshare(NamespaceSet::PID).map_root().spawn() {
+    ///     Ok(mut child) => {
+    ///         assert_eq!(child.pid_fd().pids()?, [child.id(), 1]);
+    ///         child.kill()?;
+    ///         child.wait()?;
+    ///     }
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed: it is the only one
+    /// that tells.
+    #[doc(alias = "NSpid")]
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        ProcFs::open()?.pids_of(self.as_fd())
+    }
+
     /// Whether the process has ended, waited for or not.
     ///
     /// # Errors

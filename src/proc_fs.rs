@@ -55,6 +55,17 @@ impl ProcFs {
     /// The pid of a pidfd's process, as this proc mount counts: the only number that may be used
     /// below it. `None` if the process has ended or is not visible here.
     pub(crate) fn pid_of(&self, pid_fd: BorrowedFd<'_>) -> Result<Option<u32>> {
+        Ok(parse_pid(&self.about(pid_fd)?))
+    }
+
+    /// All its pids, from the pid namespace of this proc mount inwards; none if it has ended or is not
+    /// visible here.
+    pub(crate) fn pids_of(&self, pid_fd: BorrowedFd<'_>) -> Result<Vec<u32>> {
+        Ok(parse_pids(&self.about(pid_fd)?))
+    }
+
+    /// What it tells of a pidfd.
+    fn about(&self, pid_fd: BorrowedFd<'_>) -> Result<String> {
         let dir = self.dir("thread-self/fdinfo".to_owned())?;
         let name = pid_fd.as_raw_fd().to_string();
         self.same_mount(&statx(dir.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW)?)?;
@@ -64,7 +75,7 @@ impl ProcFs {
         File::from(file)
             .read_to_string(&mut text)
             .map_err(|error| refused(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        Ok(parse_pid(&text))
+        Ok(text)
     }
 
     fn dir(&self, path: String) -> Result<OwnedFd> {
@@ -103,6 +114,13 @@ fn parse_pid(fdinfo: &str) -> Option<u32> {
     pid.trim().parse().ok().filter(|&pid| pid != 0)
 }
 
+/// The `NSpid:` line: -1 or 0 alone as above, or a number for each namespace.
+fn parse_pids(fdinfo: &str) -> Vec<u32> {
+    let line = fdinfo.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let pids: Option<Vec<u32>> = line.split_whitespace().map(|pid| pid.parse().ok()).collect();
+    pids.filter(|pids| !pids.contains(&0)).unwrap_or_default()
+}
+
 fn statx(dir: BorrowedFd<'_>, path: &str, how: AtFlags) -> Result<Statx> {
     let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
     rustix::fs::statx(dir, path, how, wanted).map_err(refused)
@@ -118,7 +136,15 @@ fn untrusted(why: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_pid;
+    use super::{parse_pid, parse_pids};
+
+    #[test]
+    fn pids_are_read_from_fdinfo() {
+        assert_eq!(parse_pids("Pid:\t4711\nNSpid:\t4711\t17\t1\n"), [4711, 17, 1]);
+        for gone in ["Pid:\t-1\nNSpid:\t-1\n", "Pid:\t0\nNSpid:\t0\n", "Pid:\t0\n", ""] {
+            assert_eq!(parse_pids(gone), []);
+        }
+    }
 
     #[test]
     fn a_pid_is_read_from_fdinfo() {

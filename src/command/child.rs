@@ -8,12 +8,13 @@
 #![allow(unsafe_code, reason = "it makes processes that share memory")]
 
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::os::fd::AsRawFd;
 
 use crate::namespace::NamespaceSet;
 use crate::setup::plan::Plan;
 use crate::setup::run::{Context, run_all};
 use crate::sys::clone::{self, Request, Stack};
-use crate::sys::{Errno, Result, abi, process, signal};
+use crate::sys::{Errno, Result, abi, file, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
 #[derive(Debug)]
@@ -59,8 +60,11 @@ impl<'a> Job<'a> {
     pub(super) unsafe fn start_intermediate(&self, pid_fd: *mut i32) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
         let flags = self.memory() | abi::CLONE_FILES;
+        // No exit signal, here and below: until exec sets SIGCHLD, no other wait of the process takes
+        // notice.
+        let request = Request::new(flags, pid_fd, None);
         // SAFETY: the caller's contract.
-        unsafe { self.clone(flags, pid_fd, None, go_before) }
+        unsafe { self.clone(request, go_before) }
     }
 
     fn memory(&self) -> u64 {
@@ -72,24 +76,22 @@ impl<'a> Job<'a> {
     /// All signals are blocked. With `CLONE_VM`, nobody else uses `stack`, or below our frames, until
     /// the child is done, also if this process is killed.
     unsafe fn start_program(&self, flags: u64, stack: Option<&Stack>) -> Result<u32> {
-        let flags = flags | u64::from(self.plan.namespaces.bits());
+        let Plan { namespaces, clone_flags, .. } = self.plan;
+        let flags = flags | u64::from(namespaces.bits()) | clone_flags;
+        let request = Request {
+            set_tid: &self.plan.set_tid,
+            cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
+            ..Request::new(flags, self.context.slot.pid_fd.as_ptr(), stack)
+        };
         // SAFETY: the caller's contract.
-        unsafe { self.clone(flags, self.context.slot.pid_fd.as_ptr(), stack, become_program) }
+        unsafe { self.clone(request, become_program) }
     }
 
     /// # Safety
     ///
     /// As of [`start_program`](Self::start_program).
-    unsafe fn clone(
-        &self,
-        flags: u64,
-        pid_fd: *mut i32,
-        stack: Option<&Stack>,
-        entry: clone::Entry<Self>,
-    ) -> Result<u32> {
-        let flags = flags | abi::CLONE_PIDFD | abi::CLONE_VFORK | abi::CLONE_CLEAR_SIGHAND;
-        // No exit signal: until exec sets SIGCHLD, no other wait of the process takes notice.
-        let request = Request { flags, exit_signal: 0, pid_fd, stack };
+    unsafe fn clone(&self, mut request: Request<'_>, entry: clone::Entry<Self>) -> Result<u32> {
+        request.flags |= abi::CLONE_PIDFD | abi::CLONE_VFORK | abi::CLONE_CLEAR_SIGHAND;
         // SAFETY: this thread sleeps until the child is done, so self and the stack live; the entries
         // keep to what the head of this file says.
         unsafe { clone::clone(&request, &self.legacy, entry, self) }
@@ -142,6 +144,12 @@ fn prepare(job: &Job<'_>) -> Result<()> {
         return Ok(());
     }
     signal::clear_handlers();
+    if let Some(dir) = &job.plan.cgroup {
+        file::join_cgroup(dir.as_raw_fd())?;
+        if job.plan.namespaces.contains(NamespaceSet::CGROUP) {
+            process::unshare(abi::CLONE_NEWCGROUP)?;
+        }
+    }
     if job.plan.namespaces.contains(NamespaceSet::TIME) {
         process::unshare(abi::CLONE_NEWTIME)?;
         // Before Linux 6.2 exec would stay behind.

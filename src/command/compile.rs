@@ -14,6 +14,7 @@ use crate::ns_fd;
 use crate::setup::join::Joins;
 use crate::setup::plan::{Op, Plan};
 use crate::setup::{IdMaps, Setup, time_entry};
+use crate::sys::abi;
 use crate::sys::clone::CAN_SHARE_MEMORY;
 
 impl Command {
@@ -49,6 +50,13 @@ impl Command {
             return Err(Error::invalid(
                 "a new pid namespace inside an entered one: the kernel makes it only for a process \
                  that is inside; start one there that makes it",
+            ));
+        }
+        let clone_flags = self.clone_flags();
+        if clone_flags & abi::CLONE_AUTOREAP != 0 && !joins.is_empty() {
+            return Err(Error::invalid(
+                "a child made by an intermediate process, which enters namespaces, cannot be reaped or \
+                 killed by the kernel for us: it is not ours from the start",
             ));
         }
         let elsewhere = ns_fd::children_are_elsewhere()?;
@@ -108,10 +116,39 @@ impl Command {
             before,
             inner_shares: CAN_SHARE_MEMORY && !by_birth,
             namespaces: namespaces - unshared,
+            clone_flags,
+            set_tid: self.pids()?,
+            cgroup: self.cgroup.clone(),
             maps_outside: maps.outside,
             die_with_parent: self.kill_on_parent_exit,
             ops,
         })
+    }
+
+    fn pids(&self) -> Result<Vec<i32>> {
+        let number = |&pid: &u32| match i32::try_from(pid) {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(Error::invalid(format!("{pid} is no pid: they go from 1 to 4194304"))),
+        };
+        self.set_tid.iter().map(number).collect()
+    }
+
+    fn clone_flags(&self) -> u64 {
+        let mut flags = 0;
+        if self.auto_reap {
+            flags |= abi::CLONE_AUTOREAP;
+        }
+        if self.kill_on_drop {
+            flags |= abi::CLONE_AUTOREAP | abi::CLONE_PIDFD_AUTOKILL;
+            if self.no_new_privs {
+                // Who has no privileges may kill so only what can gain none.
+                flags |= abi::CLONE_NNP;
+            }
+        }
+        if self.empty_mounts {
+            flags |= abi::CLONE_EMPTY_MNTNS;
+        }
+        flags
     }
 
     /// What makes the namespaces fit to be used, and those among them that it makes itself, as clocks can

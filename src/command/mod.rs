@@ -1,5 +1,6 @@
 //! The builder of a child process, and how it becomes a plan.
 
+mod birth;
 mod child;
 mod compile;
 mod options;
@@ -12,8 +13,10 @@ mod strings;
 use core::fmt;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
+use std::sync::Arc;
 
 use crate::child::Child;
 use crate::enter::Enter;
@@ -81,6 +84,11 @@ pub struct Command {
     no_new_privs: bool,
     kill_on_parent_exit: bool,
     close_other_fds: bool,
+    set_tid: Vec<u32>,
+    cgroup: Option<Arc<OwnedFd>>,
+    auto_reap: bool,
+    kill_on_drop: bool,
+    empty_mounts: bool,
     pre_exec: Vec<PreExec>,
 }
 
@@ -110,6 +118,11 @@ impl Command {
             no_new_privs: false,
             kill_on_parent_exit: false,
             close_other_fds: false,
+            set_tid: Vec::new(),
+            cgroup: None,
+            auto_reap: false,
+            kill_on_drop: false,
+            empty_mounts: false,
             pre_exec: Vec::new(),
         }
     }

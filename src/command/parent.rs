@@ -23,9 +23,10 @@ use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
-use crate::sys::clone::{SharedBox, Stack};
+use crate::sys::clone::{self, SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::MaskGuard;
+use crate::sys::{Errno, abi};
 
 /// What a plan leaves to the moment of the spawn.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl Launch {
             start_through_intermediate(&job)
         } else {
             // SAFETY: signals are blocked.
-            unsafe { job.start() }.map_err(|errno| Error::os(Step::Clone, errno))
+            unsafe { job.start() }.map_err(|errno| clone_refused(plan, errno))
         };
         drop(helper);
         drop(blocked);
@@ -112,6 +113,25 @@ impl Launch {
         let pid_fd = PidFd::from_kernel(outcome(plan, slot, pid_fd)?);
         Ok(Child::new(pid, pid_fd, self.streams.map(|stream| stream.parent)))
     }
+}
+
+/// An unknown flag and wrong arguments have one number: which it is, the kernel tells when asked.
+fn clone_refused(plan: &Plan, errno: Errno) -> Error {
+    let flags = [abi::CLONE_AUTOREAP, abi::CLONE_PIDFD_AUTOKILL, abi::CLONE_EMPTY_MNTNS];
+    let mut asked = flags.into_iter().filter(|flag| plan.clone_flags & flag != 0);
+    if errno == Errno::INVAL && asked.any(|flag| !clone::knows(flag)) {
+        return Error::new(
+            ErrorKind::Unsupported,
+            "this kernel cannot reap or kill a child by itself, nor make a mount namespace that is \
+             empty: Linux 7.1 can",
+        )
+        .at_step(Step::Clone);
+    }
+    let error = Error::os(Step::Clone, errno);
+    if errno == Errno::PERM && !plan.set_tid.is_empty() {
+        return error.on("with chosen pids, which takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN");
+    }
+    error
 }
 
 /// Makes the child by way of a process that enters namespaces, and awaits the end of that one.
@@ -151,6 +171,9 @@ fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd>
     let Some(failure) = failure else {
         return Err(died(plan, slot.step(), ended));
     };
+    if plan.op(failure.step).is_none() {
+        return Err(clone_refused(plan, failure.errno));
+    }
     Err(failure_of(plan.op(failure.step), &plan.maps_outside, slot, failure.errno))
 }
 

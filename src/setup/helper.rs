@@ -56,7 +56,7 @@ impl<'a> Helper<'a> {
         // that is made later appears in it. No exit signal: nobody else's wait takes notice.
         let flags = memory | abi::CLONE_FILES | abi::CLONE_PIDFD;
         let at = &raw mut pid_fd;
-        let request = Request { flags, exit_signal: 0, pid_fd: at, stack: stack.as_ref() };
+        let request = Request::new(flags, at, stack.as_ref());
         // The helper needs nothing of what clone(2) lacks.
         let legacy = AtomicBool::new(false);
         // SAFETY: `work` and the stack live in the Helper until its end was waited for; the entry

@@ -5,6 +5,7 @@
 use core::fmt;
 use std::ffi::CString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use crate::error::Step;
@@ -13,6 +14,7 @@ use crate::id_map::Setgroups;
 use crate::mounts::{Mount, Propagation};
 use crate::namespace::NamespaceSet;
 use crate::setup::join::Joins;
+use crate::sys::abi;
 
 /// The caller's code for a child.
 pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>>;
@@ -184,6 +186,10 @@ pub struct Plan {
     pub(crate) inner_shares: bool,
     /// Made together with the child.
     pub(crate) namespaces: NamespaceSet,
+    /// What else clone3 is asked for: the flags that it alone has, pids, a cgroup.
+    pub(crate) clone_flags: u64,
+    pub(crate) set_tid: Vec<i32>,
+    pub(crate) cgroup: Option<Arc<OwnedFd>>,
     /// Written by a helper outside the new user namespace.
     pub(crate) maps_outside: Vec<IdMapWrite>,
     pub(crate) die_with_parent: bool,
@@ -227,7 +233,22 @@ impl Plan {
         let memory = self.copy.map_or("sharing the parent's memory until exec".to_owned(), |why| {
             format!("with a copy of the parent's memory, since {why}")
         });
-        format!("{} {new}; {memory}", Step::Clone)
+        let mut line = format!("{} {new}; {memory}", Step::Clone);
+        if self.cgroup.is_some() {
+            line.push_str("; in a cgroup of its own");
+        }
+        if !self.set_tid.is_empty() {
+            line.push_str(&format!("; with pids {:?} from the inside out", self.set_tid));
+        }
+        let has = |flag| self.clone_flags & flag != 0;
+        let flags = [
+            (abi::CLONE_EMPTY_MNTNS, "; without any mount"),
+            (abi::CLONE_AUTOREAP, "; leaving no zombie"),
+            (abi::CLONE_PIDFD_AUTOKILL, "; to be killed with its handle"),
+        ];
+        let told = flags.into_iter().filter_map(|(flag, text)| has(flag).then_some(text));
+        line.extend(told);
+        line
     }
 }
 

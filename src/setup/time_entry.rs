@@ -34,7 +34,7 @@ fn ask(namespaces: u32) -> Option<u32> {
     let answer = SharedBox::new(AtomicU32::new(UNKNOWN)).ok()?;
     let mut pid_fd: RawFd = -1;
     let flags = abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND | u64::from(namespaces);
-    let request = Request { flags, exit_signal: 0, pid_fd: &raw mut pid_fd, stack: None };
+    let request = Request::new(flags, &raw mut pid_fd, None);
     let blocked = MaskGuard::block_all();
     // SAFETY: the child has a copy of the memory, where it makes system calls and ends.
     let made = unsafe { clone::clone(&request, &AtomicBool::new(false), look, &*answer) };

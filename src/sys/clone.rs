@@ -5,7 +5,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::abi::{self, CloneArgs};
-use super::process::arg;
+use super::process::{RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -27,13 +27,25 @@ pub(crate) struct Request<'a> {
     /// The child's stack. Without one it goes on below our own frames: of its copy of the memory, or
     /// of ours while we sleep (`CLONE_VFORK`), as after vfork(2).
     pub(crate) stack: Option<&'a Stack>,
+    /// The pids to have, from the innermost pid namespace outwards; those of the kernel's choice in
+    /// the others. Only clone3 can do it.
+    pub(crate) set_tid: &'a [i32],
+    /// The directory of the cgroup to be born in: clone3 alone can do it, so otherwise the child moves
+    /// there itself, and makes its cgroup namespace afterwards.
+    pub(crate) cgroup: Option<RawFd>,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) const fn new(flags: u64, pid_fd: *mut i32, stack: Option<&'a Stack>) -> Self {
+        Self { flags, exit_signal: 0, pid_fd, stack, set_tid: &[], cgroup: None }
+    }
 }
 
 /// Makes a process that runs `entry(arg)`, and answers its pid.
 ///
 /// Where clone3(2) is refused, clone(2) serves, and `legacy` is set before the process starts: its
-/// handlers are not reset ([`abi::CLONE_CLEAR_SIGHAND`]), and it is not in a new time namespace, since
-/// 0x80 belongs to the exit signal there.
+/// handlers are not reset ([`abi::CLONE_CLEAR_SIGHAND`]), it is not in a new time namespace, since 0x80
+/// belongs to the exit signal there, and not in the cgroup.
 ///
 /// # Safety
 ///
@@ -56,7 +68,9 @@ pub(crate) unsafe fn clone<T>(
     // SAFETY: the caller's contract; a Start<T> lies there.
     let mut pid = unsafe { clone3(request, at, trampoline::<T>) };
     // An older seccomp filter answers EPERM for a call it does not know.
-    if let Err(Errno::NOSYS | Errno::PERM) = pid {
+    let is_hidden = matches!(pid, Err(Errno::NOSYS | Errno::PERM));
+    let other_serves = request.set_tid.is_empty() && request.flags & abi::ONLY_CLONE3 == 0;
+    if is_hidden && other_serves {
         legacy.store(true, SeqCst);
         // SAFETY: as above; no child was made.
         pid = unsafe { clone2(request, at, trampoline::<T>) };
@@ -74,6 +88,14 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
         exit_signal: request.exit_signal,
         ..CloneArgs::default()
     };
+    if !request.set_tid.is_empty() {
+        args.set_tid = request.set_tid.as_ptr().expose_provenance() as u64;
+        args.set_tid_size = request.set_tid.len() as u64;
+    }
+    if let Some(cgroup) = request.cgroup.and_then(|cgroup| u64::try_from(cgroup).ok()) {
+        args.flags |= abi::CLONE_INTO_CGROUP;
+        args.cgroup = cgroup;
+    }
     if let Some(stack) = request.stack {
         args.stack = stack.bottom.expose_provenance() as u64;
         args.stack_size = (at.addr() - stack.bottom.addr()) as u64;
@@ -90,8 +112,11 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
 /// As of [`clone3`].
 unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
     // 32 bits, with the exit signal in the lowest byte.
-    let known = u64::from(u32::MAX) & !u64::from(abi::CLONE_NEWTIME);
-    let flags = word((request.flags & known) | request.exit_signal);
+    let mut later = u64::from(abi::CLONE_NEWTIME);
+    if request.cgroup.is_some() {
+        later |= u64::from(abi::CLONE_NEWCGROUP);
+    }
+    let flags = word((request.flags & u64::from(u32::MAX) & !later) | request.exit_signal);
     let top = request.stack.map_or(0, |_| at.expose_provenance());
     let pid_fd = request.pid_fd.expose_provenance();
     // s390 takes the stack first.
@@ -117,6 +142,27 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
     // SAFETY: the call fails before there is a child, whatever the kernel.
     let answer = unsafe { syscall(libc::SYS_clone, [flags, 0, nowhere, 0, 0]) };
     answer != Err(Errno::INVAL)
+}
+
+/// Whether clone3 has this flag, one of the upper half: an unknown one is refused before the cgroup, that
+/// of no descriptor, is looked at.
+pub(crate) fn knows(flag: u64) -> bool {
+    let with = match flag {
+        // It goes only together with these.
+        abi::CLONE_PIDFD_AUTOKILL => abi::CLONE_PIDFD | abi::CLONE_AUTOREAP,
+        _ => 0,
+    };
+    let mut pid_fd = -1_i32;
+    let args = CloneArgs {
+        flags: flag | with | abi::CLONE_INTO_CGROUP,
+        pidfd: ptr::from_mut(&mut pid_fd).expose_provenance() as u64,
+        cgroup: i32::MAX as u64,
+        ..CloneArgs::default()
+    };
+    let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>()];
+    // SAFETY: args is a clone_args of the size told; no child is made, as there is no such cgroup.
+    let answer = unsafe { syscall(libc::SYS_clone3, words) };
+    matches!(answer, Err(Errno::BADF | Errno::PERM))
 }
 
 /// What the child's first instructions call, with where its [`Start`] lies.

@@ -75,6 +75,14 @@ pub(crate) fn write_once(file: RawFd, bytes: &[u8]) -> Result<()> {
     if written == bytes.len() { Ok(()) } else { Err(Errno::IO) }
 }
 
+/// Moves this process into the cgroup of a directory: `cgroups(7)`.
+pub(crate) fn join_cgroup(dir: RawFd) -> Result<()> {
+    let list = open_at(dir, c"cgroup.procs", libc::O_WRONLY)?;
+    let answer = write_once(list, b"0");
+    close(list);
+    answer
+}
+
 /// `readlinkat(2)`: how many bytes of `buffer` the link's text fills.
 pub(crate) fn readlink_at(dir: RawFd, path: &CStr, buffer: &mut [u8]) -> Result<usize> {
     let path = path.as_ptr().expose_provenance();

@@ -18,6 +18,8 @@ pub(crate) enum Need {
     Program(&'static str),
     /// A writable memory controller of cgroup version 1 or 2.
     MemoryCgroup,
+    /// A cgroup file system of version 2 in which groups can be made.
+    UnifiedCgroup,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
     PidfdNamespaces,
     /// Linux 6.18: namespaces have unique ids.
@@ -39,6 +41,9 @@ impl Need {
             Self::MemoryCgroup => {
                 memory_cgroup().is_none().then(|| "no memory cgroup here".to_owned())
             }
+            Self::UnifiedCgroup => unified_cgroup()
+                .is_none()
+                .then(|| "no writable cgroup of version 2 here".to_owned()),
             Self::PidfdNamespaces => {
                 (!has_ioctl(0xff09, true)).then(|| "before Linux 6.11".to_owned())
             }
@@ -107,6 +112,18 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
 pub(crate) fn in_path(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Where groups of version 2 can be made.
+pub(crate) fn unified_cgroup() -> Option<&'static Path> {
+    ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new).into_iter().find(|root| {
+        let probe = root.join(format!("linux-namespaces-probe-{}", std::process::id()));
+        let made = root.join("cgroup.procs").exists() && fs::create_dir(&probe).is_ok();
+        if made {
+            fs::remove_dir(&probe).ok();
+        }
+        made && root.join("cgroup.controllers").exists()
+    })
 }
 
 /// A directory of the memory controller in which we may make groups, and the name of its limit.

@@ -6,6 +6,7 @@
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "plain calls on this process")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "flags and pids")]
 
+mod birth;
 mod clocks;
 mod command;
 mod counts;
@@ -27,6 +28,7 @@ fn main() -> std::process::ExitCode {
         return counts::act(&action);
     }
     harness::main(&[
+        birth::CASES,
         clocks::CASES,
         command::CASES,
         counts::CASES,
