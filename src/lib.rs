@@ -174,6 +174,7 @@ mod id_map;
 mod mounts;
 mod namespace;
 mod signal;
+mod sub_ids;
 mod time_offsets;
 
 mod ns_fd;
@@ -201,5 +202,6 @@ pub use ns_fd::{NsFd, NsId};
 pub use pid_fd::PidFd;
 pub use setup::plan::Plan;
 pub use signal::Signal;
+pub use sub_ids::SubIds;
 pub use time_offsets::{Clock, ClockOffset};
 pub use unshare::Unshare;

@@ -14,6 +14,8 @@ use crate::namespace::NamespaceSet;
 use crate::ns_fd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
+use crate::setup::id_maps::IdMaps;
+use crate::setup::map_tool::Log;
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::run::{Context, run_all};
 use crate::setup::slot::Slot;
@@ -79,6 +81,21 @@ impl Unshare {
     /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
     pub fn map_root(mut self) -> Self {
         self.setup.map_root();
+        self
+    }
+
+    /// Leaves the caller's user and group what they are, in a new user namespace that knows no other
+    /// id. Denies `setgroups(2)`, as the kernel demands.
+    pub fn map_current_user(mut self) -> Self {
+        self.setup.map_current();
+        self
+    }
+
+    /// Makes the caller root in a new user namespace, as [`map_root`](Self::map_root), with all ids that
+    /// were set aside for the user from 1 on: see
+    /// [`Command::map_auto`](crate::Command::map_auto).
+    pub fn map_auto(mut self) -> Self {
+        self.setup.map_auto();
         self
     }
 
@@ -202,9 +219,9 @@ impl Unshare {
         if set.contains(NamespaceSet::PID) {
             ns_fd::children_go_elsewhere(false);
         }
-        let maps = self.setup.id_maps()?;
+        let maps = IdMaps::of(&self.setup)?;
         let mut ops = vec![Op::Unshare(set)];
-        ops.extend(Setup::map_ops(&maps));
+        ops.extend(maps.ops());
         ops.extend(self.setup.time_op());
         ops.extend(self.setup.ops());
         let user = set.contains(NamespaceSet::USER);
@@ -231,12 +248,19 @@ fn carry_out(
     // A helper with a copy of our memory must see it, too.
     let slot = SharedBox::new(Slot::new()).at_step(Step::Prepare).map_err(before)?;
     let proc = ops.iter().any(Op::needs_proc).then(ProcFs::open).transpose().map_err(before)?;
+    let log = Log::for_writes(maps_outside).map_err(before)?;
     let work;
     let helper = match &proc {
         Some(proc) if !maps_outside.is_empty() => {
             no_pid_namespace_pending().map_err(before)?;
-            work =
-                Work { slot: &slot, writes: maps_outside, proc, check_pid_fd: false, parent: id() };
+            work = Work {
+                slot: &slot,
+                writes: maps_outside,
+                proc,
+                check_pid_fd: false,
+                parent: id(),
+                log: log.fd(),
+            };
             let _blocked = MaskGuard::block_all();
             Some(Helper::start(&work).map_err(before)?)
         }
@@ -252,7 +276,7 @@ fn carry_out(
         exec: None,
     };
     run_all(ops, 0, &context).map_err(|errno| {
-        let error = failure_of(ops.get(slot.step()), maps_outside, &slot, errno);
+        let error = failure_of(ops.get(slot.step()), maps_outside, &log, &slot, errno);
         let error = match ops.get(slot.step()) {
             Some(Op::Unshare(set)) => unless_threads(error, *set),
             _ => error,

@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::mounts::c_path;
 use crate::namespace::NamespaceSet;
 use crate::ns_fd;
+use crate::setup::id_maps::IdMaps;
 use crate::setup::join::Joins;
 use crate::setup::plan::{Op, Plan};
-use crate::setup::{IdMaps, Setup, time_entry};
+use crate::setup::time_entry;
 use crate::sys::abi;
 use crate::sys::clone::CAN_SHARE_MEMORY;
 
@@ -39,9 +40,8 @@ impl Command {
     pub fn plan(&self) -> Result<Plan> {
         let namespaces = self.setup.checked()?;
         let joins = self.enter.joins()?;
-        let maps = self.setup.id_maps()?;
-        let has_maps = !maps.inside.is_empty() || !maps.outside.is_empty();
-        if has_maps && joins.set().contains(NamespaceSet::USER) {
+        let maps = IdMaps::of(&self.setup)?;
+        if !maps.is_empty() && joins.set().contains(NamespaceSet::USER) {
             return Err(Error::invalid(
                 "id maps for a new user namespace inside an entered one: enter it first, then spawn",
             ));
@@ -154,7 +154,7 @@ impl Command {
     /// What makes the namespaces fit to be used, and those among them that it makes itself, as clocks can
     /// be set only from outside: by a process whose children will be in them.
     fn making(&self, maps: &IdMaps, by_birth: bool) -> (NamespaceSet, Vec<Op>) {
-        let maps = Setup::map_ops(maps);
+        let maps = maps.ops();
         let time = NamespaceSet::TIME;
         match self.setup.time_op() {
             None => (NamespaceSet::empty(), maps),

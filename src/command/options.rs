@@ -68,6 +68,54 @@ impl Command {
         self
     }
 
+    /// Leaves the caller's user and group what they are, in a new user namespace that knows no other
+    /// id. Denies `setgroups(2)`, as the kernel demands.
+    ///
+    /// A program that is not root has no capabilities in there after exec.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let mine = Command::new("id").arg("-u").output()?.stdout;
+    /// match Command::new("id").arg("-u").map_current_user().output() {
+    ///     Ok(output) => assert_eq!(output.stdout, mine),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn map_current_user(&mut self) -> &mut Self {
+        self.setup.map_current();
+        self
+    }
+
+    /// Makes the caller root in a new user namespace, as [`map_root`](Self::map_root), and gives it the ids
+    /// 1, 2, 3, ... as well: all that `/etc/subuid` and `/etc/subgid` set aside for the user.
+    ///
+    /// A process with `CAP_SETUID` and `CAP_SETGID` writes such a map itself; for another one
+    /// `newuidmap(1)` and `newgidmap(1)` do, which have to be installed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, ErrorKind};
+    ///
+    /// let mut command = Command::new("cat");
+    /// match command.arg("/proc/self/uid_map").map_auto().status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     // for many users nothing is set aside
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "newuidmap")]
+    #[doc(alias = "newgidmap")]
+    pub fn map_auto(&mut self) -> &mut Self {
+        self.setup.map_auto();
+        self
+    }
+
     /// The user ids of a new user namespace.
     ///
     /// The program keeps the caller's id. If the map does not contain that, it has no capabilities, and
@@ -91,7 +139,8 @@ impl Command {
     ///
     /// # Privileges
     ///
-    /// `CAP_SETUID`, for a map of more than the caller's own id.
+    /// `CAP_SETUID`, for a map of more than the caller's own id; without it `newuidmap(1)` is asked, which
+    /// maps what `/etc/subuid` grants.
     pub fn uid_map(&mut self, map: IdMap) -> &mut Self {
         self.setup.set_uid_map(map);
         self
@@ -101,7 +150,7 @@ impl Command {
     ///
     /// # Privileges
     ///
-    /// `CAP_SETGID`, for a map of more than the caller's own id.
+    /// `CAP_SETGID`, for a map of more than the caller's own id; without it `newgidmap(1)` is asked.
     pub fn gid_map(&mut self, map: IdMap) -> &mut Self {
         self.setup.set_gid_map(map);
         self

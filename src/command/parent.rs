@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
+use crate::setup::map_tool::Log;
 use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs};
 use crate::setup::slot::Slot;
@@ -68,6 +69,7 @@ impl Launch {
         let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
         let parent = parent.map(above).transpose()?;
+        let log = Log::for_writes(&plan.maps_outside)?;
         let argv = self.args.pointers();
         let envp = self.env.pointers();
         let blocked = MaskGuard::block_all();
@@ -77,7 +79,7 @@ impl Launch {
             Some(proc) if !plan.maps_outside.is_empty() => {
                 no_pid_namespace_pending()?;
                 let writes = &plan.maps_outside;
-                work = Work { slot, writes, proc, check_pid_fd: true, parent: id() };
+                work = Work { slot, writes, proc, check_pid_fd: true, parent: id(), log: log.fd() };
                 Some(Helper::start(&work)?)
             }
             _ => None,
@@ -110,7 +112,7 @@ impl Launch {
         let number = slot.pid_fd.load(SeqCst);
         // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
         let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
-        let pid_fd = PidFd::from_kernel(outcome(plan, slot, pid_fd)?);
+        let pid_fd = PidFd::from_kernel(outcome(plan, &log, slot, pid_fd)?);
         Ok(Child::new(pid, pid_fd, self.streams.map(|stream| stream.parent)))
     }
 }
@@ -160,7 +162,7 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
 }
 
 /// The pidfd of a running program, or what became of it.
-fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd> {
+fn outcome(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd> {
     let failure = slot.failure();
     let in_exec = slot.step() == plan.before.len() + plan.ops.len();
     let pid_fd = match pid_fd {
@@ -174,7 +176,7 @@ fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd>
     if plan.op(failure.step).is_none() {
         return Err(clone_refused(plan, failure.errno));
     }
-    Err(failure_of(plan.op(failure.step), &plan.maps_outside, slot, failure.errno))
+    Err(failure_of(plan.op(failure.step), &plan.maps_outside, log, slot, failure.errno))
 }
 
 fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {

@@ -40,6 +40,8 @@ pub enum Step {
     Leave,
     /// Start the helper that writes id maps from outside the new user namespace.
     StartIdMapHelper,
+    /// Read which ids were set aside for the user: `/etc/subuid`, `/etc/subgid`.
+    ReadSubIds,
     /// Write `/proc/PID/setgroups`.
     WriteSetgroups,
     /// Write `/proc/PID/uid_map`.
@@ -111,6 +113,7 @@ impl fmt::Display for Step {
             Self::Enter => "enter the namespaces",
             Self::Leave => "go back to the namespaces of before",
             Self::StartIdMapHelper => "start the helper for the id maps",
+            Self::ReadSubIds => "read the ids set aside for the user",
             Self::WriteSetgroups => "write the setgroups file",
             Self::WriteUidMap => "write the uid map",
             Self::WriteGidMap => "write the gid map",

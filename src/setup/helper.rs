@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::error::{Error, Result, Step};
 use crate::proc_fs::ProcFs;
+use crate::setup::map_tool;
 use crate::setup::plan::{IdMapFile, IdMapWrite};
 use crate::setup::run::write_file;
 use crate::setup::slot::Slot;
@@ -43,6 +44,8 @@ pub(crate) struct Work<'a> {
     /// Whether the slot holds the pidfd of the process to serve.
     pub(crate) check_pid_fd: bool,
     pub(crate) parent: u32,
+    /// What a program that writes a map has to say; -1 if there is none.
+    pub(crate) log: RawFd,
 }
 
 impl<'a> Helper<'a> {
@@ -117,7 +120,11 @@ fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> 
             IdMapFile::Uid => c"uid_map",
             IdMapFile::Gid => c"gid_map",
         };
-        write_file(dir, path, &write.text).map_err(|errno| (index, errno))?;
+        let written = match &write.tool {
+            Some(tool) => map_tool::run(tool, name, work.log),
+            None => write_file(dir, path, &write.text),
+        };
+        written.map_err(|errno| (index, errno))?;
     }
     Ok(())
 }

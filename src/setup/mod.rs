@@ -1,7 +1,9 @@
 //! What to do with new namespaces: one vocabulary of steps, for this thread and for a child.
 
 pub(crate) mod helper;
+pub(crate) mod id_maps;
 pub(crate) mod join;
+pub(crate) mod map_tool;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod slot;
@@ -16,10 +18,12 @@ use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
+use crate::setup::id_maps::Map;
 use crate::setup::join::refusal;
-use crate::setup::plan::{IdMapFile, IdMapWrite, Op};
+use crate::setup::map_tool::Log;
+use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::slot::Slot;
-use crate::sys::{Errno, process};
+use crate::sys::Errno;
 use crate::time_offsets::{Clock, ClockOffset, TimeOffsets};
 
 /// What `Unshare` and `Command` can both be told.
@@ -37,25 +41,23 @@ pub(crate) struct Setup {
     pub(crate) loopback: bool,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) enum Map {
-    /// 0 inside is the caller's effective id outside.
-    Root,
-    Explicit(IdMap),
-}
-
-/// The writes of a user namespace's files, and who does them.
-#[derive(Debug, Default)]
-pub(crate) struct IdMaps {
-    pub(crate) inside: Vec<IdMapWrite>,
-    pub(crate) outside: Vec<IdMapWrite>,
-}
-
 impl Setup {
     pub(crate) fn map_root(&mut self) {
         self.namespaces |= NamespaceSet::USER;
         self.uid_map = Some(Map::Root);
         self.gid_map = Some(Map::Root);
+    }
+
+    pub(crate) fn map_current(&mut self) {
+        self.namespaces |= NamespaceSet::USER;
+        self.uid_map = Some(Map::Current);
+        self.gid_map = Some(Map::Current);
+    }
+
+    pub(crate) fn map_auto(&mut self) {
+        self.namespaces |= NamespaceSet::USER;
+        self.uid_map = Some(Map::Auto);
+        self.gid_map = Some(Map::Auto);
     }
 
     pub(crate) fn set_uid_map(&mut self, map: IdMap) {
@@ -103,54 +105,12 @@ impl Setup {
         self.loopback = true;
     }
 
-    pub(crate) fn id_maps(&self) -> Result<IdMaps> {
-        if self.uid_map.is_none() && self.gid_map.is_none() && self.setgroups.is_none() {
-            return Ok(IdMaps::default());
-        }
-        let resolve = |map: &Option<Map>, own: u32| {
-            map.as_ref().map(|map| match map {
-                Map::Root => IdMap::single(0, own),
-                Map::Explicit(map) => Ok(map.clone()),
-            })
-        };
-        let (uid, gid) = (process::geteuid(), process::getegid());
-        let uid_map = resolve(&self.uid_map, uid).transpose()?;
-        let gid_map = resolve(&self.gid_map, gid).transpose()?;
-        let only = |map: &Option<IdMap>, id| map.as_ref().is_none_or(|map| map.maps_only(id));
-        // The kernel lets a process map its own ids from inside, its gid only without setgroups(2).
-        let inside = only(&uid_map, uid)
-            && only(&gid_map, gid)
-            && (gid_map.is_none() || self.setgroups != Some(Setgroups::Allow));
-        let setgroups = self.setgroups.or((inside && gid_map.is_some()).then_some(Setgroups::Deny));
-        let write = |file| move |map: IdMap| IdMapWrite { file, text: map.to_string() };
-        let writes = setgroups
-            .map(IdMapWrite::setgroups)
-            .into_iter()
-            .chain(uid_map.map(write(IdMapFile::Uid)))
-            .chain(gid_map.map(write(IdMapFile::Gid)))
-            .collect();
-        Ok(if inside {
-            IdMaps { inside: writes, outside: Vec::new() }
-        } else {
-            IdMaps { inside: Vec::new(), outside: writes }
-        })
-    }
-
-    /// The steps to take before any other inside the new namespaces, as privileges come from them.
-    pub(crate) fn map_ops(id_maps: &IdMaps) -> Vec<Op> {
-        let mut ops: Vec<Op> = id_maps.inside.iter().cloned().map(Op::WriteIdMap).collect();
-        if !id_maps.outside.is_empty() {
-            ops.push(Op::AwaitIdMaps);
-        }
-        ops
-    }
-
     pub(crate) fn time_op(&self) -> Option<Op> {
         let offsets = self.time_offsets;
         (!offsets.is_empty()).then(|| Op::WriteTimeOffsets(offsets.to_string()))
     }
 
-    /// All others.
+    /// The steps inside that need no order.
     pub(crate) fn ops(&self) -> Vec<Op> {
         let mut ops = Vec::new();
         if self.namespaces.contains(NamespaceSet::MOUNT) && self.propagation.flags().is_some() {
@@ -174,10 +134,16 @@ impl Setup {
 pub(crate) fn failure_of(
     op: Option<&Op>,
     maps_outside: &[IdMapWrite],
+    log: &Log,
     slot: &Slot,
     errno: Errno,
 ) -> Error {
     let detail = slot.detail();
+    if let (Some(Op::AwaitIdMaps), map_tool::REFUSED, Some(write)) =
+        (op, errno, maps_outside.get(detail))
+    {
+        return log.refusal(write);
+    }
     let Some(op) = op else {
         return Error::os(Step::Clone, errno);
     };

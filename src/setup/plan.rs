@@ -58,6 +58,15 @@ pub(crate) enum Op {
 pub(crate) struct IdMapWrite {
     pub(crate) file: IdMapFile,
     pub(crate) text: String,
+    /// What writes it; `None` for ourselves.
+    pub(crate) tool: Option<MapTool>,
+}
+
+/// A program that may write a map that we may not, and its arguments behind the pid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MapTool {
+    pub(crate) path: CString,
+    pub(crate) args: Vec<CString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +88,12 @@ impl IdMapFile {
 
 impl IdMapWrite {
     pub(crate) fn setgroups(word: Setgroups) -> Self {
-        Self { file: IdMapFile::Setgroups, text: word.word().to_owned() }
+        Self { file: IdMapFile::Setgroups, text: word.word().to_owned(), tool: None }
     }
 
     fn line_outside(&self) -> String {
-        format!("{} from outside: {}", self.file.step(), one_line(&self.text))
+        let by = self.tool.as_ref().map(|tool| format!(" by {:?}", tool.path)).unwrap_or_default();
+        format!("{} from outside{by}: {}", self.file.step(), one_line(&self.text))
     }
 }
 

@@ -94,6 +94,27 @@ pub(crate) struct CloneArgs {
 }
 const _: () = assert!(size_of::<CloneArgs>() == 88);
 
+/// `capabilities(7)`.
+pub(crate) const CAP_SETGID: u32 = 6;
+pub(crate) const CAP_SETUID: u32 = 7;
+pub(crate) const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// `struct __user_cap_header_struct` and `struct __user_cap_data_struct`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CapHeader {
+    pub(crate) version: u32,
+    pub(crate) pid: i32,
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct CapData {
+    pub(crate) effective: u32,
+    pub(crate) permitted: u32,
+    pub(crate) inheritable: u32,
+}
+
 /// `struct pidfd_info` up to `PIDFD_INFO_SIZE_VER0`.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy)]

@@ -19,6 +19,7 @@ pub(crate) mod nsfs;
 pub(crate) mod process;
 pub(crate) mod signal;
 mod syscall;
+pub(crate) mod users;
 pub(crate) mod uts;
 
 pub(crate) use rustix::io::Errno;

@@ -54,16 +54,16 @@ pub(crate) fn setns(fd: RawFd, namespaces: u32) -> Result<()> {
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
 mod ids {
     pub(super) use libc::{
-        SYS_getegid as GETEGID, SYS_geteuid as GETEUID, SYS_setgroups as SETGROUPS,
-        SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
+        SYS_getegid as GETEGID, SYS_geteuid as GETEUID, SYS_getuid as GETUID,
+        SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
     };
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 mod ids {
     pub(super) use libc::{
-        SYS_getegid32 as GETEGID, SYS_geteuid32 as GETEUID, SYS_setgroups32 as SETGROUPS,
-        SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+        SYS_getegid32 as GETEGID, SYS_geteuid32 as GETEUID, SYS_getuid32 as GETUID,
+        SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
     };
 }
 
@@ -81,6 +81,27 @@ pub(crate) fn getppid() -> u32 {
 
 pub(crate) fn geteuid() -> u32 {
     number(ids::GETEUID)
+}
+
+pub(crate) fn getuid() -> u32 {
+    number(ids::GETUID)
+}
+
+/// Whether this thread has a capability, in its own user namespace, in force.
+pub(crate) fn has_capability(capability: u32) -> bool {
+    let header = abi::CapHeader { version: abi::CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [abi::CapData::default(); 2];
+    let words = [ptr::from_ref(&header).expose_provenance(), data.as_mut_ptr().expose_provenance()];
+    // SAFETY: version 3 writes two of the structures; the header of a known version is only read.
+    let asked = unsafe { syscall(libc::SYS_capget, words) };
+    let word = data.get(capability as usize / 32);
+    asked.is_ok() && word.is_some_and(|word| word.effective & (1 << (capability % 32)) != 0)
+}
+
+pub(crate) fn has_no_new_privs() -> bool {
+    // SAFETY: asks for a number.
+    let answer = unsafe { syscall(libc::SYS_prctl, [arg(libc::PR_GET_NO_NEW_PRIVS), 0, 0, 0, 0]) };
+    answer == Ok(1)
 }
 
 pub(crate) fn getegid() -> u32 {

@@ -286,11 +286,10 @@ fn explicit_maps_are_refused_to_an_ordinary_user() {
     let mut command = Command::new("true");
     command.uid_map(map(&[(0, 100_000, 10)]));
     let error = command.spawn().unwrap_err();
-    assert_eq!(
-        (error.kind(), error.step()),
-        (ErrorKind::PermissionDenied, Some(Step::WriteUidMap))
-    );
-    assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    assert_eq!(error.step(), Some(Step::WriteUidMap));
+    // By newuidmap(1), in its own words, if there is one.
+    assert!(matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound));
+    assert!(error.to_string().contains("newuidmap"), "{error}");
     assert_eq!(kernel::census(), before);
     // One's own gid alone is refused as long as setgroups is allowed.
     // SAFETY: asks for a number.

@@ -12,7 +12,6 @@ use linux_namespaces::{
 use crate::harness::cases;
 use crate::kernel::{Limit, refuse};
 use crate::machine::Need::{Ordinary, Root, UserNamespaces};
-use crate::machine::is_root;
 use crate::stage;
 
 cases! {"errors":
@@ -124,15 +123,14 @@ fn limits_on_descriptors() {
 }
 
 fn maps_that_cannot_be_written() {
-    if !is_root() {
-        let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 2 }]).unwrap();
-        let uid = spawn(Command::new("true").uid_map(map.clone()));
-        expect(uid, Step::WriteUidMap, libc::EPERM, ErrorKind::PermissionDenied, "map_root()");
-        let gid = spawn(Command::new("true").gid_map(map));
-        expect(gid, Step::WriteGidMap, libc::EPERM, ErrorKind::PermissionDenied, "map_root()");
-    }
-    // What is denied in one user namespace cannot be allowed in those below it.
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+    // With all capabilities in here, but for ids that do not exist here.
+    let map = IdMap::new([IdExtent { inside: 0, outside: 7, count: 2 }]).unwrap();
+    let uid = spawn(Command::new("true").uid_map(map.clone()));
+    expect(uid, Step::WriteUidMap, libc::EPERM, ErrorKind::PermissionDenied, "map_root()");
+    let gid = spawn(Command::new("true").gid_map(map));
+    expect(gid, Step::WriteGidMap, libc::EPERM, ErrorKind::PermissionDenied, "map_root()");
+    // What is denied in one user namespace cannot be allowed in those below it.
     let allow = linux_namespaces::Setgroups::Allow;
     let setgroups = spawn(Command::new("true").setgroups(allow));
     let kind = ErrorKind::PermissionDenied;

@@ -21,6 +21,7 @@ mod lifetimes;
 mod machine;
 mod stage;
 mod stress;
+mod sub_ids;
 mod unshare;
 
 fn main() -> std::process::ExitCode {
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         lifetimes::CASES,
         stress::CASES,
+        sub_ids::CASES,
         unshare::CASES,
     ])
 }

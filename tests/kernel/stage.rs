@@ -19,6 +19,11 @@ fn mount(source: &CString, target: impl AsRef<Path>, kind: Option<&CString>, fla
     assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
 }
 
+/// Keeps what is mounted from here on in this mount namespace.
+pub(crate) fn private() {
+    mount(&text("none"), "/", None, libc::MS_REC | libc::MS_PRIVATE);
+}
+
 /// A bind mount, with what is below it.
 pub(crate) fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) {
     mount(&text(source), target, None, libc::MS_BIND | libc::MS_REC);
@@ -75,7 +80,7 @@ impl Drop for Root {
 
 /// A new proc, of the pid namespace that this process is in.
 pub(crate) fn proc(target: impl AsRef<Path>) {
-    mount(&text("none"), "/", None, libc::MS_REC | libc::MS_PRIVATE);
+    private();
     let kind = text("proc");
     mount(&kind, target, Some(&kind), 0);
 }

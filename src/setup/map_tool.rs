@@ -1,0 +1,104 @@
+//! `newuidmap(1)` and `newgidmap(1)`, run by the helper: they have the privilege to write what the
+//! administrator allows in `/etc/subuid` and `/etc/subgid`.
+//!
+//! The process to serve waits for its maps, and nobody waits for the process, so that its number stays
+//! its own while the program looks it up.
+
+#![allow(unsafe_code, reason = "it makes a process that shares our memory")]
+
+use core::ffi::{CStr, c_char};
+use core::ptr;
+use core::sync::atomic::AtomicBool;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::fs::MemfdFlags;
+
+use crate::error::{self, AtStep, Error, ErrorKind, Step};
+use crate::setup::plan::{IdMapWrite, MapTool};
+use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request};
+use crate::sys::{Errno, Result, abi, file, process, signal};
+
+/// The program refused: what it wrote is in the log.
+pub(crate) const REFUSED: Errno = Errno::CANCELED;
+
+/// What such programs say, in memory that is a file. Nothing where none is to be run.
+#[derive(Debug)]
+pub(crate) struct Log(Option<OwnedFd>);
+
+impl Log {
+    pub(crate) fn for_writes(writes: &[IdMapWrite]) -> error::Result<Self> {
+        let wanted = writes.iter().any(|write| write.tool.is_some());
+        let make = || {
+            let log = rustix::fs::memfd_create(c"id map program", MemfdFlags::CLOEXEC)?;
+            // The program's standard output comes to be it, which takes another number.
+            rustix::io::fcntl_dupfd_cloexec(log, 3)
+        };
+        Ok(Self(wanted.then(make).transpose().at_step(Step::Prepare)?))
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// The error of a program that [refused](REFUSED).
+    pub(crate) fn refusal(&self, write: &IdMapWrite) -> Error {
+        let mut said = vec![0; 4096];
+        let length = self.0.as_ref().and_then(|log| rustix::io::pread(log, &mut said[..], 0).ok());
+        said.truncate(length.unwrap_or(0));
+        let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
+        let path = write.tool.as_ref().map_or(c"", |tool| &tool.path);
+        let hint = if process::has_no_new_privs() {
+            "; this process has no_new_privs set, so that no program gains the privilege"
+        } else {
+            ""
+        };
+        let said = if said.is_empty() { "it did not say why".to_owned() } else { said };
+        let message = format!("{path:?} did not write the map: {said}{hint}");
+        Error::new(ErrorKind::PermissionDenied, message).at_step(write.file.step())
+    }
+}
+
+/// The program, the pid, and three numbers for each of 340 extents, and a null pointer.
+const MOST_ARGS: usize = 3 + 3 * 340;
+
+struct Call<'a> {
+    path: &'a CStr,
+    argv: [*const c_char; MOST_ARGS],
+    log: RawFd,
+}
+
+/// Runs the program for a process, and waits for its end. Allocates nothing.
+pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd) -> Result<()> {
+    let mut call = Call { path: &tool.path, argv: [ptr::null(); MOST_ARGS], log };
+    let args = [&*tool.path, pid].into_iter().chain(tool.args.iter().map(|arg| &**arg));
+    // The last place stays null.
+    for (place, arg) in call.argv.iter_mut().take(MOST_ARGS - 1).zip(args) {
+        *place = arg.as_ptr();
+    }
+    let mut pid_fd: RawFd = -1;
+    let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
+    let flags = memory | abi::CLONE_VFORK | abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
+    let request = Request::new(flags, &raw mut pid_fd, None);
+    // SAFETY: this process sleeps until the other has run the program or ended, so the call lives; the
+    // entry makes system calls and nothing else.
+    unsafe { clone::clone(&request, &AtomicBool::new(false), become_tool, &call) }?;
+    let ended = process::await_end(pid_fd);
+    file::close(pid_fd);
+    match ended {
+        Some(process::Ended { code: libc::CLD_EXITED, status: 0 }) => Ok(()),
+        _ => Err(REFUSED),
+    }
+}
+
+fn become_tool(call: &Call<'_>) -> ! {
+    let environment = [ptr::null()];
+    let ready = file::duplicate(call.log, 1)
+        .and_then(|()| file::duplicate(call.log, 2))
+        .and_then(|()| signal::set_default(libc::SIGPIPE))
+        .and_then(|()| signal::set_mask(0));
+    if ready.is_ok() {
+        // SAFETY: both arrays end with a null pointer; what they point to lives in the sleeping helper.
+        let _ = unsafe { process::execve(call.path, call.argv.as_ptr(), environment.as_ptr()) };
+    }
+    process::exit(127)
+}
