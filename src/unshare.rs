@@ -274,6 +274,8 @@ fn carry_out(
         stdio: [-1; 3],
         mask: 0,
         exec: None,
+        started: -1,
+        others: [-1; 3],
     };
     run_all(ops, 0, &context).map_err(|errno| {
         let error = failure_of(ops.get(slot.step()), maps_outside, &log, &slot, errno);

@@ -59,7 +59,7 @@ impl<'a> Job<'a> {
     /// its child is killed and waited for before self or the plan changes.
     pub(super) unsafe fn start_intermediate(&self, pid_fd: *mut i32) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
-        let flags = self.memory() | abi::CLONE_FILES;
+        let flags = self.memory() | abi::CLONE_VFORK | abi::CLONE_FILES;
         // No exit signal, here and below: until exec sets SIGCHLD, no other wait of the process takes
         // notice.
         let request = Request::new(flags, pid_fd, None);
@@ -77,7 +77,10 @@ impl<'a> Job<'a> {
     /// the child is done, also if this process is killed.
     unsafe fn start_program(&self, flags: u64, stack: Option<&Stack>) -> Result<u32> {
         let Plan { namespaces, clone_flags, .. } = self.plan;
-        let flags = flags | u64::from(namespaces.bits()) | clone_flags;
+        let mut flags = flags | u64::from(namespaces.bits()) | clone_flags;
+        if !self.plan.has_no_exec() {
+            flags |= abi::CLONE_VFORK;
+        }
         let request = Request {
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
@@ -91,9 +94,9 @@ impl<'a> Job<'a> {
     ///
     /// As of [`start_program`](Self::start_program).
     unsafe fn clone(&self, mut request: Request<'_>, entry: clone::Entry<Self>) -> Result<u32> {
-        request.flags |= abi::CLONE_PIDFD | abi::CLONE_VFORK | abi::CLONE_CLEAR_SIGHAND;
-        // SAFETY: this thread sleeps until the child is done, so self and the stack live; the entries
-        // keep to what the head of this file says.
+        request.flags |= abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
+        // SAFETY: this thread sleeps until the child is done, or that one has a copy of the memory, so
+        // self and the stack live; the entries keep to what the head of this file says.
         unsafe { clone::clone(&request, &self.legacy, entry, self) }
     }
 }

@@ -38,6 +38,11 @@ impl Command {
     /// new pid namespace together with an entered one;
     /// and what [`Enter::apply`](crate::Enter::apply) answers for namespaces that cannot be looked at.
     pub fn plan(&self) -> Result<Plan> {
+        self.compile(Op::Exec(self.candidates()?))
+    }
+
+    /// A plan with this last step.
+    pub(super) fn compile(&self, last: Op) -> Result<Plan> {
         let namespaces = self.setup.checked()?;
         let joins = self.enter.joins()?;
         let maps = IdMaps::of(&self.setup)?;
@@ -65,7 +70,8 @@ impl Command {
         // Before Linux 6.2 only a birth leads into a time namespace whose clocks were set.
         let by_birth = self.setup.time_op().is_some()
             && (elsewhere.new || !time_entry::exec_enters_time_namespace());
-        let copy = self.why_copy(&joins, hide, by_birth);
+        let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
+        let copy = why_copy(&joins, has_code, hide, by_birth, self.uid.or(self.gid).is_some());
 
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();
@@ -110,11 +116,11 @@ impl Command {
         ];
         ops.extend(flags.into_iter().filter_map(|(wanted, op)| wanted.then_some(op)));
         ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
-        ops.push(Op::Exec(self.candidates()?));
+        ops.push(last);
         Ok(Plan {
             copy,
             before,
-            inner_shares: CAN_SHARE_MEMORY && !by_birth,
+            inner_shares: CAN_SHARE_MEMORY && !by_birth && !has_code,
             namespaces: namespaces - unshared,
             clone_flags,
             set_tid: self.pids()?,
@@ -166,23 +172,6 @@ impl Command {
         }
     }
 
-    /// Why the child cannot share our memory.
-    fn why_copy(&self, joins: &Joins, hide: bool, by_birth: bool) -> Option<&'static str> {
-        if !CAN_SHARE_MEMORY {
-            Some("this architecture has no other way")
-        } else if !self.pre_exec.is_empty() {
-            Some("the caller's code must not write into it")
-        } else if hide {
-            Some("what lives in the entered namespaces could read it")
-        } else if joins.set().contains(NamespaceSet::TIME) || by_birth {
-            Some("a time namespace lets none in that share it")
-        } else if self.uid.is_some() || self.gid.is_some() {
-            Some("a change of ids would make the parent undumpable")
-        } else {
-            None
-        }
-    }
-
     /// The paths to try, in order.
     fn candidates(&self) -> Result<Vec<CString>> {
         let program = c_string(&self.program, "program")?;
@@ -203,6 +192,29 @@ impl Command {
             c_string(&OsString::from_vec(candidate), "path")
         };
         path.as_bytes().split(|&byte| byte == b':').map(in_dir).collect()
+    }
+}
+
+/// Why the child cannot share our memory.
+fn why_copy(
+    joins: &Joins,
+    has_code: bool,
+    hide: bool,
+    by_birth: bool,
+    other_ids: bool,
+) -> Option<&'static str> {
+    if !CAN_SHARE_MEMORY {
+        Some("this architecture has no other way")
+    } else if has_code {
+        Some("the caller's code must not write into it")
+    } else if hide {
+        Some("what lives in the entered namespaces could read it")
+    } else if joins.set().contains(NamespaceSet::TIME) || by_birth {
+        Some("a time namespace lets none in that share it")
+    } else if other_ids {
+        Some("a change of ids would make the parent undumpable")
+    } else {
+        None
     }
 }
 

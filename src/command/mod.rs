@@ -4,8 +4,8 @@ mod birth;
 mod child;
 mod compile;
 mod options;
+mod own_code;
 mod parent;
-mod pre_exec;
 mod std_ext;
 mod stdio;
 mod strings;
@@ -22,7 +22,7 @@ use crate::child::Child;
 use crate::enter::Enter;
 use crate::error::Result;
 use crate::setup::Setup;
-use crate::setup::plan::PreExec;
+use crate::setup::plan::{Plan, PreExec};
 
 use parent::Launch;
 use stdio::{Direction, Stream};
@@ -349,7 +349,10 @@ impl Command {
     }
 
     fn launch(&self, defaults: [Stdio; 3]) -> Result<Child> {
-        let plan = self.plan()?;
+        self.launch_plan(self.plan()?, defaults)
+    }
+
+    fn launch_plan(&self, plan: Plan, defaults: [Stdio; 3]) -> Result<Child> {
         let name = self.arg0.as_ref().unwrap_or(&self.program);
         let stream = |at: usize, direction| {
             Stream::open(self.stdio[at].as_ref().unwrap_or(&defaults[at]), direction)

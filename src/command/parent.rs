@@ -11,11 +11,14 @@ use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::id;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+
 use crate::child::Child;
 use crate::command::child::Job;
 use crate::command::stdio::Stream;
 use crate::command::strings::CStrings;
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
@@ -72,6 +75,7 @@ impl Launch {
         let log = Log::for_writes(&plan.maps_outside)?;
         let argv = self.args.pointers();
         let envp = self.env.pointers();
+        let start = plan.has_no_exec().then(Start::new).transpose()?;
         let blocked = MaskGuard::block_all();
 
         let work;
@@ -94,6 +98,8 @@ impl Launch {
             stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
             // SAFETY: the pointers are into args and env, which live in self.
             exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
+            others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
+            started: fd(start.as_ref().map(|start| start.writer.as_raw_fd())),
         };
         let has_intermediate = !plan.before.is_empty();
         let inner_stack = (shares && has_intermediate).then(Stack::new).transpose();
@@ -105,14 +111,21 @@ impl Launch {
             // SAFETY: signals are blocked.
             unsafe { job.start() }.map_err(|errno| clone_refused(plan, errno))
         };
+        let number = slot.pid_fd.load(SeqCst);
+        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone, if it made it.
+        let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
+        let runs = match (start, &pid_fd) {
+            (Some(start), Some(pid_fd)) => started.is_ok() && start.happens(pid_fd),
+            _ => slot.failure().is_none() && slot.step() == plan.before.len() + plan.ops.len(),
+        };
         drop(helper);
         drop(blocked);
 
         let pid = started?;
-        let number = slot.pid_fd.load(SeqCst);
-        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
-        let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
-        let pid_fd = PidFd::from_kernel(outcome(plan, &log, slot, pid_fd)?);
+        let pid_fd = match pid_fd {
+            Some(pid_fd) if runs => PidFd::from_kernel(pid_fd),
+            other => return Err(what_became(plan, &log, slot, other)),
+        };
         Ok(Child::new(pid, pid_fd, self.streams.map(|stream| stream.parent)))
     }
 }
@@ -161,22 +174,49 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     Ok(slot.pid.load(SeqCst))
 }
 
-/// The pidfd of a running program, or what became of it.
-fn outcome(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd> {
-    let failure = slot.failure();
-    let in_exec = slot.step() == plan.before.len() + plan.ops.len();
-    let pid_fd = match pid_fd {
-        Some(pid_fd) if failure.is_none() && in_exec => return Ok(pid_fd),
-        other => other,
-    };
+/// How a parent learns that its child runs on without exec.
+struct Start {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+impl Start {
+    fn new() -> Result<Self> {
+        let make = || {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            // 0 to 2 are replaced in the child.
+            Ok(Self { reader, writer: rustix::io::fcntl_dupfd_cloexec(writer, 3)? })
+        };
+        make().at_step(Step::Prepare)
+    }
+
+    /// Waits until the child tells, or ends without a word.
+    fn happens(self, child: &OwnedFd) -> bool {
+        drop(self.writer);
+        loop {
+            let mut ready = [&self.reader, child].map(|fd| PollFd::new(fd, PollFlags::IN));
+            if poll(&mut ready, None).is_err() {
+                continue;
+            }
+            // Also one that has ended since may have told before.
+            let told = ready[0].revents().contains(PollFlags::IN);
+            if told || ready.iter().any(|ready| !ready.revents().is_empty()) {
+                return told;
+            }
+        }
+    }
+}
+
+/// Why the child does not run what it was to run.
+fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> Error {
     let ended = pid_fd.and_then(|pid_fd| process::await_end(pid_fd.as_raw_fd()));
-    let Some(failure) = failure else {
-        return Err(died(plan, slot.step(), ended));
+    let Some(failure) = slot.failure() else {
+        return died(plan, slot.step(), ended);
     };
     if plan.op(failure.step).is_none() {
-        return Err(clone_refused(plan, failure.errno));
+        return clone_refused(plan, failure.errno);
     }
-    Err(failure_of(plan.op(failure.step), &plan.maps_outside, log, slot, failure.errno))
+    failure_of(plan.op(failure.step), &plan.maps_outside, log, slot, failure.errno)
 }
 
 fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {

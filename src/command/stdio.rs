@@ -119,6 +119,10 @@ impl Stream {
         })
     }
 
+    pub(super) fn parent_fd(&self) -> i32 {
+        self.parent.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
     pub(super) fn child_fd(&self) -> i32 {
         self.child.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }

@@ -90,6 +90,8 @@ pub enum Step {
     PreExec,
     /// Run the program: `execve(2)`.
     Exec,
+    /// Run the caller's code instead of a program.
+    Run,
     /// Wait for a child: `waitid(2)`.
     Wait,
     /// Send a signal: `pidfd_send_signal(2)`.
@@ -138,6 +140,7 @@ impl fmt::Display for Step {
             Self::ResetSignals => "reset the signals",
             Self::PreExec => "run the caller's code in the child",
             Self::Exec => "run the program",
+            Self::Run => "run the caller's code instead of a program",
             Self::Wait => "wait for the child",
             Self::Signal => "send the signal",
             Self::ReadOutput => "read the child's output",

@@ -19,6 +19,9 @@ use crate::sys::abi;
 /// The caller's code for a child.
 pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>>;
 
+/// The caller's code instead of a program: it answers an exit status.
+pub(crate) type Work = Arc<Mutex<dyn FnMut() -> u8 + Send>>;
+
 /// One step with all it needs. Executed by `setup::run` in the order of the plan.
 pub(crate) enum Op {
     /// So that nobody inside what is entered can look in.
@@ -51,6 +54,7 @@ pub(crate) enum Op {
     PreExec(PreExec),
     /// Candidates, tried in order.
     Exec(Vec<CString>),
+    Run(Work),
 }
 
 /// One of the three files of a user namespace, and its text.
@@ -124,6 +128,7 @@ impl Op {
             Self::ResetSignals => Step::ResetSignals,
             Self::PreExec(_) => Step::PreExec,
             Self::Exec(_) => Step::Exec,
+            Self::Run(_) => Step::Run,
         }
     }
 
@@ -228,6 +233,11 @@ impl Plan {
             Some(0) => None,
             Some(number) => self.ops.get(number - 1),
         }
+    }
+
+    /// Whether the child goes on in its copy of our memory, so that we do not wait for its end.
+    pub(crate) fn has_no_exec(&self) -> bool {
+        matches!(self.ops.last(), Some(Op::Run(_)))
     }
 
     pub(crate) fn needs_proc(&self) -> bool {

@@ -11,7 +11,7 @@ use core::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 
 use crate::setup::join::join_all;
-use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec};
+use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec, Work};
 use crate::setup::slot::Slot;
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{Errno, Result, file, mount, net, process, uts};
@@ -31,6 +31,10 @@ pub(crate) struct Context<'a> {
     /// The signal mask that the program gets.
     pub(crate) mask: SignalSet,
     pub(crate) exec: Option<ExecArgs<'a>>,
+    /// Where the child says that it runs the caller's code: the end of a pipe, 3 or more.
+    pub(crate) started: RawFd,
+    /// The parent's ends of the child's streams, of which a child without exec has copies.
+    pub(crate) others: [RawFd; 3],
 }
 
 /// Null-terminated arrays of pointers to C strings, which the slices end with.
@@ -94,10 +98,13 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::ChangeDirectory(path) => file::chdir(path),
         Op::NoNewPrivs => process::set_no_new_privs(),
         Op::DieWithParent => die_with_parent(context.parent),
+        // Without exec they have to be closed at once.
+        Op::CloseFds if context.started >= 0 => file::close_all_but(context.started),
         Op::CloseFds => file::hide_from(3),
         Op::ResetSignals => reset_signals(context.mask),
         Op::PreExec(work) => pre_exec(work),
         Op::Exec(candidates) => Err(exec(candidates, context)),
+        Op::Run(work) => run_work(work, context),
     }
 }
 
@@ -179,6 +186,19 @@ fn pre_exec(work: &PreExec) -> Result<()> {
         Ok(()) => Ok(()),
         Err(error) => Err(Errno::from_io_error(error).unwrap_or(Errno::INVAL)),
     }
+}
+
+/// Tells the parent, and ends with what the caller's code answers. A panic ends the process, too.
+fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
+    let Ok(mut work) = work.try_lock() else {
+        return Err(Errno::BUSY);
+    };
+    // With its own copies open it would never see the end of its input.
+    context.others.iter().filter(|&&end| end >= 0).for_each(|&end| file::close(end));
+    file::write_once(context.started, &[1])?;
+    file::close(context.started);
+    let _end = EndOnUnwind;
+    process::exit(work().into())
 }
 
 /// As `execvp(3)`: what is not there or not allowed in one directory may be in the next. A directory of

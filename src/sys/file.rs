@@ -110,6 +110,17 @@ pub(crate) fn hide_from(first: u32) -> Result<()> {
     .map(drop)
 }
 
+/// `close_range(2)`: closes all from 3 on, but one of them.
+pub(crate) fn close_all_but(kept: RawFd) -> Result<()> {
+    let last = arg(-1);
+    // SAFETY: no pointers; only a child calls this, with a table of descriptors of its own.
+    let close = |from, to| unsafe { syscall(libc::SYS_close_range, [from, to, 0]) };
+    if kept > 3 {
+        close(3, arg(kept - 1))?;
+    }
+    close(arg(kept + 1), last).map(drop)
+}
+
 /// Whether the path can be followed to something that is there.
 pub(crate) fn exists(path: &CStr) -> bool {
     let path = path.as_ptr().expose_provenance();

@@ -19,6 +19,7 @@ mod hostile;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod own_code;
 mod stage;
 mod stress;
 mod sub_ids;
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         handles::CASES,
         hostile::CASES,
         lifetimes::CASES,
+        own_code::CASES,
         stress::CASES,
         sub_ids::CASES,
         unshare::CASES,
