@@ -35,6 +35,7 @@
 //!   time of a closure. [`CommandExt`] does it for children of std's `Command`.
 //! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
 //! - [`uts`] reads and sets host names.
+//! - [`Support`] says what this kernel has and this thread may do, found by trying.
 //! - [`Plan`] is what a command would do; [`Error`] says which [`Step`] of it failed, and explains.
 //!
 //! # Whom a call affects
@@ -178,6 +179,7 @@ mod signal;
 mod ns_fd;
 mod pid_fd;
 mod proc_fs;
+mod support;
 pub mod uts;
 
 mod setup;
@@ -191,7 +193,7 @@ mod command;
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
 pub use enter::{Enter, Scoped};
-pub use error::{Error, ErrorKind, Result, Step};
+pub use error::{Cause, Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
 pub use mounts::{Mount, Propagation};
@@ -200,4 +202,5 @@ pub use ns_fd::{NsFd, NsId};
 pub use pid_fd::PidFd;
 pub use setup::plan::Plan;
 pub use signal::Signal;
+pub use support::{Availability, Interface, Support};
 pub use unshare::Unshare;

@@ -219,7 +219,7 @@ fn carry_out(
     run_all(ops, &context).map_err(|errno| {
         let error = failure_of(ops, maps_outside, &slot, errno);
         let error = match ops.get(slot.step()) {
-            Some(Op::Unshare(set)) => unless_threads(error, *set),
+            Some(Op::Unshare(set)) => unless_threads(error, *set).concerning(*set),
             _ => error,
         };
         (Some(slot.step()), error)

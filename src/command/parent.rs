@@ -99,7 +99,8 @@ impl Launch {
         let job = Job::new(plan, context, inner_stack.as_ref());
         let started = if plan.joins.is_empty() {
             // SAFETY: signals are blocked.
-            unsafe { job.start() }.map_err(|errno| Error::os(Step::Clone, errno))
+            unsafe { job.start() }
+                .map_err(|errno| Error::os(Step::Clone, errno).concerning(plan.namespaces))
         } else {
             start_through_intermediate(&job)
         };
@@ -155,7 +156,8 @@ fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd>
     Err(match failure.step {
         ENTER => refusal(Step::Enter, &plan.joins.targets, slot.detail(), failure.errno),
         HIDE => Error::os(Step::HideMemory, failure.errno),
-        _ => failure_of(&plan.ops, &plan.maps_outside, slot, failure.errno),
+        _ => failure_of(&plan.ops, &plan.maps_outside, slot, failure.errno)
+            .concerning(plan.namespaces),
     })
 }
 

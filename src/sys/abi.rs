@@ -11,6 +11,11 @@ pub(crate) const CLONE_PIDFD: u64 = 0x0000_1000;
 pub(crate) const CLONE_VFORK: u64 = 0x0000_4000;
 pub(crate) const CLONE_PARENT: u64 = 0x0000_8000;
 pub(crate) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+pub(crate) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(crate) const CLONE_AUTOREAP: u64 = 0x4_0000_0000;
+pub(crate) const CLONE_NNP: u64 = 0x8_0000_0000;
+pub(crate) const CLONE_PIDFD_AUTOKILL: u64 = 0x10_0000_0000;
+pub(crate) const CLONE_EMPTY_MNTNS: u64 = 0x20_0000_0000;
 
 /// Namespace flags, as `clone`, `unshare` and `setns` take them.
 pub(crate) const CLONE_NEWTIME: u32 = 0x0000_0080;

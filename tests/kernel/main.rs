@@ -19,6 +19,7 @@ mod lifetimes;
 mod machine;
 mod stage;
 mod stress;
+mod support;
 mod unshare;
 
 fn main() -> std::process::ExitCode {
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         lifetimes::CASES,
         stress::CASES,
+        support::CASES,
         unshare::CASES,
     ])
 }
