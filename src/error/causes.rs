@@ -258,6 +258,11 @@ fn seccomp_filter() -> Option<Cause> {
     (status("Seccomp")? == "2").then_some(Cause::SeccompFilter)
 }
 
+/// Whether a filter may kill for a call; also where that cannot be read.
+pub(crate) fn may_be_filtered() -> bool {
+    status("Seccomp").is_none_or(|mode| mode != "0")
+}
+
 fn missing_capability() -> Option<Cause> {
     let effective = u64::from_str_radix(&status("CapEff")?, 16).ok()?;
     let has = effective & (1 << CAP_SYS_ADMIN) != 0;

@@ -6,7 +6,7 @@ mod interface;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::error::{AtStep, Cause, Error, ErrorKind, Result, Step, causes_here};
+use crate::error::{AtStep, Cause, Error, ErrorKind, Result, Step, causes_here, may_be_filtered};
 use crate::id_map::IdMap;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
@@ -82,7 +82,8 @@ impl Support {
     /// counts as available if its id maps could be written and something could be made in it: under
     /// Ubuntu's AppArmor the namespace itself can be made by all, and is of no use. What `unshare(2)`
     /// may do stands for `clone3(2)`. As in a spawn, the children share this process's memory while they
-    /// run, one of them in a new user namespace.
+    /// run, one of them in a new user namespace; under a seccomp filter, which might kill them, they get a
+    /// copy.
     ///
     /// # Errors
     ///
@@ -90,6 +91,7 @@ impl Support {
     /// thread's next child is to be born in another pid namespace,
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput): it might become PID 1 there.
     /// [`ChildDied`](crate::ErrorKind::ChildDied) where a seccomp filter kills who makes a namespace.
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) without a `/proc` before Linux 6.11.
     ///
     /// # Privileges
     ///
@@ -180,7 +182,7 @@ fn children_stay_here() -> Result<NsFd> {
 }
 
 fn try_out(user: Option<UserNamespace<'_>>) -> Result<(Found, OwnedFd)> {
-    let (found, pid_fd) = scratch::try_namespaces(user).at_step(Step::Clone)?;
+    let (found, pid_fd) = scratch::try_namespaces(user, may_be_filtered()).at_step(Step::Clone)?;
     match found.ended {
         // Without a status, another wait of this process was faster.
         None | Some(Ended { code: libc::CLD_EXITED, .. }) => Ok((found, pid_fd)),

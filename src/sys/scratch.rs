@@ -61,7 +61,13 @@ struct Job<'a> {
 /// Tries to make one namespace of each kind in a child that ends before this returns. With it comes the
 /// pidfd of that child, which was waited for. The child of a thread whose pid namespace waits for its
 /// PID 1 would become that: the caller makes sure that it is not so.
-pub(crate) fn try_namespaces(user: Option<UserNamespace<'_>>) -> Result<(Found, OwnedFd)> {
+///
+/// With `in_copy` the child gets a copy of our memory. Before Linux 5.16 a filter that kills it would take
+/// us with it otherwise.
+pub(crate) fn try_namespaces(
+    user: Option<UserNamespace<'_>>,
+    in_copy: bool,
+) -> Result<(Found, OwnedFd)> {
     let untried = || AtomicI32::new(UNTRIED);
     let answers = SharedBox::new(Answers {
         user: untried(),
@@ -71,7 +77,8 @@ pub(crate) fn try_namespaces(user: Option<UserNamespace<'_>>) -> Result<(Found, 
     })?;
     let job = Job { user, answers: &answers };
     let mut pid_fd: RawFd = -1;
-    let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 };
+    let share = CAN_SHARE_MEMORY && !in_copy;
+    let memory = if share { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 };
     let flags = memory | abi::CLONE_PIDFD;
     // No exit signal: nobody else's wait takes notice.
     let request = Request { flags, exit_signal: 0, pid_fd: &raw mut pid_fd, stack: None };
