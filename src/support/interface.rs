@@ -5,10 +5,10 @@
 use core::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::namespace::Namespace;
+use crate::error::{AtStep, Result, Step};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
-use crate::sys::scratch::Found;
+use crate::sys::scratch::{self, Found, Question, Witnesses};
 use crate::sys::{Errno, abi, features, nsfs, process};
 
 /// Something that not every kernel since Linux 5.10 offers, or that filters often hide.
@@ -142,52 +142,67 @@ impl fmt::Display for Interface {
     }
 }
 
-/// What the questions are put to.
-pub(super) struct Witnesses<'a> {
-    /// This process.
-    pub(super) own: &'a PidFd,
-    /// A child that was waited for.
-    pub(super) ended: BorrowedFd<'a>,
-    pub(super) pid_namespace: &'a NsFd,
-    pub(super) found: [&'a Found; 2],
-}
+/// What can be found out by a call that a filter may kill for.
+const QUESTIONS: [(Interface, Question); 13] = [
+    (Interface::Clone3, |_| features::clone3()),
+    (Interface::CloneIntoCgroup, |_| features::clone3_knows(abi::CLONE_INTO_CGROUP, libc::SIGCHLD)),
+    // Who knows pidfds notices first that this process is gone.
+    (Interface::SetnsPidFd, |about| {
+        process::setns(about.ended, abi::CLONE_NEWUTS) == Err(Errno::SRCH)
+    }),
+    (Interface::MountSetattr, |_| features::mount_setattr()),
+    (Interface::Statmount, |_| features::statmount()),
+    (Interface::OpenTreeAttr, |_| features::open_tree_attr()),
+    (Interface::NamespaceHandles, |about| features::has_handle(about.namespace)),
+    (Interface::ListNs, |_| features::listns()),
+    (Interface::OpenTreeNamespace, |_| features::open_tree_namespace()),
+    (Interface::CloneAutoreap, |_| features::clone3_knows(abi::CLONE_AUTOREAP, 0)),
+    (Interface::CloneNoNewPrivs, |_| features::clone3_knows(abi::CLONE_NNP, libc::SIGCHLD)),
+    // It asks for both of the others.
+    (Interface::ClonePidFdAutokill, |_| {
+        let flags = abi::CLONE_PIDFD_AUTOKILL | abi::CLONE_AUTOREAP | abi::CLONE_NNP;
+        features::clone3_knows(flags, 0)
+    }),
+    (Interface::CloneEmptyMountNamespace, |_| {
+        features::clone3_knows(abi::CLONE_EMPTY_MNTNS, libc::SIGCHLD)
+    }),
+];
 
-pub(super) fn is_here(interface: Interface, seen: &Witnesses<'_>) -> bool {
-    let namespace = seen.pid_namespace.as_raw_fd();
-    let clone3 = features::clone3_knows;
-    match interface {
-        Interface::Clone3 => features::clone3(),
-        Interface::CloneIntoCgroup => clone3(abi::CLONE_INTO_CGROUP, libc::SIGCHLD),
-        // Who knows pidfds notices first that this process is gone.
-        Interface::SetnsPidFd => {
-            process::setns(seen.ended.as_raw_fd(), Namespace::Uts.flag()) == Err(Errno::SRCH)
-        }
-        Interface::MountSetattr => features::mount_setattr(),
-        Interface::ExecEntersTime => seen.found.iter().any(|it| it.exec_enters_time == Some(true)),
-        Interface::Statmount => features::statmount(),
+/// Those that are here.
+pub(super) fn all(
+    own: &PidFd,
+    ended: BorrowedFd<'_>,
+    pid_namespace: &NsFd,
+    found: [&Found; 2],
+    filtered: bool,
+) -> Result<Vec<Interface>> {
+    let namespace = pid_namespace.as_raw_fd();
+    let about = Witnesses { namespace, ended: ended.as_raw_fd() };
+    let questions = QUESTIONS.map(|(_, question)| question);
+    let answers = if filtered {
+        scratch::ask(&questions, about).at_step(Step::Clone)?
+    } else {
+        questions.map(|question| question(about))
+    };
+    let is_here = |&interface: &Interface| match interface {
+        Interface::ExecEntersTime => found.iter().any(|it| it.exec_enters_time == Some(true)),
         Interface::PidFdNamespaces => {
-            let answer = nsfs::get_fd(seen.own.as_raw_fd(), abi::PIDFD_GET_USER_NAMESPACE);
+            let answer = nsfs::get_fd(own.as_raw_fd(), abi::PIDFD_GET_USER_NAMESPACE);
             matches!(answer, Ok(_) | Err(Errno::MFILE | Errno::NFILE))
         }
         Interface::PidTranslation => {
             nsfs::translate_pid(namespace, abi::NS_GET_PID_IN_PIDNS, process::getpid()).is_ok()
         }
-        Interface::PidFdInfo => process::pidfd_info(seen.own.as_raw_fd()).is_ok(),
-        Interface::PidFdExitInfo => process::pidfd_info(seen.ended.as_raw_fd())
+        Interface::PidFdInfo => process::pidfd_info(own.as_raw_fd()).is_ok(),
+        Interface::PidFdExitInfo => process::pidfd_info(ended.as_raw_fd())
             .is_ok_and(|info| info.mask & abi::PIDFD_INFO_EXIT != 0),
-        Interface::OpenTreeAttr => features::open_tree_attr(),
         Interface::UniqueIds => nsfs::get_id(namespace).is_ok(),
-        Interface::NamespaceHandles => features::has_handle(namespace),
-        Interface::ListNs => features::listns(),
-        Interface::OpenTreeNamespace => features::open_tree_namespace(),
-        Interface::CloneAutoreap => clone3(abi::CLONE_AUTOREAP, 0),
-        Interface::CloneNoNewPrivs => clone3(abi::CLONE_NNP, libc::SIGCHLD),
-        // It asks for both of the others.
-        Interface::ClonePidFdAutokill => {
-            clone3(abi::CLONE_PIDFD_AUTOKILL | abi::CLONE_AUTOREAP | abi::CLONE_NNP, 0)
+        _ => {
+            let mut asked = QUESTIONS.iter().zip(answers);
+            asked.any(|((other, _), yes)| *other == interface && yes)
         }
-        Interface::CloneEmptyMountNamespace => clone3(abi::CLONE_EMPTY_MNTNS, libc::SIGCHLD),
-    }
+    };
+    Ok(Interface::ALL.iter().copied().filter(is_here).collect())
 }
 
 #[cfg(test)]

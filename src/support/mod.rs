@@ -17,7 +17,6 @@ use crate::sys::scratch::{self, Found, UserNamespace};
 use crate::sys::{self, Errno, abi, nsfs};
 
 pub use interface::Interface;
-use interface::Witnesses;
 
 /// Which namespaces and interfaces there are for this thread, found by trying.
 ///
@@ -83,7 +82,7 @@ impl Support {
     /// Ubuntu's AppArmor the namespace itself can be made by all, and is of no use. What `unshare(2)`
     /// may do stands for `clone3(2)`. As in a spawn, the children share this process's memory while they
     /// run, one of them in a new user namespace; under a seccomp filter, which might kill them, they get a
-    /// copy.
+    /// copy, and one more asks for the interfaces.
     ///
     /// # Errors
     ///
@@ -108,17 +107,12 @@ impl Support {
             uid_map: uid_map.as_bytes(),
             gid_map: gid_map.as_bytes(),
         };
-        let (alone, ended) = try_out(None)?;
-        let (within, _) = try_out(Some(user))?;
+        let filtered = may_be_filtered();
+        let (alone, ended) = try_out(None, filtered)?;
+        let (within, _) = try_out(Some(user), filtered)?;
         no_descriptors(&within, &proc)?;
-        let seen = Witnesses {
-            own: &own,
-            ended: ended.as_fd(),
-            pid_namespace: &pid_namespace,
-            found: [&alone, &within],
-        };
-        let is_here = |&interface: &Interface| interface::is_here(interface, &seen);
-        let interfaces = Interface::ALL.iter().copied().filter(is_here).collect();
+        let found = [&alone, &within];
+        let interfaces = interface::all(&own, ended.as_fd(), &pid_namespace, found, filtered)?;
         let mut proc = proc.err();
         let namespaces = Namespace::ALL.map(|kind| match kind {
             Namespace::User => user_namespaces(&within, proc.take()),
@@ -181,8 +175,8 @@ fn children_stay_here() -> Result<NsFd> {
     ))
 }
 
-fn try_out(user: Option<UserNamespace<'_>>) -> Result<(Found, OwnedFd)> {
-    let (found, pid_fd) = scratch::try_namespaces(user, may_be_filtered()).at_step(Step::Clone)?;
+fn try_out(user: Option<UserNamespace<'_>>, filtered: bool) -> Result<(Found, OwnedFd)> {
+    let (found, pid_fd) = scratch::try_namespaces(user, filtered).at_step(Step::Clone)?;
     match found.ended {
         // Without a status, another wait of this process was faster.
         None | Some(Ended { code: libc::CLD_EXITED, .. }) => Ok((found, pid_fd)),

@@ -1,4 +1,4 @@
-//! A throw-away child that tries to make namespaces, and ends.
+//! A throw-away child that tries to make namespaces, or asks what a filter may kill it for, and ends.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
@@ -75,22 +75,7 @@ pub(crate) fn try_namespaces(
         kinds: [(); 7].map(|()| untried()),
         exec: untried(),
     })?;
-    let job = Job { user, answers: &answers };
-    let mut pid_fd: RawFd = -1;
-    let share = CAN_SHARE_MEMORY && !in_copy;
-    let memory = if share { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 };
-    let flags = memory | abi::CLONE_PIDFD;
-    // No exit signal: nobody else's wait takes notice.
-    let request = Request { flags, exit_signal: 0, pid_fd: &raw mut pid_fd, stack: None };
-    let blocked = MaskGuard::block_all();
-    // SAFETY: if the child shares our memory, this thread sleeps until its end; `main` makes system
-    // calls and nothing else; signals are blocked. The pidfd's place outlives the call.
-    let made = unsafe { clone::clone(&request, &AtomicBool::new(false), main, &job) };
-    drop(blocked);
-    made?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let pid_fd = unsafe { OwnedFd::from_raw_fd(pid_fd) };
-    let ended = process::await_end(pid_fd.as_raw_fd());
+    let (ended, pid_fd) = run(in_copy, main, &Job { user, answers: &answers })?;
     let exec = answers.exec.load(SeqCst);
     let found = Found {
         user: answer(&answers.user),
@@ -100,6 +85,66 @@ pub(crate) fn try_namespaces(
         ended,
     };
     Ok((found, pid_fd))
+}
+
+/// What questions may be about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Witnesses {
+    /// A namespace file.
+    pub(crate) namespace: RawFd,
+    /// The pidfd of a process that was waited for.
+    pub(crate) ended: RawFd,
+}
+
+/// Asks whether the kernel knows something, by system calls and nothing else.
+pub(crate) type Question = fn(Witnesses) -> bool;
+
+struct Inquiry<'a, const N: usize> {
+    questions: &'a [Question; N],
+    about: Witnesses,
+    answers: &'a [AtomicI32; N],
+}
+
+/// Asks in a copy of this process. Where a filter kills it for the call, the answer is no.
+pub(crate) fn ask<const N: usize>(
+    questions: &[Question; N],
+    about: Witnesses,
+) -> Result<[bool; N]> {
+    let answers = SharedBox::new([(); N].map(|()| AtomicI32::new(UNTRIED)))?;
+    let next = || answers.iter().find(|answer| answer.load(SeqCst) == UNTRIED);
+    while let Some(first) = next() {
+        drop(run(true, inquire, &Inquiry { questions, about, answers: &answers })?);
+        let _ = first.compare_exchange(UNTRIED, 0, SeqCst, SeqCst);
+    }
+    Ok(core::array::from_fn(|at| answers[at].load(SeqCst) == 1))
+}
+
+fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>) -> ! {
+    for (question, answer) in inquiry.questions.iter().zip(inquiry.answers) {
+        if answer.load(SeqCst) == UNTRIED {
+            answer.store(question(inquiry.about).into(), SeqCst);
+        }
+    }
+    process::exit(0)
+}
+
+/// Runs `entry` in a child until its end. It makes system calls and nothing else.
+fn run<T>(in_copy: bool, entry: fn(&T) -> !, job: &T) -> Result<(Option<Ended>, OwnedFd)> {
+    let mut pid_fd: RawFd = -1;
+    let share = CAN_SHARE_MEMORY && !in_copy;
+    let memory = if share { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 };
+    let flags = memory | abi::CLONE_PIDFD;
+    // No exit signal: nobody else's wait takes notice.
+    let request = Request { flags, exit_signal: 0, pid_fd: &raw mut pid_fd, stack: None };
+    let blocked = MaskGuard::block_all();
+    // SAFETY: if the child shares our memory, this thread sleeps until its end; the entries of this file
+    // make system calls and nothing else; signals are blocked. The pidfd's place outlives the call.
+    let made = unsafe { clone::clone(&request, &AtomicBool::new(false), entry, job) };
+    drop(blocked);
+    made?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let pid_fd = unsafe { OwnedFd::from_raw_fd(pid_fd) };
+    Ok((process::await_end(pid_fd.as_raw_fd()), pid_fd))
 }
 
 fn answer(place: &AtomicI32) -> Option<Result<()>> {

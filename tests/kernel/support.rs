@@ -36,6 +36,7 @@ cases! {"support":
     a_filter_on_clone [UserNamespaces],
     a_filter_on_the_map [UserNamespaces],
     a_filter_that_kills [UserNamespaces],
+    a_filter_that_kills_for_new_calls [UserNamespaces],
     a_process_without_descriptors [UserNamespaces, PidfdNamespaces],
     a_namespace_without_rights [UserNamespaces],
     a_chroot [Root, PidfdNamespaces],
@@ -322,6 +323,26 @@ fn a_filter_that_kills() {
     let error = Support::probe().unwrap_err();
     assert_eq!((error.step(), error.kind()), (Some(Step::Unshare), ErrorKind::ChildDied));
     assert!(error.to_string().contains("signal 31"), "{error}");
+}
+
+/// As of a service whose filter kills for each call that it does not know.
+fn a_filter_that_kills_for_new_calls() {
+    let before = probe();
+    for call in [libc::SYS_setns, libc::SYS_name_to_handle_at, 457, 470] {
+        forbid(call);
+    }
+    let support = probe();
+    let hidden = [
+        Interface::SetnsPidFd,
+        Interface::NamespaceHandles,
+        Interface::Statmount,
+        Interface::ListNs,
+    ];
+    for &interface in Interface::ALL {
+        let here = before.has(interface) && !hidden.contains(&interface);
+        assert_eq!(support.has(interface), here, "{interface}");
+    }
+    assert_eq!(support.available(), NamespaceSet::all());
 }
 
 fn a_process_without_descriptors() {
