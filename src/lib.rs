@@ -35,6 +35,7 @@
 //!   time of a closure. [`CommandExt`] does it for children of std's `Command`.
 //! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
 //! - [`uts`] reads and sets host names.
+//! - [`Support`] says what this kernel has and this thread may do, found by trying.
 //! - [`Plan`] is what a command would do; [`Error`] says which [`Step`] of it failed, and explains.
 //!
 //! # Whom a call affects
@@ -180,6 +181,7 @@ mod time_offsets;
 mod ns_fd;
 mod pid_fd;
 mod proc_fs;
+mod support;
 pub mod uts;
 
 mod setup;
@@ -193,7 +195,7 @@ mod command;
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
 pub use enter::{Enter, Scoped};
-pub use error::{Error, ErrorKind, Result, Step};
+pub use error::{Cause, Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
 pub use mounts::{Mount, Propagation};
@@ -203,5 +205,6 @@ pub use pid_fd::PidFd;
 pub use setup::plan::Plan;
 pub use signal::Signal;
 pub use sub_ids::SubIds;
+pub use support::{Availability, Interface, Support};
 pub use time_offsets::{Clock, ClockOffset};
 pub use unshare::Unshare;

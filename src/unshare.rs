@@ -280,7 +280,7 @@ fn carry_out(
     run_all(ops, 0, &context).map_err(|errno| {
         let error = failure_of(ops.get(slot.step()), maps_outside, &log, &slot, errno);
         let error = match ops.get(slot.step()) {
-            Some(Op::Unshare(set)) => unless_threads(error, *set),
+            Some(Op::Unshare(set)) => unless_threads(error, *set).concerning(*set),
             _ => error,
         };
         (Some(slot.step()), error)

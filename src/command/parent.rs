@@ -27,10 +27,10 @@ use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
-use crate::sys::clone::{self, SharedBox, Stack};
+use crate::sys::clone::{SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::MaskGuard;
-use crate::sys::{Errno, abi};
+use crate::sys::{Errno, features};
 
 /// What a plan leaves to the moment of the spawn.
 #[derive(Debug)]
@@ -132,9 +132,8 @@ impl Launch {
 
 /// An unknown flag and wrong arguments have one number: which it is, the kernel tells when asked.
 fn clone_refused(plan: &Plan, errno: Errno) -> Error {
-    let flags = [abi::CLONE_AUTOREAP, abi::CLONE_PIDFD_AUTOKILL, abi::CLONE_EMPTY_MNTNS];
-    let mut asked = flags.into_iter().filter(|flag| plan.clone_flags & flag != 0);
-    if errno == Errno::INVAL && asked.any(|flag| !clone::knows(flag)) {
+    let flags = plan.clone_flags;
+    if errno == Errno::INVAL && flags != 0 && !features::clone3_knows(flags, 0) {
         return Error::new(
             ErrorKind::Unsupported,
             "this kernel cannot reap or kill a child by itself, nor make a mount namespace that is \
@@ -142,7 +141,7 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
         )
         .at_step(Step::Clone);
     }
-    let error = Error::os(Step::Clone, errno);
+    let error = Error::os(Step::Clone, errno).concerning(plan.namespaces);
     if errno == Errno::PERM && !plan.set_tid.is_empty() {
         return error.on("with chosen pids, which takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN");
     }
@@ -217,6 +216,7 @@ fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> 
         return clone_refused(plan, failure.errno);
     }
     failure_of(plan.op(failure.step), &plan.maps_outside, log, slot, failure.errno)
+        .concerning(plan.namespaces)
 }
 
 fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {

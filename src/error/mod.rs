@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod causes;
 mod explain;
 mod step;
 
@@ -10,9 +11,11 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::Errno;
 
+pub use causes::Cause;
+pub(crate) use causes::{here as causes_here, may_be_filtered};
 pub use step::Step;
 
 /// A result with this crate's [`Error`].
@@ -46,6 +49,8 @@ struct Repr {
     kind: ErrorKind,
     step: Option<Step>,
     namespace: Option<Namespace>,
+    /// All that were asked for, where it is known.
+    namespaces: NamespaceSet,
     path: Option<PathBuf>,
     message: Cow<'static, str>,
     errno: Option<Errno>,
@@ -116,6 +121,9 @@ impl Error {
 
     /// What the kernel's answer usually means at this step, and what to do; a sentence for a person.
     ///
+    /// Ends with what on this machine and of this thread may be the reason, as [`causes`](Self::causes)
+    /// finds it at the moment of this call: "here: user.max_uts_namespaces=0".
+    ///
     /// # Examples
     ///
     /// ```
@@ -126,7 +134,30 @@ impl Error {
     /// ```
     #[must_use]
     pub fn explain(&self) -> Option<Cow<'static, str>> {
-        self.0.explain().map(Cow::Borrowed)
+        self.0.explain()
+    }
+
+    /// What on this machine and of this thread may be the reason: a sysctl and its value, a seccomp
+    /// filter, a missing capability, ...
+    ///
+    /// It looks at `/proc` and `/` at the moment of the call, as the calling thread sees them. So ask
+    /// soon, and in the thread that got the error. What is found is a fact, but not always the reason;
+    /// and what cannot be read from here, such as the limits of user namespaces above, is not found.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{NamespaceSet, Unshare};
+    ///
+    /// if let Err(error) = Unshare::new(NamespaceSet::UTS).apply() {
+    ///     for cause in error.causes() {
+    ///         println!("{cause}: {}", cause.remedy());
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn causes(&self) -> Vec<Cause> {
+        self.0.causes()
     }
 
     /// The kernel refused `step`.
@@ -137,6 +168,7 @@ impl Error {
             kind: explain::kind(step, errno),
             step: Some(step),
             namespace: None,
+            namespaces: NamespaceSet::empty(),
             path: None,
             message: Cow::Borrowed(""),
             errno: Some(errno),
@@ -152,6 +184,7 @@ impl Error {
             kind,
             step: None,
             namespace: None,
+            namespaces: NamespaceSet::empty(),
             path: None,
             message: message.into(),
             errno: None,
@@ -179,6 +212,12 @@ impl Error {
         self
     }
 
+    /// The namespaces that were asked for, for the causes.
+    pub(crate) fn concerning(mut self, namespaces: NamespaceSet) -> Self {
+        self.0.namespaces = namespaces;
+        self
+    }
+
     pub(crate) fn at(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.path = Some(path.into());
         self
@@ -192,8 +231,23 @@ impl Error {
 }
 
 impl Repr {
-    fn explain(&self) -> Option<&'static str> {
-        explain::explain(self.step?, self.namespace, self.errno?)
+    fn explain(&self) -> Option<Cow<'static, str>> {
+        let sentence = explain::explain(self.step?, self.namespace, self.errno?)?;
+        Some(match &self.causes()[..] {
+            [] => Cow::Borrowed(sentence),
+            causes => {
+                let causes: Vec<String> = causes.iter().map(Cause::to_string).collect();
+                Cow::Owned(format!("{sentence}; here: {}", causes.join(", ")))
+            }
+        })
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        let (Some(step), Some(errno)) = (self.step, self.errno) else {
+            return Vec::new();
+        };
+        let one = self.namespace.map_or(NamespaceSet::empty(), NamespaceSet::from);
+        causes::of(step, errno, self.namespaces | one)
     }
 
     fn sentence(&self) -> String {

@@ -144,27 +144,6 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
     answer != Err(Errno::INVAL)
 }
 
-/// Whether clone3 has this flag, one of the upper half: an unknown one is refused before the cgroup, that
-/// of no descriptor, is looked at.
-pub(crate) fn knows(flag: u64) -> bool {
-    let with = match flag {
-        // It goes only together with these.
-        abi::CLONE_PIDFD_AUTOKILL => abi::CLONE_PIDFD | abi::CLONE_AUTOREAP,
-        _ => 0,
-    };
-    let mut pid_fd = -1_i32;
-    let args = CloneArgs {
-        flags: flag | with | abi::CLONE_INTO_CGROUP,
-        pidfd: ptr::from_mut(&mut pid_fd).expose_provenance() as u64,
-        cgroup: i32::MAX as u64,
-        ..CloneArgs::default()
-    };
-    let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>()];
-    // SAFETY: args is a clone_args of the size told; no child is made, as there is no such cgroup.
-    let answer = unsafe { syscall(libc::SYS_clone3, words) };
-    matches!(answer, Err(Errno::BADF | Errno::PERM))
-}
-
 /// What the child's first instructions call, with where its [`Start`] lies.
 type Trampoline = unsafe extern "C" fn(*mut c_void) -> !;
 

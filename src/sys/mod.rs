@@ -11,12 +11,14 @@
 
 pub(crate) mod abi;
 pub(crate) mod clone;
+pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod mount;
 pub(crate) mod net;
 pub(crate) mod nsfs;
 pub(crate) mod process;
+pub(crate) mod scratch;
 pub(crate) mod signal;
 mod syscall;
 pub(crate) mod users;

@@ -23,6 +23,7 @@ mod own_code;
 mod stage;
 mod stress;
 mod sub_ids;
+mod support;
 mod unshare;
 
 fn main() -> std::process::ExitCode {
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         own_code::CASES,
         stress::CASES,
         sub_ids::CASES,
+        support::CASES,
         unshare::CASES,
     ])
 }
