@@ -111,11 +111,12 @@ impl Launch {
             // SAFETY: signals are blocked.
             unsafe { job.start() }.map_err(|errno| clone_refused(plan, errno))
         };
-        let number = slot.pid_fd.load(SeqCst);
-        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone, if it made it.
+        // A clone that failed late may leave a number there that it took back.
+        let number = if started.is_ok() { slot.pid_fd.load(SeqCst) } else { -1 };
+        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
         let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
         let runs = match (start, &pid_fd) {
-            (Some(start), Some(pid_fd)) => started.is_ok() && start.happens(pid_fd),
+            (Some(start), Some(pid_fd)) => start.happens(pid_fd),
             _ => slot.failure().is_none() && slot.step() == plan.before.len() + plan.ops.len(),
         };
         drop(helper);
