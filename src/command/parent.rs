@@ -15,15 +15,17 @@ use crate::child::Child;
 use crate::command::child::{ENTER, HIDE, Job};
 use crate::command::stdio::Stream;
 use crate::command::strings::CStrings;
+use crate::enter::enter_for_good;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::join::refusal;
 use crate::setup::plan::Plan;
-use crate::setup::run::{Context, ExecArgs};
+use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
+use crate::sys::Errno;
 use crate::sys::clone::{SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::MaskGuard;
@@ -112,6 +114,36 @@ impl Launch {
         let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
         let pid_fd = PidFd::from_kernel(outcome(plan, slot, pid_fd)?);
         Ok(Child::new(pid, pid_fd, self.streams.map(|stream| stream.parent)))
+    }
+}
+
+impl Launch {
+    /// Does here what a child would do. Returns only if that failed.
+    pub(super) fn exec(self) -> Error {
+        let plan = &self.plan;
+        if plan.hide {
+            if let Err(errno) = process::set_dumpable(false) {
+                return Error::os(Step::HideMemory, errno);
+            }
+        }
+        if let Err(error) = enter_for_good(&plan.joins.targets) {
+            return error;
+        }
+        let argv = self.args.pointers();
+        let envp = self.env.pointers();
+        let slot = Slot::new();
+        let context = Context {
+            slot: &slot,
+            proc: -1,
+            helper: -1,
+            parent: -1,
+            mask: MaskGuard::block_all().before(),
+            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
+            // SAFETY: the pointers are into args and env, which live in self.
+            exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
+        };
+        let errno = run_all(&plan.ops, &context).err().unwrap_or(Errno::INVAL);
+        failure_of(&plan.ops, &plan.maps_outside, &slot, errno)
     }
 }
 

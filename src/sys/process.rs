@@ -177,6 +177,12 @@ pub(crate) fn pidfd_open(pid: u32, flags: u32) -> Result<OwnedFd> {
     unsafe { syscall(libc::SYS_pidfd_open, [pid as usize, flags as usize]) }.map(owned)
 }
 
+/// `pidfd_getfd(2)`: a copy of a descriptor of that process, close-on-exec. Linux 5.6.
+pub(crate) fn pidfd_getfd(pidfd: RawFd, number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: no pointers; flags must be 0.
+    unsafe { syscall(libc::SYS_pidfd_getfd, [arg(pidfd), arg(number), 0]) }.map(owned)
+}
+
 /// `pidfd_send_signal(2)` with the kernel's default information.
 pub(crate) fn pidfd_send_signal(pidfd: RawFd, signal: i32) -> Result<()> {
     // SAFETY: no information given: a null pointer is allowed there.

@@ -17,6 +17,7 @@ mod hostile;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod place;
 mod stage;
 mod stress;
 mod unshare;
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
         handles::CASES,
         hostile::CASES,
         lifetimes::CASES,
+        place::CASES,
         stress::CASES,
         unshare::CASES,
     ])
