@@ -16,6 +16,9 @@ pub(crate) enum Need {
     UserNamespaces,
     /// A program in PATH.
     Program(&'static str),
+    /// One of this crate's examples, built: by `cargo test`, or in the directory that
+    /// `LINUX_NAMESPACES_EXAMPLES` names.
+    Example(&'static str),
     /// A writable memory controller of cgroup version 1 or 2.
     MemoryCgroup,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
@@ -35,6 +38,9 @@ impl Need {
             }
             Self::Program(name) => {
                 in_path(name).is_none().then(|| format!("no program called {name} here"))
+            }
+            Self::Example(name) => {
+                example(name).is_none().then(|| format!("the example {name} is not built"))
             }
             Self::MemoryCgroup => {
                 memory_cgroup().is_none().then(|| "no memory cgroup here".to_owned())
@@ -107,6 +113,15 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
 pub(crate) fn in_path(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Where an example is: `target/PROFILE/examples`, beside `deps` with the tests.
+pub(crate) fn example(name: &str) -> Option<std::path::PathBuf> {
+    let dir = match std::env::var_os("LINUX_NAMESPACES_EXAMPLES") {
+        Some(dir) => dir.into(),
+        None => std::env::current_exe().ok()?.parent()?.parent()?.join("examples"),
+    };
+    Some(dir.join(name)).filter(|file| file.is_file())
 }
 
 /// A directory of the memory controller in which we may make groups, and the name of its limit.

@@ -17,6 +17,7 @@ mod hostile;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod nsenter;
 mod place;
 mod stage;
 mod stress;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         handles::CASES,
         hostile::CASES,
         lifetimes::CASES,
+        nsenter::CASES,
         place::CASES,
         stress::CASES,
         unshare::CASES,
