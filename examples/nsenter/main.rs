@@ -13,8 +13,9 @@
 //! - All namespaces of the process are entered at once, or none; one that is refused is named.
 //! - What we are in already is left out, also where entering it again would take privileges.
 //! - `--plan` prints what would be done.
-//! - `--follow-context` and namespaces by id (`--net=:ID`) are refused: this program knows no SELinux, and
-//!   opening by id alone takes Linux 6.19.
+//! - Another uid gives up the groups too, and goes to the directory of `--wdns` with its own rights.
+//! - `--follow-context` is refused, since this program knows no SELinux, and so is a namespace by its id
+//!   (`--net=:ID`).
 //! - A script without a `#!` line is not handed to a shell.
 
 mod options;

@@ -216,9 +216,8 @@ fn has(target: &Target, kind: Namespace) -> Result<bool> {
 
 fn open(file: &OsStr, kind: Namespace) -> Result<NsFd> {
     if file.as_bytes().starts_with(b":") {
-        return Err(
-            format!("{file:?}: opening a {kind} namespace by its id takes Linux 6.19").into()
-        );
+        let why = "is an id, and namespaces are opened here by file, socket or process";
+        return Err(format!("{file:?} {why}").into());
     }
     let namespace = NsFd::open(file)?;
     if namespace.kind() != kind {

@@ -13,8 +13,9 @@ impl Command {
     /// An entered pid namespace is that of the program's children; the program itself stays where this
     /// process is. An entered time namespace is the program's own from Linux 6.2 on.
     ///
-    /// After a failure nothing is undone: this thread may be in other namespaces and directories, have
-    /// other ids and standard streams, be undumpable, and `SIGPIPE` may be the default.
+    /// After a failure nothing is undone: this thread may be in other namespaces and have other ids, the
+    /// process may have another root and working directory and other standard streams, be undumpable, and
+    /// have `SIGPIPE` at its default.
     ///
     /// # Examples
     ///
@@ -30,8 +31,10 @@ impl Command {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for new namespaces, which
-    /// [`Unshare`](crate::Unshare) makes for a thread, and for
-    /// [`kill_on_parent_exit`](Self::kill_on_parent_exit);
+    /// [`Unshare`](crate::Unshare) makes for a thread, and for what only a child can have:
+    /// [`kill_on_parent_exit`](Self::kill_on_parent_exit), and
+    /// [`close_other_fds`](Self::close_other_fds), which would take descriptors from this process should
+    /// the program not start;
     /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user or time namespace in a process with
     /// several threads; the rest as of [`spawn`](Self::spawn).
     ///
@@ -54,8 +57,13 @@ impl Command {
                 "new namespaces for a program in place of this one: make them with Unshare, then exec",
             ));
         }
-        if self.kill_on_parent_exit {
-            return Err(Error::invalid("kill_on_parent_exit is for a child, not for exec"));
+        for (asked, name) in [
+            (self.kill_on_parent_exit, "kill_on_parent_exit"),
+            (self.close_other_fds, "close_other_fds"),
+        ] {
+            if asked {
+                return Err(Error::invalid(format!("{name} is for a child, not for exec")));
+            }
         }
         let inherit = [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()];
         Err(self.launcher(plan, inherit)?.exec())

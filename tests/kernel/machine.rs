@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Example(&'static str),
     /// A writable memory controller of cgroup version 1 or 2.
     MemoryCgroup,
+    /// Cgroup version 2, mounted where it usually is, with the right to make groups.
+    UnifiedCgroup,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
     PidfdNamespaces,
     /// Linux 6.18: namespaces have unique ids.
@@ -44,6 +46,9 @@ impl Need {
             }
             Self::MemoryCgroup => {
                 memory_cgroup().is_none().then(|| "no memory cgroup here".to_owned())
+            }
+            Self::UnifiedCgroup => {
+                unified_cgroup().is_none().then(|| "no cgroup of version 2 here".to_owned())
             }
             Self::PidfdNamespaces => {
                 (!has_ioctl(0xff09, true)).then(|| "before Linux 6.11".to_owned())
@@ -138,4 +143,18 @@ pub(crate) fn memory_cgroup() -> Option<(&'static Path, &'static str)> {
         has_limit
     })?;
     Some((Path::new(found.0), found.1))
+}
+
+/// Where version 2 is mounted, alone or beside version 1, if we may make groups there.
+pub(crate) fn unified_cgroup() -> Option<&'static Path> {
+    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    places.into_iter().find(|root| {
+        let probe = root.join(format!("linux-namespaces-probe-v2-{}", std::process::id()));
+        let made = fs::create_dir(&probe).is_ok();
+        let is_v2 = made && probe.join("cgroup.events").exists();
+        if made {
+            fs::remove_dir(&probe).ok();
+        }
+        is_v2
+    })
 }

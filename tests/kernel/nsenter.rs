@@ -7,13 +7,13 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Example, Ordinary, Program, Root, UserNamespaces};
-use crate::machine::{example, in_path};
+use crate::machine::Need::{Example, Ordinary, Program, Root, UnifiedCgroup, UserNamespaces};
+use crate::machine::{example, in_path, unified_cgroup};
 
 cases! {"nsenter":
     it_does_what_util_linux_s_does_for_root
@@ -25,7 +25,8 @@ cases! {"nsenter":
     a_program_that_stops_stops_it [Root, Example("nsenter"), Program("unshare")],
     a_pidfd_s_inode_is_checked [UserNamespaces, Example("nsenter"), Program("unshare")],
     a_socket_leads_to_its_network [Root, Example("nsenter")],
-    a_cgroup_is_joined [Root, Example("nsenter"), Program("unshare")],
+    a_cgroup_is_joined [Root, UnifiedCgroup, Example("nsenter"), Program("unshare")],
+    capabilities_are_left_to_the_program [Root, Example("nsenter")],
     what_is_refused_names_its_reason [UserNamespaces, Example("nsenter"), Program("unshare")],
 }
 
@@ -342,19 +343,28 @@ fn a_socket_leads_to_its_network() {
     assert_eq!(kernel::ns("self", "net"), before);
 }
 
-/// Where version 2 is mounted, if we may make groups there.
-fn unified() -> Option<PathBuf> {
-    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
-    places
-        .into_iter()
-        .find(|dir| dir.join("cgroup.procs").exists() && dir.join("cgroup.controllers").exists())
+fn capabilities_are_left_to_the_program() {
+    let map = || {
+        let extent = linux_namespaces::IdExtent { inside: 0, outside: 0, count: 10 };
+        linux_namespaces::IdMap::new([extent]).unwrap()
+    };
+    let mut held = linux_namespaces::Command::new("sleep");
+    let mut held = held.arg("60").uid_map(map()).gid_map(map()).spawn().unwrap();
+    let seen = |options: &str| {
+        let args = format!("-t PID -U -S 5 {options} -- id -u; grep ^CapEff /proc/self/status");
+        let output = run(&example("nsenter").unwrap(), &args, held.id());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(seen(""), "5\nCapEff:\t0000000000000000\n");
+    let kept = seen("--keep-caps");
+    assert!(kept.starts_with("5\n") && !kept.contains("\t0000000000000000"), "{kept}");
+    held.kill().unwrap();
+    held.wait().unwrap();
 }
 
 fn a_cgroup_is_joined() {
-    let Some(root) = unified() else {
-        panic!("no cgroup of version 2 is mounted here");
-    };
-    let dir = root.join(format!("linux-namespaces-nsenter-{}", std::process::id()));
+    let dir =
+        unified_cgroup().unwrap().join(format!("linux-namespaces-nsenter-{}", std::process::id()));
     fs::create_dir(&dir).unwrap();
     let target = Target::start("-u");
     fs::write(dir.join("cgroup.procs"), target.pid.to_string()).unwrap();
@@ -373,7 +383,7 @@ fn what_is_refused_names_its_reason() {
     let target = Target::start("-Uru");
     for (args, word) in [
         ("-t PID -U -u -Z", "SELinux"),
-        ("--net=:4711", "6.19"),
+        ("--net=:4711", "is an id"),
         ("--uts=/proc/PID/ns/user", "is a user namespace"),
         ("-t PID -u -w -W /", "cannot be used with"),
         ("-t 1 -N 0 --user-parent -- true", "descriptor"),

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::process::Stdio;
 
 use linux_namespaces::{
@@ -21,7 +21,7 @@ cases! {"place":
     a_directory_outside_of_the_mount_namespace [Root],
     a_working_directory_needs_no_right_of_the_new_ids [Root],
     what_is_no_directory_is_told [UserNamespaces],
-    a_chroot_takes_a_privilege [Ordinary],
+    a_chroot_takes_a_privilege [Ordinary, UserNamespaces],
     capabilities_are_kept_over_exec [UserNamespaces, Program("unshare")],
     capabilities_are_kept_over_a_change_of_ids [Root],
     a_program_takes_this_one_s_place [UserNamespaces],
@@ -151,6 +151,16 @@ fn a_chroot_takes_a_privilege() {
     let error = sh("true").root_dir(dir("/")).spawn().unwrap_err();
     assert_eq!((error.step(), error.kind()), (Some(Step::ChangeRoot), ErrorKind::PermissionDenied));
     assert!(error.explain().unwrap().contains("CAP_SYS_CHROOT"));
+    // Root's, which may be held, though not be searched.
+    if fs::read_dir("/root").is_err() {
+        let held = File::options().read(true).custom_flags(libc::O_PATH).open("/root").unwrap();
+        let error = sh("true").map_root().root_dir(held).spawn().unwrap_err();
+        assert_eq!(
+            (error.step(), error.raw_os_error()),
+            (Some(Step::ChangeRoot), Some(libc::EACCES))
+        );
+        assert!(error.explain().unwrap().contains("searched"));
+    }
     assert_eq!(kernel::census(), before);
 }
 
@@ -237,6 +247,8 @@ fn what_exec_cannot_do_is_told() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("Unshare"), "{error}");
     let error = Command::new("true").kill_on_parent_exit().exec();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error = Command::new("true").close_other_fds().exec();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let error = Command::new("true").arg("a\0b").exec();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
