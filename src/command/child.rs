@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use crate::namespace::NamespaceSet;
-use crate::setup::join::join_all;
+use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::plan::Plan;
 use crate::setup::run::{Context, run_all};
 use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request, Stack};
@@ -119,8 +119,11 @@ fn enter(job: &Job<'_>) -> Result<()> {
         process::set_dumpable(false)?;
     }
     slot.begin(ENTER);
-    join_all(&job.plan.joins.targets).map_err(|refused| {
-        slot.set_detail(refused.index);
+    let targets = &job.plan.joins.targets;
+    join_all(targets).map_err(|refused| {
+        let target = targets.get(refused.index);
+        let kind = target.and_then(|target| refused_kind(*target, refused.errno));
+        slot.set_detail(pack(refused.index, kind));
         refused.errno
     })
 }

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
-use crate::setup::join::refusal;
+use crate::setup::join::{Target, packed_refusal, refused_kind};
 use crate::setup::plan::Plan;
 use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
@@ -126,8 +126,14 @@ impl Launch {
                 return Error::os(Step::HideMemory, errno);
             }
         }
-        if let Err(error) = enter_for_good(&plan.joins.targets) {
-            return error;
+        let targets = &plan.joins.targets;
+        if let Err(error) = enter_for_good(targets) {
+            let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+            let kind = |target: &Target| refused_kind(*target, errno?);
+            return match targets.iter().find_map(kind).filter(|_| error.namespace().is_none()) {
+                Some(kind) => error.of(kind),
+                None => error,
+            };
         }
         let argv = self.args.pointers();
         let envp = self.env.pointers();
@@ -185,7 +191,7 @@ fn outcome(plan: &Plan, slot: &Slot, pid_fd: Option<OwnedFd>) -> Result<OwnedFd>
         return Err(died(plan, slot.step(), ended));
     };
     Err(match failure.step {
-        ENTER => refusal(Step::Enter, &plan.joins.targets, slot.detail(), failure.errno),
+        ENTER => packed_refusal(&plan.joins.targets, slot.detail(), failure.errno),
         HIDE => Error::os(Step::HideMemory, failure.errno),
         _ => failure_of(&plan.ops, &plan.maps_outside, slot, failure.errno),
     })

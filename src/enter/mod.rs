@@ -192,6 +192,7 @@ impl Enter {
     }
 }
 
+/// Where the error names no kind, any of a set may be the one that was refused.
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
         ns_fd::distrust_proc();

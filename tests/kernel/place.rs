@@ -26,6 +26,7 @@ cases! {"place":
     capabilities_are_kept_over_a_change_of_ids [Root],
     a_program_takes_this_one_s_place [UserNamespaces],
     what_exec_cannot_do_is_told [],
+    one_refused_among_several_is_named [UserNamespaces],
     a_descriptor_is_copied [],
     a_descriptor_that_cannot_be_copied_is_told [],
     a_socket_tells_its_network_namespace [UserNamespaces],
@@ -253,6 +254,27 @@ fn what_exec_cannot_do_is_told() {
     let error = Command::new("true").arg("a\0b").exec();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(kernel::census(), before);
+}
+
+fn one_refused_among_several_is_named() {
+    Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+    // Its UTS namespace is owned by the user namespace of now, its network by the one of before.
+    let mut held = Command::new("sleep");
+    let mut held = held.arg("60").unshare(NamespaceSet::UTS | NamespaceSet::IPC).spawn().unwrap();
+    Unshare::new(NamespaceSet::NET).apply().unwrap();
+    let before = kernel::census();
+    let set = NamespaceSet::UTS | NamespaceSet::NET | NamespaceSet::IPC;
+    let enter = || Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
+    let mut errors = vec![Command::new("true").enter(enter()).spawn().unwrap_err()];
+    assert_eq!(kernel::census(), before);
+    errors.push(Command::new("true").enter(enter()).exec());
+    for error in errors {
+        assert_eq!((error.step(), error.kind()), (Some(Step::Enter), ErrorKind::PermissionDenied));
+        assert_eq!(error.namespace(), Some(Namespace::Net), "{error:#}");
+        assert!(error.to_string().contains("ipc,net,uts (net)"), "{error}");
+    }
+    held.kill().unwrap();
+    held.wait().unwrap();
 }
 
 fn a_descriptor_is_copied() {
