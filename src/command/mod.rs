@@ -3,9 +3,11 @@
 mod birth;
 mod child;
 mod compile;
+mod exec;
 mod options;
 mod own_code;
 mod parent;
+mod place;
 mod std_ext;
 mod stdio;
 mod strings;
@@ -25,6 +27,7 @@ use crate::setup::Setup;
 use crate::setup::plan::{Plan, PreExec};
 
 use parent::Launch;
+use place::Place;
 use stdio::{Direction, Stream};
 use strings::CStrings;
 
@@ -73,6 +76,7 @@ pub struct Command {
     env: BTreeMap<OsString, Option<OsString>>,
     env_clear: bool,
     current_dir: Option<PathBuf>,
+    place: Place,
     stdio: [Option<Stdio>; 3],
     setup: Setup,
     enter: Enter,
@@ -107,6 +111,7 @@ impl Command {
             env: BTreeMap::new(),
             env_clear: false,
             current_dir: None,
+            place: Place::default(),
             stdio: [None, None, None],
             setup: Setup::default(),
             enter: Enter::new(),
@@ -349,15 +354,15 @@ impl Command {
     }
 
     fn launch(&self, defaults: [Stdio; 3]) -> Result<Child> {
-        self.launch_plan(self.plan()?, defaults)
+        self.launcher(self.plan()?, defaults)?.spawn()
     }
 
-    fn launch_plan(&self, plan: Plan, defaults: [Stdio; 3]) -> Result<Child> {
+    fn launcher(&self, plan: Plan, defaults: [Stdio; 3]) -> Result<Launch> {
         let name = self.arg0.as_ref().unwrap_or(&self.program);
         let stream = |at: usize, direction| {
             Stream::open(self.stdio[at].as_ref().unwrap_or(&defaults[at]), direction)
         };
-        let launch = Launch {
+        Ok(Launch {
             args: CStrings::of_args([name].into_iter().chain(&self.args))?,
             env: CStrings::of_env(self.env_clear, &self.env)?,
             streams: [
@@ -366,8 +371,7 @@ impl Command {
                 stream(2, Direction::Out)?,
             ],
             plan,
-        };
-        launch.spawn()
+        })
     }
 }
 

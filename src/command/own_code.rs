@@ -90,6 +90,6 @@ impl Command {
         // Called once: in the child.
         let once = move || work.take().map_or(0, |work| work());
         let plan = self.compile(Op::Run(Arc::new(Mutex::new(once))))?;
-        self.launch_plan(plan, [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])
+        self.launcher(plan, [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])?.spawn()
     }
 }

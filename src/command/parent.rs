@@ -18,13 +18,15 @@ use crate::child::Child;
 use crate::command::child::Job;
 use crate::command::stdio::Stream;
 use crate::command::strings::CStrings;
+use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
+use crate::setup::join::{Joins, Target, refused_kind};
 use crate::setup::map_tool::Log;
 use crate::setup::plan::{Op, Plan};
-use crate::setup::run::{Context, ExecArgs};
+use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
 use crate::sys::clone::{SharedBox, Stack};
@@ -129,6 +131,50 @@ impl Launch {
         };
         Ok(Child::new(pid, pid_fd, self.streams.map(|stream| stream.parent)))
     }
+}
+
+impl Launch {
+    /// Does here what a child would do. Returns only if that failed.
+    pub(super) fn exec(self) -> Error {
+        let plan = &self.plan;
+        for op in &plan.before {
+            let done = match op {
+                Op::Enter(joins) => enter_here(joins),
+                _ => process::set_dumpable(false).at_step(Step::HideMemory),
+            };
+            if let Err(error) = done {
+                return error;
+            }
+        }
+        let argv = self.args.pointers();
+        let envp = self.env.pointers();
+        let slot = Slot::new();
+        let context = Context {
+            slot: &slot,
+            proc: -1,
+            helper: -1,
+            parent: -1,
+            mask: MaskGuard::block_all().before(),
+            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
+            // SAFETY: the pointers are into args and env, which live in self.
+            exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
+            others: [-1; 3],
+            started: -1,
+        };
+        let errno = run_all(&plan.ops, 0, &context).err().unwrap_or(Errno::INVAL);
+        failure_of(plan.ops.get(slot.step()), &[], &Log::none(), &slot, errno)
+    }
+}
+
+fn enter_here(joins: &Joins) -> Result<()> {
+    enter_for_good(&joins.targets).map_err(|error| {
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        let kind = |target: &Target| refused_kind(*target, errno?);
+        match joins.targets.iter().find_map(kind).filter(|_| error.namespace().is_none()) {
+            Some(kind) => error.of(kind),
+            None => error,
+        }
+    })
 }
 
 /// An unknown flag and wrong arguments have one number: which it is, the kernel tells when asked.

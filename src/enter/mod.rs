@@ -192,7 +192,8 @@ impl Enter {
     }
 }
 
-fn enter_for_good(targets: &[Target]) -> Result<()> {
+/// Where the error names no kind, any of a set may be the one that was refused.
+pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
         ns_fd::distrust_proc();
     }

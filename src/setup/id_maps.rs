@@ -12,7 +12,7 @@ use crate::mounts::c_path;
 use crate::setup::Setup;
 use crate::setup::plan::{IdMapFile, IdMapWrite, MapTool, Op};
 use crate::sub_ids::SubIds;
-use crate::sys::{abi, process};
+use crate::sys::{abi, caps, process};
 
 /// A map of user or group ids, some of which depend on who we are.
 #[derive(Debug, Clone)]
@@ -59,8 +59,8 @@ impl IdMaps {
         let own_gid = only(&gid_map, gid) && setup.setgroups != Some(Setgroups::Allow);
         let inside = own_uid && (own_gid || gid_map.is_none());
         // From outside it takes a capability, or else a program that has it.
-        let uid_tool = !own_uid && !process::has_capability(abi::CAP_SETUID);
-        let gid_free = !inside && process::has_capability(abi::CAP_SETGID);
+        let uid_tool = !own_uid && !caps::has(abi::CAP_SETUID);
+        let gid_free = !inside && caps::has(abi::CAP_SETGID);
         let gid_tool = !only(&gid_map, gid) && !gid_free;
 
         let must_deny = gid_map.is_some() && own_gid && (inside || !gid_free);

@@ -137,6 +137,36 @@ pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno
     }
 }
 
+/// Which kind of a target is the refused one, found by entering one after the other: for a process that
+/// is about to end, or to be given up. `None` where it takes all of them.
+pub(crate) fn refused_kind(target: Target, errno: Errno) -> Option<Namespace> {
+    let is_set = target.set.bits().count_ones() > 1;
+    let user_first = |user: bool| {
+        Namespace::ALL.into_iter().filter(move |kind| (*kind == Namespace::User) == user)
+    };
+    let kinds = user_first(true).chain(user_first(false));
+    kinds.filter(|kind| is_set && target.set.contains((*kind).into())).find(|kind| {
+        let one = Target { fd: target.fd, set: (*kind).into() };
+        join(one) == Err(errno)
+    })
+}
+
+/// The index of a target and the kind that was refused, in the one number of a slot: no flag of a kind
+/// is below 64, the number of targets.
+pub(crate) fn pack(index: usize, kind: Option<Namespace>) -> usize {
+    index | kind.map_or(0, |kind| kind.flag() as usize)
+}
+
+/// The error for what [`pack`] put together.
+pub(crate) fn packed_refusal(targets: &[Target], packed: usize, errno: Errno) -> Error {
+    let error = refusal(Step::Enter, targets, packed & 63, errno);
+    let kind = u32::try_from(packed & !63).ok().and_then(Namespace::from_flag);
+    match kind {
+        Some(kind) => error.of(kind),
+        None => error,
+    }
+}
+
 /// Which target was refused.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refused {

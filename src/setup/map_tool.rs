@@ -26,6 +26,10 @@ pub(crate) const REFUSED: Errno = Errno::CANCELED;
 pub(crate) struct Log(Option<OwnedFd>);
 
 impl Log {
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
     pub(crate) fn for_writes(writes: &[IdMapWrite]) -> error::Result<Self> {
         let wanted = writes.iter().any(|write| write.tool.is_some());
         let make = || {

@@ -8,13 +8,13 @@
 
 use core::ffi::{CStr, c_char};
 use core::mem::ManuallyDrop;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
-use crate::setup::join::join_all;
+use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec, Work};
 use crate::setup::slot::Slot;
 use crate::sys::signal::{self, SignalSet};
-use crate::sys::{Errno, Result, file, mount, net, process, uts};
+use crate::sys::{Errno, Result, caps, file, mount, net, process, uts};
 
 /// What the steps need beside themselves. Descriptors are -1 where no step needs them.
 #[derive(Debug)]
@@ -67,7 +67,9 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
     match op {
         Op::HideMemory => process::set_dumpable(false),
         Op::Enter(joins) => join_all(&joins.targets).map_err(|refused| {
-            context.slot.set_detail(refused.index);
+            let target = joins.targets.get(refused.index);
+            let kind = target.and_then(|target| refused_kind(*target, refused.errno));
+            context.slot.set_detail(pack(refused.index, kind));
             refused.errno
         }),
         Op::Unshare(set) => process::unshare(set.bits()),
@@ -87,6 +89,11 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::SetHostname(name) => uts::sethostname(name.as_bytes()),
         Op::SetDomainname(name) => uts::setdomainname(name.as_bytes()),
         Op::LoopbackUp => net::loopback_up(),
+        Op::ChangeRoot(dir) => {
+            file::fchdir(dir.as_raw_fd())?;
+            file::chroot_here()
+        }
+        Op::GoTo(dir) => file::fchdir(dir.as_raw_fd()),
         Op::ConnectStdio => connect_stdio(context),
         Op::SetGroups(groups) => process::setgroups(groups),
         Op::DropGroups => match process::setgroups(&[]) {
@@ -96,6 +103,8 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::SetGid(gid) => process::setgid(*gid),
         Op::SetUid(uid) => process::setuid(*uid),
         Op::ChangeDirectory(path) => file::chdir(path),
+        Op::KeepCapsOverIds => caps::keep_over_ids(),
+        Op::KeepCaps => caps::keep_over_exec(),
         Op::NoNewPrivs => process::set_no_new_privs(),
         Op::DieWithParent => die_with_parent(context.parent),
         // Without exec they have to be closed at once.

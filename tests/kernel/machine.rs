@@ -16,6 +16,9 @@ pub(crate) enum Need {
     UserNamespaces,
     /// A program in PATH.
     Program(&'static str),
+    /// One of this crate's examples, built: by `cargo test`, or in the directory that
+    /// `LINUX_NAMESPACES_EXAMPLES` names.
+    Example(&'static str),
     /// A writable memory controller of cgroup version 1 or 2.
     MemoryCgroup,
     /// A cgroup file system of version 2 in which groups can be made.
@@ -37,6 +40,9 @@ impl Need {
             }
             Self::Program(name) => {
                 in_path(name).is_none().then(|| format!("no program called {name} here"))
+            }
+            Self::Example(name) => {
+                example(name).is_none().then(|| format!("the example {name} is not built"))
             }
             Self::MemoryCgroup => {
                 memory_cgroup().is_none().then(|| "no memory cgroup here".to_owned())
@@ -124,6 +130,15 @@ pub(crate) fn unified_cgroup() -> Option<&'static Path> {
         }
         made && root.join("cgroup.controllers").exists()
     })
+}
+
+/// Where an example is: `target/PROFILE/examples`, beside `deps` with the tests.
+pub(crate) fn example(name: &str) -> Option<std::path::PathBuf> {
+    let dir = match std::env::var_os("LINUX_NAMESPACES_EXAMPLES") {
+        Some(dir) => dir.into(),
+        None => std::env::current_exe().ok()?.parent()?.parent()?.join("examples"),
+    };
+    Some(dir.join(name)).filter(|file| file.is_file())
 }
 
 /// A directory of the memory controller in which we may make groups, and the name of its limit.

@@ -19,7 +19,9 @@ mod hostile;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod nsenter;
 mod own_code;
+mod place;
 mod stage;
 mod stress;
 mod sub_ids;
@@ -45,6 +47,8 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         lifetimes::CASES,
         own_code::CASES,
+        nsenter::CASES,
+        place::CASES,
         stress::CASES,
         sub_ids::CASES,
         support::CASES,
