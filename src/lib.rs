@@ -59,7 +59,9 @@
 //!
 //! - Without an id map the program runs as uid 65534, and exec takes its capabilities away. Hence
 //!   [`Command::map_root`].
-//! - An ordinary user maps one id, their own. Ranges take `CAP_SETUID` and `CAP_SETGID`.
+//! - An ordinary user maps one id, their own. Ranges take `CAP_SETUID` and `CAP_SETGID`, or
+//!   `newuidmap(1)` and `newgidmap(1)`, which have them and grant what `/etc/subuid` and `/etc/subgid`
+//!   set aside for the user: [`Command::map_auto`], [`SubIds`].
 //! - To enter a namespace it is not enough to be in it: `setns` asks for `CAP_SYS_ADMIN` in the user
 //!   namespace that owns it. [`Enter`] leaves out what the thread is in already.
 //!
@@ -78,9 +80,29 @@
 //! - Signals with the default action do not touch it, `SIGTERM` included, unless it has a handler;
 //!   only `SIGKILL` and `SIGSTOP` from outside do.
 //!
+//! A process has a number in its own pid namespace and in each one around that: [`PidFd::pids`] tells them
+//! all, [`NsFd::pid_inside`] and [`NsFd::pid_outside`] translate. Within a container it keeps the numbers when
+//! the container is moved to another machine, because whoever restores it chooses them:
+//! [`Command::set_tid`].
+//!
 //! When PID 1 ends, the kernel kills all others, at once and surely; PID 1 can be waited for only when
 //! they are gone. After that the namespace may still exist, but no process can be made in it: the error
 //! is `ENOMEM`, which [`Error::explain`] explains.
+//!
+//! # A socket of another network
+//!
+//! A socket belongs for good to the network namespace in which it was made, wherever its owner is. So a
+//! program can stay outside and serve inside:
+//!
+//! ```no_run
+//! use linux_namespaces::NsFd;
+//! use std::net::TcpListener;
+//!
+//! let blue = NsFd::open("/run/netns/blue")?;
+//! let listener = blue.run(|| TcpListener::bind("127.0.0.1:80"))??;   // this thread never moved
+//! assert_eq!(NsFd::of_socket(&listener)?, blue);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # When is a namespace destroyed?
 //!
@@ -113,7 +135,8 @@
 //! libc. So the cost does not grow with the parent's memory, as a fork's does, and a failed step is
 //! known with its error number. Some children get a copy of the memory instead, by the same steps:
 //!
-//! - one that runs the caller's code ([`Command::pre_exec`]), which must not write into the parent;
+//! - one that runs the caller's code ([`Command::pre_exec`], [`Command::spawn_fn`]), which must not write
+//!   into the parent;
 //! - one that enters a user or pid namespace: what lives there could trace it and read the parent's
 //!   memory (CVE-2016-9962), so the copy makes itself untraceable before it goes in;
 //! - one that enters a time namespace, which the kernel refuses to processes that share memory;
