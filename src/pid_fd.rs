@@ -143,6 +143,39 @@ impl PidFd {
         process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::Signal)
     }
 
+    /// A copy of a descriptor that the process has open under this number: the same open file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::PidFd;
+    /// use std::os::fd::AsRawFd;
+    ///
+    /// let file = std::fs::File::open("/etc/passwd")?;
+    /// let copy = PidFd::current()?.copy_fd(file.as_raw_fd())?;
+    /// assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if it has none; [`ProcessGone`](crate::ErrorKind::ProcessGone);
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE` (of this process).
+    ///
+    /// # Privileges
+    ///
+    /// `PTRACE_MODE_ATTACH_REALCREDS` on the process: `ptrace(2)`.
+    ///
+    /// # References
+    ///
+    /// [pidfd_getfd(2)](https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html), Linux 5.6
+    #[doc(alias = "pidfd_getfd")]
+    pub fn copy_fd(&self, number: RawFd) -> Result<OwnedFd> {
+        process::pidfd_getfd(self.as_raw_fd(), number)
+            .map_err(|errno| Error::os(Step::CopyDescriptor, errno).on(format!("{number}")))
+    }
+
     /// Another handle of the same process.
     ///
     /// # Errors

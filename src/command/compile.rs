@@ -91,7 +91,12 @@ impl Command {
             ));
         }
         ops.extend(self.setup.ops());
+        self.place.enter(&mut ops);
         ops.push(Op::ConnectStdio);
+        let changes_ids = self.uid.is_some() || self.gid.is_some();
+        if self.place.keep_caps && changes_ids {
+            ops.push(Op::KeepCapsOverIds);
+        }
         match &self.groups {
             Some(groups) => ops.push(Op::SetGroups(groups.clone())),
             None => ops.extend(self.uid.map(|_| Op::DropGroups)),
@@ -102,6 +107,7 @@ impl Command {
             ops.push(Op::ChangeDirectory(c_path(dir)?));
         }
         let flags = [
+            (self.place.keep_caps, Op::KeepCaps),
             (self.no_new_privs, Op::NoNewPrivs),
             // Behind every change of ids, which would undo it.
             (self.kill_on_parent_exit, Op::DieWithParent),

@@ -3,8 +3,10 @@
 mod birth;
 mod child;
 mod compile;
+mod exec;
 mod options;
 mod parent;
+mod place;
 mod pre_exec;
 mod std_ext;
 mod stdio;
@@ -22,9 +24,10 @@ use crate::child::Child;
 use crate::enter::Enter;
 use crate::error::Result;
 use crate::setup::Setup;
-use crate::setup::plan::PreExec;
+use crate::setup::plan::{Plan, PreExec};
 
 use parent::Launch;
+use place::Place;
 use stdio::{Direction, Stream};
 use strings::CStrings;
 
@@ -73,6 +76,7 @@ pub struct Command {
     env: BTreeMap<OsString, Option<OsString>>,
     env_clear: bool,
     current_dir: Option<PathBuf>,
+    place: Place,
     stdio: [Option<Stdio>; 3],
     setup: Setup,
     enter: Enter,
@@ -107,6 +111,7 @@ impl Command {
             env: BTreeMap::new(),
             env_clear: false,
             current_dir: None,
+            place: Place::default(),
             stdio: [None, None, None],
             setup: Setup::default(),
             enter: Enter::new(),
@@ -349,12 +354,15 @@ impl Command {
     }
 
     fn launch(&self, defaults: [Stdio; 3]) -> Result<Child> {
-        let plan = self.plan()?;
+        self.launcher(self.plan()?, defaults)?.spawn()
+    }
+
+    fn launcher(&self, plan: Plan, defaults: [Stdio; 3]) -> Result<Launch> {
         let name = self.arg0.as_ref().unwrap_or(&self.program);
         let stream = |at: usize, direction| {
             Stream::open(self.stdio[at].as_ref().unwrap_or(&defaults[at]), direction)
         };
-        let launch = Launch {
+        Ok(Launch {
             args: CStrings::of_args([name].into_iter().chain(&self.args))?,
             env: CStrings::of_env(self.env_clear, &self.env)?,
             streams: [
@@ -363,8 +371,7 @@ impl Command {
                 stream(2, Direction::Out)?,
             ],
             plan,
-        };
-        launch.spawn()
+        })
     }
 }
 

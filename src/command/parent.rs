@@ -15,13 +15,14 @@ use crate::child::Child;
 use crate::command::child::Job;
 use crate::command::stdio::Stream;
 use crate::command::strings::CStrings;
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::enter::enter_for_good;
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::map_tool::Log;
 use crate::setup::plan::{Op, Plan};
-use crate::setup::run::{Context, ExecArgs};
+use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
 use crate::sys::clone::{self, SharedBox, Stack};
@@ -134,6 +135,44 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
         return error.on("with chosen pids, which takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN");
     }
     error
+}
+
+impl Launch {
+    /// Does here what a child would do. Returns only if that failed.
+    pub(super) fn exec(self) -> Error {
+        let plan = &self.plan;
+        for op in &plan.before {
+            let done = match op {
+                Op::HideMemory => process::set_dumpable(false).at_step(Step::HideMemory),
+                Op::Enter(joins) => enter_for_good(&joins.targets),
+                // What else an intermediate process would do is for new namespaces.
+                _ => Ok(()),
+            };
+            if let Err(error) = done {
+                return error;
+            }
+        }
+        let log = match Log::for_writes(&[]) {
+            Ok(log) => log,
+            Err(error) => return error,
+        };
+        let argv = self.args.pointers();
+        let envp = self.env.pointers();
+        let slot = Slot::new();
+        let context = Context {
+            slot: &slot,
+            proc: -1,
+            helper: -1,
+            parent: -1,
+            mask: MaskGuard::block_all().before(),
+            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
+            // SAFETY: the pointers are into args and env, which live in self.
+            exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
+        };
+        let first = plan.before.len() + 1;
+        let errno = run_all(&plan.ops, first, &context).err().unwrap_or(Errno::INVAL);
+        failure_of(plan.op(slot.step()), &[], &log, &slot, errno)
+    }
 }
 
 /// Makes the child by way of a process that enters namespaces, and awaits the end of that one.

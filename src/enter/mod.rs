@@ -192,7 +192,7 @@ impl Enter {
     }
 }
 
-fn enter_for_good(targets: &[Target]) -> Result<()> {
+pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
         ns_fd::distrust_proc();
     }

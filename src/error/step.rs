@@ -26,6 +26,8 @@ pub enum Step {
     AskNamespace,
     /// Open a handle of a process: `pidfd_open(2)`.
     OpenProcess,
+    /// Copy a descriptor of another process: `pidfd_getfd(2)`.
+    CopyDescriptor,
     /// Look into `/proc`.
     ReadProc,
     /// Get ready for the child: pipes, memory, a null device.
@@ -74,8 +76,12 @@ pub enum Step {
     SetGid,
     /// `setresuid(2)`.
     SetUid,
-    /// `chdir(2)`.
+    /// `chroot(2)`.
+    ChangeRoot,
+    /// `chdir(2)`, `fchdir(2)`.
     ChangeDirectory,
+    /// Leave capabilities to the program: `PR_SET_KEEPCAPS`, `PR_CAP_AMBIENT`.
+    KeepCaps,
     /// `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivs,
     /// `PR_SET_PDEATHSIG`, and the look whether the parent is still there.
@@ -106,6 +112,7 @@ impl fmt::Display for Step {
             Self::OpenNamespace => "open the namespace file",
             Self::AskNamespace => "ask the namespace",
             Self::OpenProcess => "open the process",
+            Self::CopyDescriptor => "copy a descriptor of the process",
             Self::ReadProc => "look into /proc",
             Self::Prepare => "get ready for the child",
             Self::Clone => "make the child process",
@@ -130,7 +137,9 @@ impl fmt::Display for Step {
             Self::SetGroups => "set the supplementary groups",
             Self::SetGid => "set the group id",
             Self::SetUid => "set the user id",
+            Self::ChangeRoot => "change the root directory",
             Self::ChangeDirectory => "change the working directory",
+            Self::KeepCaps => "keep the capabilities",
             Self::NoNewPrivs => "give up new privileges",
             Self::DieWithParent => "tie the child's life to the parent's",
             Self::CloseFds => "close the other descriptors",

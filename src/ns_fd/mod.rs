@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod open;
+mod socket;
 
 use core::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -172,7 +172,7 @@ impl NsFd {
     }
 
     /// A file from elsewhere. Other file systems may answer the same ioctl number as they please.
-    fn checked(fd: OwnedFd) -> Result<Self> {
+    pub(super) fn checked(fd: OwnedFd) -> Result<Self> {
         let not_one = |why: &'static str| Error::new(ErrorKind::NotANamespace, why);
         if !file::is_on(&fd, abi::NSFS_MAGIC).at_step(Step::OpenNamespace)? {
             return Err(not_one("the file is none of a namespace"));

@@ -5,7 +5,7 @@
 use core::fmt;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use crate::error::Step;
@@ -37,13 +37,20 @@ pub(crate) enum Op {
     SetHostname(Hostname),
     SetDomainname(Hostname),
     LoopbackUp,
+    /// To an open directory, and into it.
+    ChangeRoot(Arc<OwnedFd>),
+    /// To an open directory.
+    GoTo(Arc<OwnedFd>),
     ConnectStdio,
+    /// So that the change of ids does not take the capabilities.
+    KeepCapsOverIds,
     SetGroups(Vec<u32>),
     /// What std does for a change of uid: groups of the old user go, where that is allowed.
     DropGroups,
     SetGid(u32),
     SetUid(u32),
     ChangeDirectory(CString),
+    KeepCaps,
     NoNewPrivs,
     DieWithParent,
     CloseFds,
@@ -117,7 +124,9 @@ impl Op {
             Self::SetGroups(_) | Self::DropGroups => Step::SetGroups,
             Self::SetGid(_) => Step::SetGid,
             Self::SetUid(_) => Step::SetUid,
-            Self::ChangeDirectory(_) => Step::ChangeDirectory,
+            Self::ChangeRoot(_) => Step::ChangeRoot,
+            Self::KeepCapsOverIds | Self::KeepCaps => Step::KeepCaps,
+            Self::GoTo(_) | Self::ChangeDirectory(_) => Step::ChangeDirectory,
             Self::NoNewPrivs => Step::NoNewPrivs,
             Self::DieWithParent => Step::DieWithParent,
             Self::CloseFds => Step::CloseFds,
@@ -149,6 +158,10 @@ impl fmt::Display for Op {
             Self::SetGroups(groups) => write!(f, ": {groups:?}"),
             Self::DropGroups => f.write_str(": none, where that is allowed"),
             Self::SetGid(id) | Self::SetUid(id) => write!(f, ": {id}"),
+            Self::ChangeRoot(dir) | Self::GoTo(dir) => {
+                write!(f, ": descriptor {}", dir.as_raw_fd())
+            }
+            Self::KeepCapsOverIds => f.write_str(" when the ids change"),
             Self::ChangeDirectory(path) => write!(f, ": {path:?}"),
             Self::Exec(candidates) => match &candidates[..] {
                 [one] => write!(f, ": {one:?}"),

@@ -8,13 +8,13 @@
 
 use core::ffi::{CStr, c_char};
 use core::mem::ManuallyDrop;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use crate::setup::join::join_all;
 use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec};
 use crate::setup::slot::Slot;
 use crate::sys::signal::{self, SignalSet};
-use crate::sys::{Errno, Result, file, mount, net, process, uts};
+use crate::sys::{Errno, Result, caps, file, mount, net, process, uts};
 
 /// What the steps need beside themselves. Descriptors are -1 where no step needs them.
 #[derive(Debug)]
@@ -83,6 +83,11 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::SetHostname(name) => uts::sethostname(name.as_bytes()),
         Op::SetDomainname(name) => uts::setdomainname(name.as_bytes()),
         Op::LoopbackUp => net::loopback_up(),
+        Op::ChangeRoot(dir) => {
+            file::fchdir(dir.as_raw_fd())?;
+            file::chroot_here()
+        }
+        Op::GoTo(dir) => file::fchdir(dir.as_raw_fd()),
         Op::ConnectStdio => connect_stdio(context),
         Op::SetGroups(groups) => process::setgroups(groups),
         Op::DropGroups => match process::setgroups(&[]) {
@@ -92,6 +97,8 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::SetGid(gid) => process::setgid(*gid),
         Op::SetUid(uid) => process::setuid(*uid),
         Op::ChangeDirectory(path) => file::chdir(path),
+        Op::KeepCapsOverIds => caps::keep_over_ids(),
+        Op::KeepCaps => caps::keep_over_exec(),
         Op::NoNewPrivs => process::set_no_new_privs(),
         Op::DieWithParent => die_with_parent(context.parent),
         Op::CloseFds => file::hide_from(3),

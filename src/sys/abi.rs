@@ -67,6 +67,9 @@ pub(crate) const PIDFD_GET_UTS_NAMESPACE: Opcode = opcode::none(0xff, 10);
 pub(crate) const PIDFD_GET_INFO: Opcode = opcode::read_write::<PidfdInfo>(0xff, 11);
 pub(crate) const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
+/// Asks a socket for its network namespace, `include/uapi/linux/sockios.h`.
+pub(crate) const SIOCGSKNS: Opcode = 0x894c;
+
 /// `PIDFD_THREAD`: the pidfd is of one thread. Linux 6.9.
 pub(crate) const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
 
@@ -97,23 +100,6 @@ const _: () = assert!(size_of::<CloneArgs>() == 88);
 /// `capabilities(7)`.
 pub(crate) const CAP_SETGID: u32 = 6;
 pub(crate) const CAP_SETUID: u32 = 7;
-pub(crate) const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
-/// `struct __user_cap_header_struct` and `struct __user_cap_data_struct`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CapHeader {
-    pub(crate) version: u32,
-    pub(crate) pid: i32,
-}
-
-#[repr(C)]
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct CapData {
-    pub(crate) effective: u32,
-    pub(crate) permitted: u32,
-    pub(crate) inheritable: u32,
-}
 
 /// `struct pidfd_info` up to `PIDFD_INFO_SIZE_VER0`.
 #[repr(C)]
@@ -128,6 +114,26 @@ pub(crate) struct PidfdInfo {
     pub(crate) exit_code: i32,
 }
 const _: () = assert!(size_of::<PidfdInfo>() == 64);
+
+/// `struct __user_cap_header_struct` with the version that has 64 capabilities.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CapHeader {
+    pub(crate) version: u32,
+    /// 0 for the calling thread.
+    pub(crate) pid: i32,
+}
+pub(crate) const CAP_VERSION_3: u32 = 0x2008_0522;
+
+/// `struct __user_cap_data_struct`, of which there are two: the low half and the high half.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct CapData {
+    pub(crate) effective: u32,
+    pub(crate) permitted: u32,
+    pub(crate) inheritable: u32,
+}
+const _: () = assert!(size_of::<[CapData; 2]>() == 24);
 
 /// `struct sigaction` as the kernel has it on x86_64 and aarch64, which is not libc's.
 #[repr(C)]

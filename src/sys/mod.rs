@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod abi;
+pub(crate) mod caps;
 pub(crate) mod clone;
 pub(crate) mod file;
 pub(crate) mod futex;

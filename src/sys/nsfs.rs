@@ -10,7 +10,7 @@ use super::syscall::syscall;
 use super::{Result, abi};
 
 /// An ioctl that answers a new, close-on-exec descriptor: [`abi::NS_GET_USERNS`],
-/// [`abi::NS_GET_PARENT`] and the `PIDFD_GET_*_NAMESPACE`.
+/// [`abi::NS_GET_PARENT`], the `PIDFD_GET_*_NAMESPACE`, and on a socket [`abi::SIOCGSKNS`].
 pub(crate) fn get_fd(file: RawFd, number: Opcode) -> Result<OwnedFd> {
     // SAFETY: these ioctls take no argument.
     unsafe { syscall(libc::SYS_ioctl, [arg(file), number as usize, 0]) }.map(owned)

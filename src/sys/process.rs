@@ -89,7 +89,7 @@ pub(crate) fn getuid() -> u32 {
 
 /// Whether this thread has a capability, in its own user namespace, in force.
 pub(crate) fn has_capability(capability: u32) -> bool {
-    let header = abi::CapHeader { version: abi::CAPABILITY_VERSION_3, pid: 0 };
+    let header = abi::CapHeader { version: abi::CAP_VERSION_3, pid: 0 };
     let mut data = [abi::CapData::default(); 2];
     let words = [ptr::from_ref(&header).expose_provenance(), data.as_mut_ptr().expose_provenance()];
     // SAFETY: version 3 writes two of the structures; the header of a known version is only read.
@@ -196,6 +196,12 @@ pub(crate) fn exit(status: i32) -> ! {
 pub(crate) fn pidfd_open(pid: u32, flags: u32) -> Result<OwnedFd> {
     // SAFETY: no pointers.
     unsafe { syscall(libc::SYS_pidfd_open, [pid as usize, flags as usize]) }.map(owned)
+}
+
+/// `pidfd_getfd(2)`: a copy of a descriptor of that process, close-on-exec. Linux 5.6.
+pub(crate) fn pidfd_getfd(pidfd: RawFd, number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: no pointers; flags must be 0.
+    unsafe { syscall(libc::SYS_pidfd_getfd, [arg(pidfd), arg(number), 0]) }.map(owned)
 }
 
 /// `pidfd_send_signal(2)` with the kernel's default information.

@@ -16,6 +16,9 @@ pub(crate) enum Need {
     UserNamespaces,
     /// A program in PATH.
     Program(&'static str),
+    /// One of this crate's examples, built: by `cargo test`, or in the directory that
+    /// `LINUX_NAMESPACES_EXAMPLES` names.
+    Example(&'static str),
     /// A writable memory controller of cgroup version 1 or 2.
     MemoryCgroup,
     /// A cgroup file system of version 2 in which groups can be made.
@@ -37,6 +40,9 @@ impl Need {
             }
             Self::Program(name) => {
                 in_path(name).is_none().then(|| format!("no program called {name} here"))
+            }
+            Self::Example(name) => {
+                example(name).is_none().then(|| format!("the example {name} is not built"))
             }
             Self::MemoryCgroup => {
                 memory_cgroup().is_none().then(|| "no memory cgroup here".to_owned())
@@ -126,6 +132,15 @@ pub(crate) fn unified_cgroup() -> Option<&'static Path> {
     })
 }
 
+/// Where an example is: `target/PROFILE/examples`, beside `deps` with the tests.
+pub(crate) fn example(name: &str) -> Option<std::path::PathBuf> {
+    let dir = match std::env::var_os("LINUX_NAMESPACES_EXAMPLES") {
+        Some(dir) => dir.into(),
+        None => std::env::current_exe().ok()?.parent()?.parent()?.join("examples"),
+    };
+    Some(dir.join(name)).filter(|file| file.is_file())
+}
+
 /// A directory of the memory controller in which we may make groups, and the name of its limit.
 pub(crate) fn memory_cgroup() -> Option<(&'static Path, &'static str)> {
     let roots =
@@ -140,4 +155,18 @@ pub(crate) fn memory_cgroup() -> Option<(&'static Path, &'static str)> {
         has_limit
     })?;
     Some((Path::new(found.0), found.1))
+}
+
+/// Where version 2 is mounted, alone or beside version 1, if we may make groups there.
+pub(crate) fn unified_cgroup() -> Option<&'static Path> {
+    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    places.into_iter().find(|root| {
+        let probe = root.join(format!("linux-namespaces-probe-v2-{}", std::process::id()));
+        let made = fs::create_dir(&probe).is_ok();
+        let is_v2 = made && probe.join("cgroup.events").exists();
+        if made {
+            fs::remove_dir(&probe).ok();
+        }
+        is_v2
+    })
 }

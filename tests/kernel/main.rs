@@ -19,6 +19,8 @@ mod hostile;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod nsenter;
+mod place;
 mod stage;
 mod stress;
 mod sub_ids;
@@ -42,6 +44,8 @@ fn main() -> std::process::ExitCode {
         handles::CASES,
         hostile::CASES,
         lifetimes::CASES,
+        nsenter::CASES,
+        place::CASES,
         stress::CASES,
         sub_ids::CASES,
         unshare::CASES,

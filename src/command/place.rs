@@ -1,0 +1,134 @@
+//! Where the program stands: directories that were opened before the child went anywhere; and what
+//! capabilities it keeps.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::Command;
+use crate::setup::plan::Op;
+
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    root: Option<Arc<OwnedFd>>,
+    dir: Option<Arc<OwnedFd>>,
+    pub(super) keep_caps: bool,
+}
+
+impl Place {
+    /// Before the standard streams are replaced, so that any number will do; before the ids change, since
+    /// the caller had the right to open the directories.
+    pub(super) fn enter(&self, ops: &mut Vec<Op>) {
+        ops.extend(self.root.clone().map(Op::ChangeRoot));
+        ops.extend(self.dir.clone().map(Op::GoTo));
+    }
+}
+
+/// Where the program stands, and what it keeps.
+impl Command {
+    /// The program's root directory, and its working directory unless one is set: an open directory,
+    /// which may lie in another mount namespace than the program. Its file system is seen from there on,
+    /// the program's own path included.
+    ///
+    /// This is no jail. A program with `CAP_SYS_CHROOT` in its user namespace leaves it, and so does any
+    /// program that is handed a directory outside: an inherited descriptor (see
+    /// [`close_other_fds`](Self::close_other_fds)), or a working directory set with
+    /// [`current_dir_fd`](Self::current_dir_fd). What confines a program is a mount namespace in which
+    /// nothing else is mounted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, ErrorKind};
+    /// use std::fs::File;
+    ///
+    /// match Command::new("/bin/pwd").root_dir(File::open("/")?).output() {
+    ///     Ok(output) => assert_eq!(output.stdout, b"/\n"),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The spawn answers `ENOTDIR` for a descriptor of something else.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_CHROOT` in the program's user namespace.
+    ///
+    /// # References
+    ///
+    /// [chroot(2)](https://man7.org/linux/man-pages/man2/chroot.2.html)
+    #[doc(alias = "chroot")]
+    pub fn root_dir(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
+        self.place.root = Some(Arc::new(dir.into()));
+        self
+    }
+
+    /// The program's working directory as an open one, which may lie outside of its mount namespace
+    /// and of its root. A relative [`current_dir`](Self::current_dir) starts from there.
+    ///
+    /// A program that stands outside of its root can reach everything there by `..`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    /// use std::fs::File;
+    ///
+    /// let output = Command::new("pwd").current_dir_fd(File::open("/proc")?).output()?;
+    /// assert_eq!(output.stdout, b"/proc\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The spawn answers `ENOTDIR` for a descriptor of something else, and `EACCES` for a directory that
+    /// the child may not search (with the ids and capabilities of before [`uid`](Self::uid), but in its
+    /// user namespace).
+    ///
+    /// # References
+    ///
+    /// [fchdir(2)](https://man7.org/linux/man-pages/man2/fchdir.2.html)
+    #[doc(alias = "fchdir")]
+    pub fn current_dir_fd(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
+        self.place.dir = Some(Arc::new(dir.into()));
+        self
+    }
+
+    /// Leaves to the program all capabilities that the child has, whatever its uid: they become
+    /// inheritable and ambient. Without this a program that is not uid 0's loses them at exec.
+    ///
+    /// In a user namespace these are capabilities over what that owns; otherwise they are the caller's
+    /// own. A program with set-user-ID bits or file capabilities gets no ambient ones.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, NamespaceSet};
+    ///
+    /// // no id is mapped, so that the program runs as uid 65534, and has no capability without this
+    /// let mut command = Command::new("grep");
+    /// command.args(["^CapEff:.*[1-9a-f]", "/proc/self/status"]);
+    /// match command.unshare(NamespaceSet::USER).keep_caps().output() {
+    ///     Ok(output) => assert!(output.status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` at the spawn where the process's securebits forbid ambient capabilities.
+    ///
+    /// # References
+    ///
+    /// [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html), "Ambient"
+    #[doc(alias = "PR_CAP_AMBIENT")]
+    pub fn keep_caps(&mut self) -> &mut Self {
+        self.place.keep_caps = true;
+        self
+    }
+}

@@ -1,0 +1,62 @@
+//! Capabilities of this thread, and what becomes of them when ids change and at exec.
+
+use core::ptr;
+
+use super::abi::{CAP_VERSION_3, CapData, CapHeader};
+use super::process::arg;
+use super::syscall::syscall;
+use super::{Errno, Result};
+
+/// `PR_SET_KEEPCAPS`: permitted capabilities outlive a change from uid 0 to another one. Until exec.
+pub(crate) fn keep_over_ids() -> Result<()> {
+    // SAFETY: the option takes a number.
+    unsafe { syscall(libc::SYS_prctl, [arg(libc::PR_SET_KEEPCAPS), 1, 0, 0, 0]) }.map(drop)
+}
+
+/// Makes every permitted capability inheritable and ambient, so that exec leaves it to a program that is
+/// not uid 0's. Linux 4.3.
+pub(crate) fn keep_over_exec() -> Result<()> {
+    let mut data = get()?;
+    for half in &mut data {
+        half.inheritable = half.permitted;
+    }
+    set(&data)?;
+    for (half, first) in data.iter().zip([0, 32]) {
+        for bit in (0..32).filter(|bit| half.permitted & (1 << bit) != 0) {
+            raise_ambient(first + bit)?;
+        }
+    }
+    Ok(())
+}
+
+fn raise_ambient(capability: i32) -> Result<()> {
+    let words = [arg(libc::PR_CAP_AMBIENT), arg(libc::PR_CAP_AMBIENT_RAISE), arg(capability), 0, 0];
+    // SAFETY: the option takes numbers.
+    match unsafe { syscall(libc::SYS_prctl, words) } {
+        // A bit that is no capability of this kernel.
+        Err(Errno::INVAL) => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+const HEADER: CapHeader = CapHeader { version: CAP_VERSION_3, pid: 0 };
+
+/// `capget(2)` of this thread.
+fn get() -> Result<[CapData; 2]> {
+    let mut header = HEADER;
+    let mut data = [CapData::default(); 2];
+    let header_at = ptr::from_mut(&mut header).expose_provenance();
+    let at = data.as_mut_ptr().expose_provenance();
+    // SAFETY: the kernel reads, and for another version writes, one header, and writes two structures.
+    unsafe { syscall(libc::SYS_capget, [header_at, at]) }?;
+    Ok(data)
+}
+
+/// `capset(2)` of this thread.
+fn set(data: &[CapData; 2]) -> Result<()> {
+    let mut header = HEADER;
+    let header_at = ptr::from_mut(&mut header).expose_provenance();
+    let at = data.as_ptr().expose_provenance();
+    // SAFETY: as above; the structures are only read.
+    unsafe { syscall(libc::SYS_capset, [header_at, at]) }.map(drop)
+}
