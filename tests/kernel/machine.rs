@@ -156,17 +156,3 @@ pub(crate) fn memory_cgroup() -> Option<(&'static Path, &'static str)> {
     })?;
     Some((Path::new(found.0), found.1))
 }
-
-/// Where version 2 is mounted, alone or beside version 1, if we may make groups there.
-pub(crate) fn unified_cgroup() -> Option<&'static Path> {
-    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
-    places.into_iter().find(|root| {
-        let probe = root.join(format!("linux-namespaces-probe-v2-{}", std::process::id()));
-        let made = fs::create_dir(&probe).is_ok();
-        let is_v2 = made && probe.join("cgroup.events").exists();
-        if made {
-            fs::remove_dir(&probe).ok();
-        }
-        is_v2
-    })
-}
