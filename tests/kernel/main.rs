@@ -25,6 +25,7 @@ mod stage;
 mod stress;
 mod sub_ids;
 mod unshare;
+mod unshare_tool;
 
 fn main() -> std::process::ExitCode {
     if let Ok(action) = std::env::var(counts::ACTION) {
@@ -49,5 +50,7 @@ fn main() -> std::process::ExitCode {
         stress::CASES,
         sub_ids::CASES,
         unshare::CASES,
+        unshare_tool::CASES,
+        unshare_tool::life::CASES,
     ])
 }
