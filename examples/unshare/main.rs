@@ -22,7 +22,9 @@
 //!   given to another user: this is refused.
 //! - `--setgroups deny` is written before the gid map, as the kernel wants it: so it works together with
 //!   `--map-groups`.
-//! - `--map-auto -r` maps all ids that are set aside, and not one less.
+//! - `--map-auto -r` maps all ids that are set aside, and not one less; nor does `--map-user` take the last
+//!   id of a block that it is just behind.
+//! - `--kill-child` takes numbers, but not the names of real-time signals.
 //! - `--setuid` drops the supplementary groups where it may, as `--setgid` does.
 //! - `SIGPIPE` is not ignored in the program, whoever ignored it before.
 //! - `--mount-proc` together with `--propagation shared` or `unchanged` is refused: the new proc could

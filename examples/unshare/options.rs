@@ -98,13 +98,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "UID:GID")]
     owner: Option<OsString>,
 
-    /// Run the program as a child
+    /// Run the program as a child. With --pid it is PID 1, which no signal ends that it does not handle,
+    /// but SIGKILL
     #[arg(short, long)]
     fork: bool,
     /// Send the child this signal when we end: SIGKILL if none is named (implies --fork)
     #[arg(long, value_name = "SIGNAL", num_args = 0..=1, require_equals = true, default_missing_value = "KILL", value_parser = signal)]
     pub(crate) kill_child: Option<Signal>,
-    /// Forward SIGTERM and SIGINT to the child (implies --fork)
+    /// Forward SIGTERM and SIGINT to the child (implies --fork). With --pid an init is PID 1, and the
+    /// program pid 2, so that they end it
     #[arg(long)]
     pub(crate) forward_signals: bool,
 
