@@ -76,6 +76,20 @@ impl SubIds {
         Self(lines.filter_map(|line| range_of(line, &is_user)).collect())
     }
 
+    /// The ranges, in the order of the file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::SubIds;
+    ///
+    /// let ids = SubIds::parse(b"ann:100000:65536\nann:300000:10\n", Some("ann".as_ref()), 1000);
+    /// assert!(ids.ranges().eq([100_000..165_536, 300_000..300_010]));
+    /// ```
+    pub fn ranges(&self) -> impl Iterator<Item = core::ops::Range<u32>> + '_ {
+        self.0.iter().map(|range| range.first..range.first + range.count)
+    }
+
     /// A map in which id 0 is `own`, and 1, 2, 3, ... are the ids set aside.
     ///
     /// # Errors

@@ -126,6 +126,14 @@ impl Setup {
     }
 
     pub(crate) fn checked(&self) -> Result<NamespaceSet> {
+        // A new user namespace keeps mounts in: what it copies is a slave of what is outside.
+        let passes = matches!(self.propagation, Propagation::Shared | Propagation::Unchanged);
+        if passes && !self.mounts.is_empty() && !self.namespaces.contains(NamespaceSet::USER) {
+            let propagation = self.propagation;
+            return Err(Error::invalid(format!(
+                "with propagation {propagation} the new mounts would cover the machine's own, too"
+            )));
+        }
         self.namespaces.checked()
     }
 }

@@ -59,7 +59,12 @@ fn trial(case: &'static Case, strict: bool) -> Trial {
     }
 }
 
+fn machine_name() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/hostname").ok()
+}
+
 fn run(case: &'static Case) -> Result<(), Failed> {
+    let name = machine_name();
     let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
     // SAFETY: this process has one thread, so the child may do anything.
     let pid = unsafe { libc::fork() };
@@ -78,6 +83,7 @@ fn run(case: &'static Case) -> Result<(), Failed> {
     // SAFETY: waits for the child made above.
     unsafe { libc::waitpid(pid, &raw mut status, 0) };
     match status {
+        0 if machine_name() != name => Err("the trial renamed the machine".into()),
         0 => Ok(()),
         _ if !message.is_empty() => Err(message.into()),
         _ => Err(format!("the trial's process ended with wait status {status:#x}").into()),

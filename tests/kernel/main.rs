@@ -27,6 +27,7 @@ mod stress;
 mod sub_ids;
 mod support;
 mod unshare;
+mod unshare_tool;
 
 fn main() -> std::process::ExitCode {
     if let Ok(action) = std::env::var(counts::ACTION) {
@@ -53,5 +54,7 @@ fn main() -> std::process::ExitCode {
         sub_ids::CASES,
         support::CASES,
         unshare::CASES,
+        unshare_tool::CASES,
+        unshare_tool::life::CASES,
     ])
 }

@@ -33,7 +33,7 @@ cases! {"sub_ids":
 const NOBODY: u32 = 65_534;
 
 /// Does `work` as `nobody`, for whom the files say this.
-fn as_nobody(subuid: &str, subgid: &str, work: impl FnOnce()) {
+pub(crate) fn as_nobody(subuid: &str, subgid: &str, work: impl FnOnce()) {
     with_files(subuid, subgid, || {
         // SAFETY: this process has one thread. Another user's process is not dumpable at first.
         unsafe {

@@ -24,6 +24,7 @@ cases! {"unshare":
     a_new_proc_shows_the_new_pid_namespace [UserNamespaces],
     threads_are_told_what_they_cannot_do [UserNamespaces],
     an_empty_set_is_refused [],
+    mounts_that_would_reach_the_machine_are_refused [],
     what_fails_later_is_undone [Root],
     what_fails_later_in_a_user_namespace_is_told [UserNamespaces],
     privileges_are_told [Ordinary],
@@ -205,6 +206,19 @@ fn threads_are_told_what_they_cannot_do() {
     })
     .join()
     .unwrap();
+}
+
+fn mounts_that_would_reach_the_machine_are_refused() {
+    let proc = || Mount::proc("/proc").unwrap();
+    for propagation in [Propagation::Shared, Propagation::Unchanged] {
+        let unshare = Unshare::new(NamespaceSet::PID).propagation(propagation).mount(proc());
+        assert_eq!(unshare.apply().unwrap_err().kind(), ErrorKind::InvalidInput);
+        let mut command = Command::new("true");
+        command.unshare(NamespaceSet::PID).propagation(propagation).mount(proc());
+        assert_eq!(command.plan().unwrap_err().kind(), ErrorKind::InvalidInput);
+        // In a user namespace they stay inside.
+        assert!(command.map_root().plan().is_ok());
+    }
 }
 
 fn an_empty_set_is_refused() {
