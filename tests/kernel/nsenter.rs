@@ -66,7 +66,7 @@ impl Target {
     fn start(options: &str) -> Self {
         // Where it has no UTS namespace of its own, the name is the machine's.
         let has_name = options.split(' ').any(|word| !word.starts_with("--") && word.contains('u'));
-        let name = if has_name { "echo inside > /proc/sys/kernel/hostname; " } else { "" };
+        let name = if has_name { "hostname inside; " } else { "" };
         let script = format!("{name}cd /usr; echo ready; exec env MARK=there sleep 60");
         let mut unshare = Command::new("unshare");
         unshare.args(options.split(' ')).args(["--fork", "sh", "-c", &script]);
