@@ -216,9 +216,7 @@ impl Unshare {
                  their file for no other; use Command",
             ));
         }
-        if set.contains(NamespaceSet::PID) {
-            ns_fd::children_go_elsewhere(false);
-        }
+        ns_fd::children_go(set, false);
         let maps = IdMaps::of(&self.setup)?;
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());

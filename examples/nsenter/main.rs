@@ -14,8 +14,7 @@
 //! - What we are in already is left out, also where entering it again would take privileges.
 //! - `--plan` prints what would be done.
 //! - Another uid gives up the groups too, and goes to the directory of `--wdns` with its own rights.
-//! - `--follow-context` is refused, since this program knows no SELinux, and so is a namespace by its id
-//!   (`--net=:ID`).
+//! - `--follow-context` is refused, since this program knows no SELinux.
 //! - A script without a `#!` line is not handed to a shell.
 
 mod options;

@@ -215,11 +215,13 @@ fn has(target: &Target, kind: Namespace) -> Result<bool> {
 }
 
 fn open(file: &OsStr, kind: Namespace) -> Result<NsFd> {
-    if file.as_bytes().starts_with(b":") {
-        let why = "is an id, and namespaces are opened here by file, socket or process";
-        return Err(format!("{file:?} {why}").into());
-    }
-    let namespace = NsFd::open(file)?;
+    let namespace = match file.as_bytes().strip_prefix(b":") {
+        Some(id) => {
+            let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
+            NsFd::by_id(id.ok_or_else(|| format!("{file:?} is no id of a namespace"))?)?
+        }
+        None => NsFd::open(file)?,
+    };
     if namespace.kind() != kind {
         let real = namespace.kind();
         return Err(

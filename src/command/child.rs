@@ -155,7 +155,7 @@ fn prepare(job: &Job<'_>) -> Result<()> {
     }
     if job.plan.namespaces.contains(NamespaceSet::TIME) {
         process::unshare(abi::CLONE_NEWTIME)?;
-        // Before Linux 6.2 exec would stay behind.
+        // Before Linux 6.2 exec would stay behind. Such a child is born there, unless that is not known.
         if !clone::exec_enters_time_namespace() {
             return Err(Errno::NOSYS);
         }

@@ -17,6 +17,7 @@ use crate::setup::plan::{Op, Plan};
 use crate::setup::time_entry;
 use crate::sys::abi;
 use crate::sys::clone::CAN_SHARE_MEMORY;
+use crate::sys::features;
 
 impl Command {
     /// What a spawn would do, step by step, without doing it.
@@ -67,11 +68,15 @@ impl Command {
         let elsewhere = ns_fd::children_are_elsewhere()?;
         let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
         let hide = company || elsewhere.entered;
-        // Before Linux 6.2 only a birth leads into a time namespace whose clocks were set.
-        let by_birth = self.setup.time_op().is_some()
+        // Before Linux 6.2 only a birth leads into a time namespace, and none that shares memory.
+        let has_clocks = self.setup.time_op().is_some();
+        // clone(2) cannot make the namespace, so that the child would have to.
+        let is_hidden = namespaces.contains(NamespaceSet::TIME) && !features::clone3();
+        let needs_birth = (has_clocks || is_hidden || elsewhere.clocks)
             && (elsewhere.new || !time_entry::exec_enters_time_namespace());
+        let by_birth = needs_birth && (has_clocks || is_hidden);
         let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
-        let copy = why_copy(&joins, has_code, hide, by_birth, self.uid.or(self.gid).is_some());
+        let copy = why_copy(&joins, has_code, hide, needs_birth, self.uid.or(self.gid).is_some());
 
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();
@@ -126,7 +131,7 @@ impl Command {
         Ok(Plan {
             copy,
             before,
-            inner_shares: CAN_SHARE_MEMORY && !by_birth && !has_code,
+            inner_shares: CAN_SHARE_MEMORY && !needs_birth && !has_code,
             namespaces: namespaces - unshared,
             clone_flags,
             set_tid: self.pids()?,
@@ -169,11 +174,11 @@ impl Command {
         let maps = maps.ops();
         let time = NamespaceSet::TIME;
         match self.setup.time_op() {
-            None => (NamespaceSet::empty(), maps),
-            Some(clocks) if by_birth => {
+            clocks if by_birth => {
                 let set = time | (self.setup.namespaces & NamespaceSet::USER);
-                (set, [Op::Unshare(set)].into_iter().chain(maps).chain([clocks]).collect())
+                (set, [Op::Unshare(set)].into_iter().chain(maps).chain(clocks).collect())
             }
+            None => (NamespaceSet::empty(), maps),
             Some(clocks) => (time, maps.into_iter().chain([Op::Unshare(time), clocks]).collect()),
         }
     }
@@ -206,7 +211,7 @@ fn why_copy(
     joins: &Joins,
     has_code: bool,
     hide: bool,
-    by_birth: bool,
+    needs_birth: bool,
     other_ids: bool,
 ) -> Option<&'static str> {
     if !CAN_SHARE_MEMORY {
@@ -215,7 +220,7 @@ fn why_copy(
         Some("the caller's code must not write into it")
     } else if hide {
         Some("what lives in the entered namespaces could read it")
-    } else if joins.set().contains(NamespaceSet::TIME) || by_birth {
+    } else if joins.set().contains(NamespaceSet::TIME) || needs_birth {
         Some("a time namespace lets none in that share it")
     } else if other_ids {
         Some("a change of ids would make the parent undumpable")

@@ -197,9 +197,7 @@ pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
         ns_fd::distrust_proc();
     }
-    if targets.iter().any(|target| target.set.contains(NamespaceSet::PID)) {
-        ns_fd::children_go_elsewhere(true);
-    }
+    targets.iter().for_each(|target| ns_fd::children_go(target.set, true));
     join_all(targets).map_err(|refused| {
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         unless_threads(error, targets[refused.index].set)

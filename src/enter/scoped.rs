@@ -67,9 +67,7 @@ impl Scoped {
         if set.contains(NamespaceSet::MOUNT) {
             ns_fd::distrust_proc();
         }
-        if set.contains(NamespaceSet::PID) {
-            ns_fd::children_go_elsewhere(true);
-        }
+        ns_fd::children_go(set, true);
         let Err(refused) = join_all(targets) else {
             return Ok(back);
         };

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod by_id;
 mod open;
 mod socket;
 
@@ -14,7 +15,7 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
-pub(crate) use open::{children_are_elsewhere, children_go_elsewhere, distrust_proc};
+pub(crate) use open::{children_are_elsewhere, children_go, distrust_proc};
 
 /// A namespace, held by an open file.
 ///

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::NsFd;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, NamespaceSet};
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::sys::{Errno, abi, file, nsfs};
@@ -229,12 +229,12 @@ impl NsFd {
         }
         let proc = ProcFs::open()?;
         let pid = proc.pid_of(process.as_fd())?.ok_or_else(|| refused(Errno::SRCH))?;
-        let namespace = Self::of_kind(proc.namespace(pid, name(kind, for_children))?, kind);
-        // Alive now, so it had the number all the time.
+        let file = proc.namespace(pid, name(kind, for_children));
+        // Alive now, so it had the number all the time. A zombie has no such files any more.
         if process.has_ended()? {
             return Err(refused(Errno::SRCH));
         }
-        namespace
+        Self::of_kind(file?, kind)
     }
 }
 
@@ -284,34 +284,43 @@ fn name(kind: Namespace, for_children: bool) -> &'static str {
 }
 
 /// Whether a thread of this process had its children's pid namespace changed through this crate, to a
-/// new one and to one that others live in. Only then is a spawn worth the question where they go.
+/// new one and to one that others live in, or their time namespace. Only then is a spawn worth the
+/// question where they go.
 static NEW: AtomicBool = AtomicBool::new(false);
 static ENTERED: AtomicBool = AtomicBool::new(false);
+static CLOCKS: AtomicBool = AtomicBool::new(false);
 
-/// Where the pid namespace of this thread's children comes from, if it is not the thread's own.
+/// Where the namespaces of this thread's children come from, if they are not the thread's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Elsewhere {
     /// Perhaps from `unshare(2)`, and perhaps still without its PID 1.
     pub(crate) new: bool,
     /// Perhaps from `setns(2)`: others live there.
     pub(crate) entered: bool,
+    /// Another time namespace: before Linux 6.2 no child may share memory then.
+    pub(crate) clocks: bool,
 }
 
-pub(crate) fn children_go_elsewhere(entered: bool) {
-    if entered { &ENTERED } else { &NEW }.store(true, Ordering::Relaxed);
+/// Notes what the thread's children are about to be born in.
+pub(crate) fn children_go(namespaces: NamespaceSet, entered: bool) {
+    if namespaces.contains(NamespaceSet::PID) {
+        if entered { &ENTERED } else { &NEW }.store(true, Ordering::Relaxed);
+    }
+    if namespaces.contains(NamespaceSet::TIME) {
+        CLOCKS.store(true, Ordering::Relaxed);
+    }
 }
 
 pub(crate) fn children_are_elsewhere() -> Result<Elsewhere> {
     let (new, entered) = (NEW.load(Ordering::Relaxed), ENTERED.load(Ordering::Relaxed));
-    if !new && !entered {
-        return Ok(Elsewhere::default());
-    }
-    let at_home = match NsFd::for_children(Namespace::Pid) {
-        Ok(namespace) => namespace == NsFd::current(Namespace::Pid)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => return Err(error),
+    let moved = |kind| match NsFd::for_children(kind) {
+        Ok(namespace) => Ok(namespace != NsFd::current(kind)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     };
-    Ok(if at_home { Elsewhere::default() } else { Elsewhere { new, entered } })
+    let pid = (new || entered) && moved(Namespace::Pid)?;
+    let clocks = CLOCKS.load(Ordering::Relaxed) && moved(Namespace::Time)?;
+    Ok(Elsewhere { new: new && pid, entered: entered && pid, clocks })
 }
 
 /// `PIDFD_GET_*_NAMESPACE`: needs no `/proc`. Linux 6.11; `ENOTTY` before.

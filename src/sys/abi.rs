@@ -73,6 +73,21 @@ pub(crate) const SIOCGSKNS: Opcode = 0x894c;
 /// `PIDFD_THREAD`: the pidfd is of one thread. Linux 6.9.
 pub(crate) const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
 
+/// `struct file_handle` with a `struct nsfs_file_handle`, of which the kernel fills in what is 0.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct NsfsHandle {
+    pub(crate) bytes: u32,
+    pub(crate) kind: i32,
+    pub(crate) id: [u32; 2],
+    pub(crate) namespace_kind: u32,
+    pub(crate) inode: u32,
+}
+const _: () = assert!(size_of::<NsfsHandle>() == 24);
+pub(crate) const FILEID_NSFS: i32 = 0xf1;
+/// Stands for the root of nsfs. Linux 6.18.
+pub(crate) const FD_NSFS_ROOT: i32 = -10003;
+
 /// File system magic numbers, `include/uapi/linux/magic.h`.
 pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) const NSFS_MAGIC: u64 = 0x6e73_6673;

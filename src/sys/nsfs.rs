@@ -42,6 +42,22 @@ pub(crate) fn get_id(file: RawFd) -> Result<u64> {
     Ok(id)
 }
 
+/// `open_by_handle_at(2)` of a handle that consists of a namespace's unique id. Linux 6.19.
+pub(crate) fn open_by_id(id: u64) -> Result<OwnedFd> {
+    let mut handle = abi::NsfsHandle { bytes: 16, kind: abi::FILEID_NSFS, ..Default::default() };
+    // The handle is not aligned to 8.
+    let words = id.to_ne_bytes();
+    for (word, half) in handle.id.iter_mut().zip(words.chunks_exact(4)) {
+        *word = u32::from_ne_bytes([half[0], half[1], half[2], half[3]]);
+    }
+    let at = ptr::from_ref(&handle).expose_provenance();
+    let flags = arg(libc::O_RDONLY | libc::O_CLOEXEC);
+    // SAFETY: a file_handle with as many bytes as it says.
+    let answer =
+        unsafe { syscall(libc::SYS_open_by_handle_at, [arg(abi::FD_NSFS_ROOT), at, flags]) };
+    answer.map(owned)
+}
+
 /// `NS_GET_PID_FROM_PIDNS` and `NS_GET_PID_IN_PIDNS`, which take and answer a pid by value.
 #[expect(clippy::cast_possible_truncation, reason = "pids have 32 bits")]
 pub(crate) fn translate_pid(file: RawFd, number: Opcode, pid: u32) -> Result<u32> {

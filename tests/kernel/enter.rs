@@ -8,13 +8,14 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::Need::{PidfdNamespaces, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"enter":
     each_kind_is_entered_by_handle_and_by_process [Root],
     a_user_namespace_and_what_it_owns_in_any_order [UserNamespaces],
     a_stay_ends_where_it_began [Root],
+    a_stay_ends_in_a_chroot [Root, PidfdNamespaces],
     a_stay_ends_with_a_panic [Root],
     stays_are_nested [Root],
     a_mount_namespace_is_entered_beside_other_threads [Root],
@@ -123,8 +124,11 @@ fn a_stay_ends_where_it_began() {
     drop(stay);
     assert_eq!(kernel::all_ns(), before);
     assert_eq!(std::env::current_dir().unwrap(), PathBuf::from("/proc/sys"));
+}
 
-    // A root directory of one's own is come back to as well.
+/// Without a `/proc`, which older kernels cannot do without.
+fn a_stay_ends_in_a_chroot() {
+    let held = Held::new(NamespaceSet::MOUNT);
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("proc")).unwrap();
     std::fs::create_dir(dir.path().join("here")).unwrap();

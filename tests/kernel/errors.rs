@@ -11,7 +11,7 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel::{Limit, refuse};
-use crate::machine::Need::{Ordinary, Root, UserNamespaces};
+use crate::machine::Need::{Ordinary, PidfdNamespaces, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"errors":
@@ -27,7 +27,7 @@ cases! {"errors":
     what_takes_a_namespace_of_one_s_own [Ordinary],
     ids_that_are_not_mapped [UserNamespaces],
     programs_that_cannot_be_run [],
-    what_a_chroot_cannot_do [Root],
+    what_a_chroot_cannot_do [Root, PidfdNamespaces],
     what_is_filtered [UserNamespaces],
 }
 

@@ -29,6 +29,7 @@ cases! {"handles":
     pids_are_translated_both_ways [UserNamespaces, PidfdNamespaces],
     identity_is_the_namespace_s [UserNamespaces],
     the_unique_id_is_the_kernel_s [UniqueIds],
+    a_namespace_is_found_by_its_id [],
     without_proc_the_kernel_is_asked [UserNamespaces, PidfdNamespaces],
     without_proc_older_kernels_cannot_tell [UserNamespaces],
     a_forged_proc_is_not_believed [UserNamespaces],
@@ -268,6 +269,25 @@ fn the_unique_id_is_the_kernel_s() {
 /// Root of a user and mount namespace of our own, in which /proc can be played with.
 fn own_mounts() {
     Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
+}
+
+fn a_namespace_is_found_by_its_id() {
+    let uts = NsFd::current(Namespace::Uts).unwrap();
+    let Some(id) = uts.unique_id().unwrap() else {
+        assert_eq!(NsFd::by_id(1).unwrap_err().kind(), ErrorKind::Unsupported);
+        return;
+    };
+    match NsFd::by_id(id) {
+        Ok(found) => {
+            assert_eq!(found, uts);
+            assert_eq!(NsFd::by_id(u64::MAX).unwrap_err().kind(), ErrorKind::NotFound);
+        }
+        // Linux 6.18.
+        Err(error) => {
+            let got = (error.kind(), error.raw_os_error());
+            assert_eq!(got, (ErrorKind::Unsupported, Some(libc::ESTALE)));
+        }
+    }
 }
 
 fn without_proc_the_kernel_is_asked() {
