@@ -53,8 +53,9 @@ impl NsFd {
             Err(errno @ (Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS)) => {
                 Err(refused(errno).with_kind(ErrorKind::Unsupported))
             }
-            Err(Errno::STALE) if !knows_ids() => {
-                Err(refused(Errno::STALE).with_kind(ErrorKind::Unsupported))
+            // Before Linux 6.18 an ordinary user is refused first.
+            Err(errno @ (Errno::STALE | Errno::PERM)) if !knows_ids() => {
+                Err(refused(errno).with_kind(ErrorKind::Unsupported))
             }
             Err(Errno::STALE) => Err(refused(Errno::STALE).with_kind(ErrorKind::NotFound)),
             Err(errno) => Err(refused(errno)),
