@@ -214,7 +214,7 @@ impl Child {
             return Ok(self.status);
         }
         self.status = match process::wait(self.pid_fd.as_raw_fd(), block) {
-            Ok(ended) => ended.map(status_of),
+            Ok(ended) => ended.map(Ended::into_status),
             Err(Errno::INTR) => None,
             // It may be still running, if the kernel is to reap it.
             Err(Errno::CHILD) => match file::poll_readable(self.pid_fd.as_raw_fd(), block) {
@@ -235,16 +235,6 @@ impl Child {
             .map(|info| ExitStatus::from_raw(info.exit_code))
             .ok_or_else(|| Error::os(Step::Wait, Errno::CHILD))
     }
-}
-
-/// The status in the form of `wait(2)`.
-fn status_of(ended: Ended) -> ExitStatus {
-    const CORE_DUMPED: i32 = 0x80;
-    ExitStatus::from_raw(match ended.code {
-        libc::CLD_EXITED => (ended.status & 0xff) << 8,
-        libc::CLD_DUMPED => ended.status | CORE_DUMPED,
-        _ => ended.status,
-    })
 }
 
 /// An output being read, to its end.

@@ -207,6 +207,7 @@ mod proc_fs;
 mod support;
 pub mod uts;
 
+mod init;
 mod setup;
 
 mod enter;
@@ -221,6 +222,9 @@ pub use enter::{Enter, Scoped};
 pub use error::{Cause, Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
+pub use init::Init;
+pub use init::policy::{Others, Verbosity};
+pub use init::supervisor::{Event, Supervisor};
 pub use mounts::{Mount, Propagation};
 pub use namespace::{Namespace, NamespaceSet};
 pub use ns_fd::{NsFd, NsId};

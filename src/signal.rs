@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::str::FromStr;
 
 use crate::error::{Error, Result};
 
@@ -45,6 +46,12 @@ impl Signal {
     pub const CONT: Self = Self(libc::SIGCONT);
     /// `SIGSTOP`
     pub const STOP: Self = Self(libc::SIGSTOP);
+    /// `SIGTSTP`
+    pub const TSTP: Self = Self(libc::SIGTSTP);
+    /// `SIGTTIN`
+    pub const TTIN: Self = Self(libc::SIGTTIN);
+    /// `SIGTTOU`
+    pub const TTOU: Self = Self(libc::SIGTTOU);
 
     /// The signal with this number.
     ///
@@ -65,8 +72,80 @@ impl Signal {
     }
 }
 
+/// Those that have a name, as `signal(7)` lists them.
+const NAMES: [(&str, i32); 31] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ILL", libc::SIGILL),
+    ("TRAP", libc::SIGTRAP),
+    ("ABRT", libc::SIGABRT),
+    ("BUS", libc::SIGBUS),
+    ("FPE", libc::SIGFPE),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("SEGV", libc::SIGSEGV),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CHLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
+    ("VTALRM", libc::SIGVTALRM),
+    ("PROF", libc::SIGPROF),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("PWR", libc::SIGPWR),
+    ("SYS", libc::SIGSYS),
+    ("POLL", libc::SIGPOLL),
+];
+
+/// `SIGTERM`, or `signal 40` for one without a name.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "signal {}", self.0)
+        match NAMES.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => write!(f, "SIG{name}"),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+/// A name with or without `SIG`, in upper or lower case, or a number.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::Signal;
+///
+/// for text in ["TERM", "SIGTERM", "sigterm", "15"] {
+///     assert_eq!(text.parse::<Signal>()?, Signal::TERM);
+/// }
+/// assert!("SIGNOTHING".parse::<Signal>().is_err());
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) for anything else.
+impl FromStr for Signal {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(number) = text.parse() {
+            return Self::new(number);
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        match NAMES.iter().find(|(known, _)| *known == name) {
+            Some(&(_, number)) => Ok(Self(number)),
+            None => Err(Error::invalid(format!("{text:?} is no signal: signal(7) lists them"))),
+        }
     }
 }

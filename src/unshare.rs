@@ -273,6 +273,7 @@ fn carry_out(
         mask: 0,
         exec: None,
         started: -1,
+        has_no_exec: false,
         others: [-1; 3],
     };
     run_all(ops, 0, &context).map_err(|errno| {

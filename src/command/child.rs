@@ -24,20 +24,16 @@ pub(super) struct Job<'a> {
     /// Whether `clone(2)` had to do, which leaves more to the child.
     legacy: AtomicBool,
     /// For the process that an intermediate one makes, if both share our memory: should the
-    /// intermediate one be killed, we wake up while the other is still at work.
-    inner_stack: Option<&'a Stack>,
+    /// intermediate one be killed, we wake up while the other is still at work. And for an init.
+    stack: Option<&'a Stack>,
 }
 
 /// A status that no one sees but the parent that already knows from the slot.
 const FAILED: i32 = 127;
 
 impl<'a> Job<'a> {
-    pub(super) fn new(
-        plan: &'a Plan,
-        context: Context<'a>,
-        inner_stack: Option<&'a Stack>,
-    ) -> Self {
-        Self { plan, context, legacy: AtomicBool::new(false), inner_stack }
+    pub(super) fn new(plan: &'a Plan, context: Context<'a>, stack: Option<&'a Stack>) -> Self {
+        Self { plan, context, legacy: AtomicBool::new(false), stack }
     }
 
     /// Makes the child that becomes the program. The answer comes when it has exec'd or ended.
@@ -47,7 +43,7 @@ impl<'a> Job<'a> {
     /// All signals are blocked.
     pub(super) unsafe fn start(&self) -> Result<u32> {
         // SAFETY: the caller's contract.
-        unsafe { self.start_program(self.memory(), None) }
+        unsafe { self.start_program(self.memory()) }
     }
 
     /// Makes the intermediate child that does what comes before, as entering namespaces, and then makes
@@ -73,18 +69,18 @@ impl<'a> Job<'a> {
 
     /// # Safety
     ///
-    /// All signals are blocked. With `CLONE_VM`, nobody else uses `stack`, or below our frames, until
+    /// All signals are blocked. With `CLONE_VM`, nobody else uses the stack, or below our frames, until
     /// the child is done, also if this process is killed.
-    unsafe fn start_program(&self, flags: u64, stack: Option<&Stack>) -> Result<u32> {
+    unsafe fn start_program(&self, flags: u64) -> Result<u32> {
         let Plan { namespaces, clone_flags, .. } = self.plan;
         let mut flags = flags | u64::from(namespaces.bits()) | clone_flags;
-        if !self.plan.has_no_exec() {
+        if !self.plan.goes_on() {
             flags |= abi::CLONE_VFORK;
         }
         let request = Request {
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
-            ..Request::new(flags, self.context.slot.pid_fd.as_ptr(), stack)
+            ..Request::new(flags, self.context.slot.pid_fd.as_ptr(), self.stack)
         };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, become_program) }
@@ -118,9 +114,9 @@ fn start_inside(job: &Job<'_>) -> Result<()> {
     job.legacy.store(false, SeqCst);
     let memory = if job.plan.inner_shares { abi::CLONE_VM } else { 0 };
     let flags = memory | abi::CLONE_PARENT;
-    // SAFETY: signals are blocked since before the clone that made this process. The inner stack is for
+    // SAFETY: signals are blocked since before the clone that made this process. The stack is for
     // this one use; without it our memory is a copy, in which nobody runs if we are killed.
-    let pid = unsafe { job.start_program(flags, job.inner_stack) }.inspect_err(|_| {
+    let pid = unsafe { job.start_program(flags) }.inspect_err(|_| {
         slot.pid_fd.store(-1, SeqCst);
     })?;
     slot.pid.store(pid, SeqCst);

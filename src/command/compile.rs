@@ -76,20 +76,20 @@ impl Command {
             && (elsewhere.new || !time_entry::exec_enters_time_namespace());
         let by_birth = needs_birth && (has_clocks || is_hidden);
         let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
-        let copy = why_copy(&joins, has_code, hide, needs_birth, self.uid.or(self.gid).is_some());
+        let has_init = self.init.is_some();
+        let other_ids = !has_init && self.uid.or(self.gid).is_some();
+        let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
 
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();
         entering.extend(hide.then_some(Op::HideMemory));
         entering.extend(has_joins.then_some(Op::Enter(joins)));
-        let session = if self.new_session {
-            Some(Op::NewSession)
-        } else {
-            self.process_group.map(Op::SetProcessGroup)
-        };
+        let init = self.init_op()?;
+        // Before all else, unless that is an init's.
+        let session = if init.is_none() { self.session_ops() } else { Vec::new() };
         let (unshared, making) = self.making(&maps, by_birth);
         let (before, mut ops): (Vec<Op>, Vec<Op>) = if by_birth {
-            (entering.into_iter().chain(making).collect(), session.into_iter().collect())
+            (entering.into_iter().chain(making).collect(), session)
         } else if has_joins {
             (entering, session.into_iter().chain(making).collect())
         } else {
@@ -103,6 +103,12 @@ impl Command {
         }
         ops.extend(self.setup.ops());
         self.place.enter(&mut ops);
+        if let Some(init) = init {
+            ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
+            // Not before: the files of an undumpable process belong to root.
+            ops.extend([Op::HideMemory, init]);
+            ops.extend(self.session_ops());
+        }
         ops.push(Op::ConnectStdio);
         let changes_ids = self.uid.is_some() || self.gid.is_some();
         if self.place.keep_caps && changes_ids {
@@ -121,8 +127,9 @@ impl Command {
             (self.place.keep_caps, Op::KeepCaps),
             (self.no_new_privs, Op::NoNewPrivs),
             // Behind every change of ids, which would undo it.
-            (self.kill_on_parent_exit, Op::DieWithParent),
+            (self.kill_on_parent_exit && self.init.is_none(), Op::DieWithParent),
             (self.close_other_fds, Op::CloseFds),
+            (self.ignores_children(), Op::IgnoreChildren),
             (true, Op::ResetSignals),
         ];
         ops.extend(flags.into_iter().filter_map(|(wanted, op)| wanted.then_some(op)));
@@ -131,7 +138,7 @@ impl Command {
         Ok(Plan {
             copy,
             before,
-            inner_shares: CAN_SHARE_MEMORY && !needs_birth && !has_code,
+            inner_shares: CAN_SHARE_MEMORY && !needs_birth && !has_code && !has_init,
             namespaces: namespaces - unshared,
             clone_flags,
             set_tid: self.pids()?,
@@ -210,6 +217,7 @@ impl Command {
 fn why_copy(
     joins: &Joins,
     has_code: bool,
+    has_init: bool,
     hide: bool,
     needs_birth: bool,
     other_ids: bool,
@@ -218,6 +226,8 @@ fn why_copy(
         Some("this architecture has no other way")
     } else if has_code {
         Some("the caller's code must not write into it")
+    } else if has_init {
+        Some("an init outlives the spawn")
     } else if hide {
         Some("what lives in the entered namespaces could read it")
     } else if joins.set().contains(NamespaceSet::TIME) || needs_birth {

@@ -11,6 +11,7 @@ mod place;
 mod std_ext;
 mod stdio;
 mod strings;
+mod supervised;
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use crate::child::Child;
 use crate::enter::Enter;
 use crate::error::Result;
+use crate::init::Init;
 use crate::setup::Setup;
 use crate::setup::plan::{Plan, PreExec};
 
@@ -30,6 +32,7 @@ use parent::Launch;
 use place::Place;
 use stdio::{Direction, Stream};
 use strings::CStrings;
+use supervised::Supervised;
 
 pub use std_ext::CommandExt;
 pub use stdio::Stdio;
@@ -93,6 +96,8 @@ pub struct Command {
     auto_reap: bool,
     kill_on_drop: bool,
     empty_mounts: bool,
+    init: Option<Init>,
+    supervised: Option<Supervised>,
     pre_exec: Vec<PreExec>,
 }
 
@@ -128,6 +133,8 @@ impl Command {
             auto_reap: false,
             kill_on_drop: false,
             empty_mounts: false,
+            init: None,
+            supervised: None,
             pre_exec: Vec::new(),
         }
     }
@@ -371,6 +378,7 @@ impl Command {
                 stream(2, Direction::Out)?,
             ],
             plan,
+            mask: self.supervised.map(|by| by.mask),
         })
     }
 }

@@ -31,7 +31,7 @@ use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending};
 use crate::sys::clone::{SharedBox, Stack};
 use crate::sys::process::{self, Ended};
-use crate::sys::signal::MaskGuard;
+use crate::sys::signal::{MaskGuard, SignalSet};
 use crate::sys::{Errno, features};
 
 /// What a plan leaves to the moment of the spawn.
@@ -41,6 +41,8 @@ pub(super) struct Launch {
     pub(super) args: CStrings,
     pub(super) env: CStrings,
     pub(super) streams: [Stream; 3],
+    /// The program's signal mask, if it is not this thread's.
+    pub(super) mask: Option<SignalSet>,
 }
 
 /// The slot, in memory that the child sees.
@@ -77,7 +79,7 @@ impl Launch {
         let log = Log::for_writes(&plan.maps_outside)?;
         let argv = self.args.pointers();
         let envp = self.env.pointers();
-        let start = plan.has_no_exec().then(Start::new).transpose()?;
+        let start = plan.goes_on().then(Start::new).transpose()?;
         let blocked = MaskGuard::block_all();
 
         let work;
@@ -96,17 +98,19 @@ impl Launch {
             proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
             helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
             parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
-            mask: blocked.before(),
+            mask: self.mask.unwrap_or(blocked.before()),
             stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
             // SAFETY: the pointers are into args and env, which live in self.
             exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
             others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
             started: fd(start.as_ref().map(|start| start.writer.as_raw_fd())),
+            has_no_exec: plan.has_no_exec(),
         };
         let has_intermediate = !plan.before.is_empty();
-        let inner_stack = (shares && has_intermediate).then(Stack::new).transpose();
-        let inner_stack = inner_stack.map_err(prepare)?;
-        let job = Job::new(plan, context, inner_stack.as_ref());
+        // An init keeps nothing but its stack, so that has to be of its own.
+        let needs_stack = (shares && has_intermediate) || plan.has_init();
+        let stack = needs_stack.then(Stack::new).transpose().map_err(prepare)?;
+        let job = Job::new(plan, context, stack.as_ref());
         let started = if has_intermediate {
             start_through_intermediate(&job)
         } else {
@@ -160,6 +164,7 @@ impl Launch {
             exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
             others: [-1; 3],
             started: -1,
+            has_no_exec: false,
         };
         let errno = run_all(&plan.ops, 0, &context).err().unwrap_or(Errno::INVAL);
         failure_of(plan.ops.get(slot.step()), &[], &Log::none(), &slot, errno)

@@ -98,6 +98,10 @@ pub enum Step {
     Exec,
     /// Run the caller's code instead of a program.
     Run,
+    /// Be a PID 1 or a subreaper: signals, `PR_SET_CHILD_SUBREAPER`, and the process of the program.
+    BecomeInit,
+    /// Put the program into the foreground of the terminal: `tcsetpgrp(3)`, `TIOCSCTTY`.
+    TakeTerminal,
     /// Wait for a child: `waitid(2)`.
     Wait,
     /// Send a signal: `pidfd_send_signal(2)`.
@@ -150,6 +154,8 @@ impl fmt::Display for Step {
             Self::PreExec => "run the caller's code in the child",
             Self::Exec => "run the program",
             Self::Run => "run the caller's code instead of a program",
+            Self::BecomeInit => "become an init",
+            Self::TakeTerminal => "take the terminal",
             Self::Wait => "wait for the child",
             Self::Signal => "send the signal",
             Self::ReadOutput => "read the child's output",

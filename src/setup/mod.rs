@@ -1,5 +1,6 @@
 //! What to do with new namespaces: one vocabulary of steps, for this thread and for a child.
 
+mod become_init;
 pub(crate) mod helper;
 pub(crate) mod id_maps;
 pub(crate) mod join;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::error::Step;
 use crate::hostname::Hostname;
 use crate::id_map::Setgroups;
+use crate::init::policy::Policy;
 use crate::mounts::{Mount, Propagation};
 use crate::namespace::NamespaceSet;
 use crate::setup::join::Joins;
@@ -28,8 +29,14 @@ pub(crate) enum Op {
     HideMemory,
     Enter(Joins),
     Unshare(NamespaceSet),
+    /// Go on as an init; the steps that follow are those of a process that it makes.
+    BecomeInit(Policy),
     NewSession,
+    /// Of the session just made, if it is nobody's.
+    TakeTerminal,
     SetProcessGroup(i32),
+    /// A process group of its own, in the foreground if the parent's was.
+    TakeForeground,
     /// By this process for itself.
     WriteIdMap(IdMapWrite),
     /// By the helper outside: ask, and sleep until it has ended.
@@ -57,6 +64,8 @@ pub(crate) enum Op {
     NoNewPrivs,
     DieWithParent,
     CloseFds,
+    /// As the caller does, whose children the kernel waits for.
+    IgnoreChildren,
     ResetSignals,
     PreExec(PreExec),
     /// Candidates, tried in order.
@@ -114,7 +123,9 @@ impl Op {
             Self::HideMemory => Step::HideMemory,
             Self::Enter(_) => Step::Enter,
             Self::Unshare(_) => Step::Unshare,
+            Self::BecomeInit(_) => Step::BecomeInit,
             Self::NewSession => Step::NewSession,
+            Self::TakeTerminal | Self::TakeForeground => Step::TakeTerminal,
             Self::SetProcessGroup(_) => Step::SetProcessGroup,
             Self::WriteIdMap(write) => write.file.step(),
             Self::AwaitIdMaps => Step::WriteUidMap,
@@ -134,7 +145,7 @@ impl Op {
             Self::NoNewPrivs => Step::NoNewPrivs,
             Self::DieWithParent => Step::DieWithParent,
             Self::CloseFds => Step::CloseFds,
-            Self::ResetSignals => Step::ResetSignals,
+            Self::IgnoreChildren | Self::ResetSignals => Step::ResetSignals,
             Self::PreExec(_) => Step::PreExec,
             Self::Exec(_) => Step::Exec,
             Self::Run(_) => Step::Run,
@@ -143,7 +154,13 @@ impl Op {
 
     /// Whether it writes or reads in `/proc`.
     pub(crate) fn needs_proc(&self) -> bool {
-        matches!(self, Self::WriteIdMap(_) | Self::AwaitIdMaps | Self::WriteTimeOffsets(_))
+        matches!(
+            self,
+            Self::WriteIdMap(_)
+                | Self::AwaitIdMaps
+                | Self::WriteTimeOffsets(_)
+                | Self::BecomeInit(_)
+        )
     }
 }
 
@@ -154,6 +171,12 @@ impl fmt::Display for Op {
         match self {
             Self::Enter(joins) => write!(f, ": {}", joins.set()),
             Self::Unshare(set) => write!(f, ": {set}"),
+            Self::BecomeInit(_) => f.write_str(", and make the process that goes on from here"),
+            Self::TakeForeground => {
+                f.write_str(", with a process group of its own, where it is ours")
+            }
+            Self::TakeTerminal => f.write_str(", where it is nobody's"),
+            Self::IgnoreChildren => f.write_str(": SIGCHLD is ignored"),
             Self::SetProcessGroup(group) => write!(f, ": {group}"),
             Self::WriteIdMap(write) => write!(f, ": {}", one_line(&write.text)),
             Self::WriteTimeOffsets(text) => write!(f, ": {}", one_line(text)),
@@ -248,9 +271,18 @@ impl Plan {
         }
     }
 
-    /// Whether the child goes on in its copy of our memory, so that we do not wait for its end.
+    /// Whether the caller's code runs instead of a program.
     pub(crate) fn has_no_exec(&self) -> bool {
         matches!(self.ops.last(), Some(Op::Run(_)))
+    }
+
+    pub(crate) fn has_init(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::BecomeInit(_)))
+    }
+
+    /// Whether the child goes on in its copy of our memory, so that we do not wait for its exec or end.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.has_no_exec() || self.has_init()
     }
 
     pub(crate) fn needs_proc(&self) -> bool {

@@ -10,11 +10,12 @@ use core::ffi::{CStr, c_char};
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 
+use crate::setup::become_init::become_init;
 use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec, Work};
 use crate::setup::slot::Slot;
 use crate::sys::signal::{self, SignalSet};
-use crate::sys::{Errno, Result, caps, file, mount, net, process, uts};
+use crate::sys::{Errno, Result, caps, file, mount, net, process, terminal, uts};
 
 /// What the steps need beside themselves. Descriptors are -1 where no step needs them.
 #[derive(Debug)]
@@ -31,8 +32,10 @@ pub(crate) struct Context<'a> {
     /// The signal mask that the program gets.
     pub(crate) mask: SignalSet,
     pub(crate) exec: Option<ExecArgs<'a>>,
-    /// Where the child says that it runs the caller's code: the end of a pipe, 3 or more.
+    /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
     pub(crate) started: RawFd,
+    /// Whether the last step is the caller's code.
+    pub(crate) has_no_exec: bool,
     /// The parent's ends of the child's streams, of which a child without exec has copies.
     pub(crate) others: [RawFd; 3],
 }
@@ -56,8 +59,12 @@ impl<'a> ExecArgs<'a> {
 /// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
 /// the rest is not done.
 pub(crate) fn run_all(ops: &[Op], first: usize, context: &Context<'_>) -> Result<()> {
-    for (number, op) in (first..).zip(ops) {
-        context.slot.begin(number);
+    for (index, op) in ops.iter().enumerate() {
+        context.slot.begin(first + index);
+        if let Op::BecomeInit(policy) = op {
+            let rest = ops.get(index + 1..).unwrap_or_default();
+            return become_init(policy, rest, first + index + 1, context);
+        }
         run(op, context)?;
     }
     Ok(())
@@ -73,7 +80,14 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
             refused.errno
         }),
         Op::Unshare(set) => process::unshare(set.bits()),
+        // Seen to where the rest of the steps is.
+        Op::BecomeInit(_) => Ok(()),
         Op::NewSession => process::setsid(),
+        Op::TakeTerminal => {
+            let _ = terminal::take(0);
+            Ok(())
+        }
+        Op::TakeForeground => take_foreground(),
         Op::SetProcessGroup(group) => process::setpgid(*group),
         Op::WriteIdMap(write) => write_own_map(context.proc, write),
         Op::AwaitIdMaps => await_id_maps(context),
@@ -107,8 +121,9 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::KeepCaps => caps::keep_over_exec(),
         Op::NoNewPrivs => process::set_no_new_privs(),
         Op::DieWithParent => die_with_parent(context.parent),
+        Op::IgnoreChildren => signal::ignore(libc::SIGCHLD),
         // Without exec they have to be closed at once.
-        Op::CloseFds if context.started >= 0 => file::close_all_but(context.started),
+        Op::CloseFds if context.has_no_exec => file::close_all_but(context.started),
         Op::CloseFds => file::hide_from(3),
         Op::ResetSignals => reset_signals(context.mask),
         Op::PreExec(work) => pre_exec(work),
@@ -156,6 +171,16 @@ fn connect_stdio(context: &Context<'_>) -> Result<()> {
             file::duplicate(from, to)?;
         }
     }
+    Ok(())
+}
+
+/// All signals are blocked, so that a terminal cannot stop us for asking.
+fn take_foreground() -> Result<()> {
+    let own = process::group();
+    let terminal = (0..=2).find(|&stream| terminal::foreground(stream) == Ok(own));
+    process::setpgid(0)?;
+    // It may have been given to others since.
+    let _ = terminal.map(|terminal| terminal::set_foreground(terminal, process::group()));
     Ok(())
 }
 

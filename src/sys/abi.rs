@@ -113,6 +113,7 @@ pub(crate) struct CloneArgs {
 const _: () = assert!(size_of::<CloneArgs>() == 88);
 
 /// `capabilities(7)`.
+pub(crate) const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SETGID: u32 = 6;
 pub(crate) const CAP_SETUID: u32 = 7;
 

@@ -35,6 +35,17 @@ pub(crate) fn keep_over_exec() -> Result<()> {
     Ok(())
 }
 
+/// Gives up all capabilities but one of the first 32, and that one too unless this thread has it.
+pub(crate) fn keep_only(capability: u32) -> Result<()> {
+    let mut data = get()?;
+    for (half, kept) in data.iter_mut().zip([1 << (capability % 32), 0]) {
+        half.permitted &= kept;
+        half.effective = half.permitted;
+        half.inheritable = 0;
+    }
+    set(&data)
+}
+
 fn raise_ambient(capability: i32) -> Result<()> {
     let words = [arg(libc::PR_CAP_AMBIENT), arg(libc::PR_CAP_AMBIENT_RAISE), arg(capability), 0, 0];
     // SAFETY: the option takes numbers.

@@ -75,6 +75,13 @@ pub(crate) fn write_once(file: RawFd, bytes: &[u8]) -> Result<()> {
     if written == bytes.len() { Ok(()) } else { Err(Errno::IO) }
 }
 
+/// `read(2)`: how many bytes of `buffer` were filled; 0 at the end.
+pub(crate) fn read(file: RawFd, buffer: &mut [u8]) -> Result<usize> {
+    let at = buffer.as_mut_ptr().expose_provenance();
+    // SAFETY: room for len bytes.
+    unsafe { syscall(libc::SYS_read, [arg(file), at, buffer.len()]) }
+}
+
 /// Moves this process into the cgroup of a directory: `cgroups(7)`.
 pub(crate) fn join_cgroup(dir: RawFd) -> Result<()> {
     let list = open_at(dir, c"cgroup.procs", libc::O_WRONLY)?;
@@ -119,6 +126,12 @@ pub(crate) fn close_all_but(kept: RawFd) -> Result<()> {
         close(3, arg(kept - 1))?;
     }
     close(arg(kept + 1), last).map(drop)
+}
+
+/// `close_range(2)`: closes all. Of a process that uses none any more.
+pub(crate) fn close_all() {
+    // SAFETY: no pointers; no owner of a descriptor runs any more.
+    let _ = unsafe { syscall(libc::SYS_close_range, [0, arg(-1), 0]) };
 }
 
 /// Whether the path can be followed to something that is there.

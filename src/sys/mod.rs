@@ -11,17 +11,21 @@
 
 pub(crate) mod abi;
 pub(crate) mod caps;
+pub(crate) mod children;
 pub(crate) mod clone;
 pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod net;
 pub(crate) mod nsfs;
 pub(crate) mod process;
+mod rseq;
 pub(crate) mod scratch;
 pub(crate) mod signal;
 mod syscall;
+pub(crate) mod terminal;
 pub(crate) mod users;
 pub(crate) mod uts;
 

@@ -2,7 +2,10 @@
 
 use core::ffi::CStr;
 use core::ptr;
+use core::time::Duration;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use super::abi::{self, PidfdInfo};
 use super::syscall::syscall;
@@ -36,6 +39,12 @@ pub(crate) fn unshare_fs() -> Result<()> {
 pub(crate) fn unshare_files() -> Result<()> {
     // SAFETY: no pointers; descriptors keep their meaning, in a table of this process's own.
     unsafe { syscall(libc::SYS_unshare, [fits(abi::CLONE_FILES)]) }.map(drop)
+}
+
+/// Whether nobody else uses this process's memory: `unshare(2)` of it is allowed then, and does nothing.
+pub(crate) fn is_alone() -> bool {
+    // SAFETY: no pointers; there is nothing to unshare.
+    unsafe { syscall(libc::SYS_unshare, [fits(abi::CLONE_VM)]) }.is_ok()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the flag lies in the low 32 bits")]
@@ -107,6 +116,35 @@ fn number(call: libc::c_long) -> u32 {
 pub(crate) fn setsid() -> Result<()> {
     // SAFETY: no pointers.
     unsafe { syscall(libc::SYS_setsid, []) }.map(drop)
+}
+
+/// This process's group; 0 if it is one outside of its pid namespace.
+pub(crate) fn group() -> i32 {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_getpgid, [0]) }.map_or(0, fd)
+}
+
+pub(crate) fn leads_session() -> bool {
+    // SAFETY: no pointers.
+    let session = unsafe { syscall(libc::SYS_getsid, [0]) };
+    session == Ok(getpid() as usize)
+}
+
+/// What `CLOCK_MONOTONIC` shows.
+pub(crate) fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let at = ptr::from_mut(&mut time).expose_provenance();
+    // SAFETY: the kernel writes one timespec.
+    let _ = unsafe { syscall(libc::SYS_clock_gettime, [arg(libc::CLOCK_MONOTONIC), at]) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0).min(999_999_999))
+}
+
+/// `PR_SET_NAME`: what `ps` calls this thread.
+pub(crate) fn set_name(name: &CStr) -> Result<()> {
+    let at = name.as_ptr().expose_provenance();
+    // SAFETY: a C string; the kernel reads no more than 16 bytes of it.
+    unsafe { syscall(libc::SYS_prctl, [arg(libc::PR_SET_NAME), at, 0, 0, 0]) }.map(drop)
 }
 
 /// `setpgid(0, group)`.
@@ -215,20 +253,38 @@ pub(crate) struct Ended {
     pub(crate) status: i32,
 }
 
+impl Ended {
+    /// The status in the form of `wait(2)`.
+    pub(crate) fn into_status(self) -> ExitStatus {
+        const CORE_DUMPED: i32 = 0x80;
+        ExitStatus::from_raw(match self.code {
+            libc::CLD_EXITED => (self.status & 0xff) << 8,
+            libc::CLD_DUMPED => self.status | CORE_DUMPED,
+            _ => self.status,
+        })
+    }
+}
+
 /// `waitid(P_PIDFD, .., WEXITED | __WALL)`. `None`: not yet, with `block` false.
 pub(crate) fn wait(pidfd: RawFd, block: bool) -> Result<Option<Ended>> {
+    let options = libc::WEXITED | if block { 0 } else { libc::WNOHANG };
+    let changed = waitid(libc::P_PIDFD, pidfd, options)?;
+    Ok(changed.map(|(_, ended)| ended))
+}
+
+/// `waitid(2)` with `__WALL`: which child changed, and how; `None` if none did.
+pub(super) fn waitid(kind: libc::idtype_t, id: i32, options: i32) -> Result<Option<(i32, Ended)>> {
     // SAFETY: all zero bytes are a siginfo_t.
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
     let at = ptr::from_mut(&mut info).expose_provenance();
-    let options = libc::WEXITED | libc::__WALL | if block { 0 } else { libc::WNOHANG };
-    let words = [libc::P_PIDFD as usize, arg(pidfd), at, arg(options), 0];
+    let words = [kind as usize, arg(id), at, arg(options | libc::__WALL), 0];
     // SAFETY: the kernel writes one siginfo_t at the pointer; no rusage.
     unsafe { syscall(libc::SYS_waitid, words) }?;
     // SAFETY: waitid filled in the child's fields, or left them zero.
     let pid = unsafe { info.si_pid() };
     // SAFETY: as above.
     let status = unsafe { info.si_status() };
-    Ok((pid != 0).then_some(Ended { code: info.si_code, status }))
+    Ok((pid != 0).then_some((pid, Ended { code: info.si_code, status })))
 }
 
 /// How a child of ours ended, when it has; `None` if another wait in this process was faster. Does not

@@ -1,17 +1,19 @@
 //! The signal mask and handlers, with the kernel's 64 signals: libc hides two of them.
 
 use core::ptr;
+use core::time::Duration;
+use std::os::fd::OwnedFd;
 
-use super::Result;
 use super::abi::KernelSigaction;
 use super::clone::CAN_SHARE_MEMORY;
-use super::process::arg;
+use super::process::{arg, owned};
 use super::syscall::syscall;
+use super::{Errno, Result};
 
 /// The kernel's signal set: signal `n` is bit `n - 1`.
 pub(crate) type SignalSet = u64;
 
-const ALL: SignalSet = u64::MAX;
+pub(crate) const ALL: SignalSet = u64::MAX;
 
 /// Sets this thread's mask, and answers the old one.
 pub(crate) fn set_mask(mask: SignalSet) -> Result<SignalSet> {
@@ -37,6 +39,13 @@ impl MaskGuard {
         Self(set_mask(ALL).unwrap_or(0))
     }
 
+    /// These are blocked, beside what is.
+    pub(crate) fn block(signals: SignalSet) -> Self {
+        let all = Self::block_all();
+        let _ = set_mask(all.0 | signals);
+        all
+    }
+
     /// The mask of before.
     pub(crate) fn before(&self) -> SignalSet {
         self.0
@@ -49,13 +58,92 @@ impl Drop for MaskGuard {
     }
 }
 
-/// Sets a signal's action to the default. Only a child that does not share its handlers calls it.
+/// Sets a signal's action to the default. Only a process that does not share its handlers calls it.
 pub(crate) fn set_default(signal: i32) -> Result<()> {
-    let action = KernelSigaction::default();
-    let at = ptr::from_ref(&action).expose_provenance();
-    // SAFETY: the kernel reads one sigaction; SIG_DFL is all zero on every architecture.
+    // SIG_DFL is all zero on every architecture.
+    set_action(signal, &KernelSigaction::default())
+}
+
+/// Ignores a signal. As of [`set_default`].
+pub(crate) fn ignore(signal: i32) -> Result<()> {
+    set_action(signal, &KernelSigaction { handler: libc::SIG_IGN, ..KernelSigaction::default() })
+}
+
+fn set_action(signal: i32, action: &KernelSigaction) -> Result<()> {
+    let at = ptr::from_ref(action).expose_provenance();
+    // SAFETY: the kernel reads one sigaction. The callers give none that has a handler.
     unsafe { syscall(libc::SYS_rt_sigaction, [arg(signal), at, 0, size_of::<SignalSet>()]) }
         .map(drop)
+}
+
+fn action(signal: i32) -> Result<KernelSigaction> {
+    let mut action = KernelSigaction::default();
+    let at = ptr::from_mut(&mut action).expose_provenance();
+    // SAFETY: the kernel writes one sigaction.
+    unsafe { syscall(libc::SYS_rt_sigaction, [arg(signal), 0, at, size_of::<SignalSet>()]) }?;
+    Ok(action)
+}
+
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    action(signal).is_ok_and(|action| action.handler == libc::SIG_IGN)
+}
+
+/// A signal that was pending.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken(libc::siginfo_t);
+
+impl Taken {
+    pub(crate) fn number(&self) -> i32 {
+        self.0.si_signo
+    }
+
+    /// Whether the kernel made it, as a terminal does, and no process.
+    pub(crate) fn is_kernels(&self) -> bool {
+        self.0.si_code > 0
+    }
+
+    /// Sends `signal` to a process, with the value that this one came with, if it did.
+    pub(crate) fn pass_on(&self, process: i32, signal: i32) -> Result<()> {
+        if self.0.si_code != libc::SI_QUEUE || process <= 0 {
+            return super::children::kill(process, signal);
+        }
+        let words = [arg(process), arg(signal), ptr::from_ref(&self.0).expose_provenance()];
+        // SAFETY: the kernel reads one siginfo.
+        unsafe { syscall(libc::SYS_rt_sigqueueinfo, words) }.map(drop)
+    }
+}
+
+/// `signalfd(2)`: readable while a signal of the set is pending in the thread that polls it.
+pub(crate) fn pending_fd(set: SignalSet) -> Result<OwnedFd> {
+    let at = ptr::from_ref(&set).expose_provenance();
+    let flags = arg(libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+    // SAFETY: the kernel reads a set of the size told.
+    unsafe { syscall(libc::SYS_signalfd4, [arg(-1), at, size_of::<SignalSet>(), flags]) }.map(owned)
+}
+
+/// Takes a pending signal of a set that this thread blocks. Waits for one, but not longer than the limit:
+/// then `None`, or if another signal came between.
+pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Taken>> {
+    // SAFETY: all zero bytes are a siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        // Fewer than 10^9.
+        tv_nsec: i32::try_from(limit.subsec_nanos()).unwrap_or(0).into(),
+    });
+    let limit = limit.as_ref().map_or(0, |limit| ptr::from_ref(limit).expose_provenance());
+    let words = [
+        ptr::from_ref(&set).expose_provenance(),
+        ptr::from_mut(&mut info).expose_provenance(),
+        limit,
+        size_of::<SignalSet>(),
+    ];
+    // SAFETY: the kernel reads a set of the size told and a timespec or none, and writes one siginfo.
+    match unsafe { syscall(libc::SYS_rt_sigtimedwait, words) } {
+        Ok(_) => Ok(Some(Taken(info))),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// What `CLONE_CLEAR_SIGHAND` does, where that is missing: handlers become the default, ignored
@@ -66,12 +154,7 @@ pub(crate) fn clear_handlers() {
         return;
     }
     for signal in 1..=64 {
-        let mut action = KernelSigaction::default();
-        let at = ptr::from_mut(&mut action).expose_provenance();
-        let words = [arg(signal), 0, at, size_of::<SignalSet>()];
-        // SAFETY: the kernel writes one sigaction.
-        let asked = unsafe { syscall(libc::SYS_rt_sigaction, words) };
-        if asked.is_ok() && action.handler > libc::SIG_IGN {
+        if action(signal).is_ok_and(|action| action.handler > libc::SIG_IGN) {
             let _ = set_default(signal);
         }
     }

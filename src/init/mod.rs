@@ -1,0 +1,178 @@
+//! The policy of a PID 1, and its loop.
+
+pub(crate) mod engine;
+pub(crate) mod finish;
+pub(crate) mod policy;
+pub(crate) mod report;
+pub(crate) mod supervisor;
+
+use crate::error::Result;
+use crate::signal::Signal;
+
+use policy::{Placement, Policy};
+use supervisor::Supervisor;
+
+/// What a PID 1 is to do: reap orphans, pass signals on, and end as its program does.
+///
+/// A program that is PID 1 of a pid namespace gets no signal that it has no handler for, and is the parent
+/// of every orphan in there. Few programs are made for that. An init stands between: it is PID 1, the program
+/// is a process like any other. There are three ways to have one:
+///
+/// - [`Command::init`](crate::Command::init): the child of a new pid namespace is an init of this crate, which
+///   starts the program as PID 2. Nothing else is needed.
+/// - [`arm`](Self::arm) and [`Supervisor::supervise`]: this process is the init, because it is PID 1 of a
+///   container, or because it is a [`subreaper`](Self::subreaper).
+/// - [`arm`](Self::arm) and [`Supervisor::next_event`]: the same for a program with an event loop of its own.
+///
+/// # Signals
+///
+/// All that can be caught are passed on to the program, real-time signals with their values, except
+/// `SIGCHLD`, which the init needs, and what the kernel sends for a fault of the init itself. What a terminal
+/// sends to its foreground process group is not passed on to a program that is in that group too: it has got
+/// it already.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Command, Init, Signal};
+///
+/// let mut command = Command::new("sh");
+/// command.args(["-c", "kill -TERM $$"]).map_root().init(Init::new());
+/// match command.status() {
+///     // as PID 1 the shell would not even have noticed
+///     Ok(status) => assert_eq!(status.code(), Some(128 + 15)),
+///     Err(error) => eprintln!("{error:#}"),
+/// }
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
+/// # References
+///
+/// [pid_namespaces(7)](https://man7.org/linux/man-pages/man7/pid_namespaces.7.html),
+/// [`PR_SET_CHILD_SUBREAPER`](https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html)
+#[derive(Debug, Clone)]
+#[must_use = "it does nothing until it is armed or given to a command"]
+pub struct Init {
+    pub(crate) policy: Policy,
+    subreaper: bool,
+    parent_death_signal: Option<Signal>,
+}
+
+impl Default for Init {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Init {
+    /// An init that passes every signal on to the program, and does nothing about other processes when the
+    /// program has ended.
+    pub fn new() -> Self {
+        Self { policy: Policy::new(), subreaper: false, parent_death_signal: None }
+    }
+
+    /// Starts the program in a process group of its own, and puts that into the foreground of the terminal if
+    /// the init's is there: then `^C` and `^Z` go to the program and what it starts alone.
+    ///
+    /// When the program is stopped from its terminal, an init that is not PID 1 stops as well, so that a shell
+    /// that started it takes over, and continues with it.
+    pub fn process_group(mut self) -> Self {
+        self.policy.placement = Placement::Group;
+        self
+    }
+
+    /// Starts the program in a session of its own. If this process leads a session with a terminal, it gives
+    /// the terminal up for the program.
+    ///
+    /// An init that passes on `SIGTSTP`, `SIGTTIN` or `SIGTTOU` stops then, unless it is PID 1.
+    pub fn session(mut self) -> Self {
+        self.policy.placement = Placement::Session;
+        self
+    }
+
+    /// Passes signals on to the program's process group instead of the program alone. It has to have one
+    /// of its own: [`process_group`](Self::process_group) or [`session`](Self::session).
+    pub fn signal_group(mut self) -> Self {
+        self.policy.to_group = true;
+        self
+    }
+
+    /// Passes on another signal instead of this one, or none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Init, Signal};
+    ///
+    /// // a server that takes SIGQUIT for an orderly end
+    /// let init = Init::new().rewrite(Signal::TERM, Signal::QUIT).rewrite(Signal::HUP, None);
+    /// ```
+    pub fn rewrite(mut self, from: Signal, to: impl Into<Option<Signal>>) -> Self {
+        self.policy.rewrite(from, to.into());
+        self
+    }
+
+    /// What becomes of other processes when the program has ended.
+    pub fn others(mut self, others: policy::Others) -> Self {
+        self.policy.others = others;
+        self
+    }
+
+    /// Ends with 0 where it would end with this code, which is 128 + n for a program that signal n ended.
+    pub fn exit_zero_for(mut self, code: u8) -> Self {
+        self.policy.map_to_zero(code);
+        self
+    }
+
+    /// What the init says on standard error: nothing, without this.
+    pub fn verbosity(mut self, verbosity: policy::Verbosity) -> Self {
+        self.policy.verbosity = verbosity;
+        self
+    }
+
+    /// Makes this process adopt the orphans among its descendants when it is [armed](Self::arm), where it is
+    /// not PID 1. It stays so afterwards. Without effect for [`Command::init`](crate::Command::init).
+    ///
+    /// # Kernel
+    ///
+    /// Linux 3.4.
+    #[doc(alias = "PR_SET_CHILD_SUBREAPER")]
+    pub fn subreaper(mut self) -> Self {
+        self.subreaper = true;
+        self
+    }
+
+    /// Has the kernel send this signal to this process when its parent ends, to be passed on like any other.
+    /// From when it is [armed](Self::arm). For [`Command::init`](crate::Command::init) there is
+    /// [`kill_on_parent_exit`](crate::Command::kill_on_parent_exit).
+    #[doc(alias = "PR_SET_PDEATHSIG")]
+    pub fn parent_death_signal(mut self, signal: Signal) -> Self {
+        self.parent_death_signal = Some(signal);
+        self
+    }
+
+    /// Makes this process the init of the program that [`Supervisor::spawn`] will start.
+    ///
+    /// All signals are blocked from here on, so that none is lost: in this thread, and in threads that it
+    /// starts afterwards. Call it before there are other threads, for they would take signals that are meant
+    /// for the program, and die of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Init};
+    ///
+    /// let mut init = Init::new().subreaper().arm()?;
+    /// let child = init.spawn(&mut Command::new("true"))?;
+    /// assert!(init.supervise(child)?.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a rule about `SIGKILL`, `SIGSTOP` or `SIGCHLD`,
+    /// and for [`signal_group`](Self::signal_group) without a group.
+    pub fn arm(self) -> Result<Supervisor> {
+        Supervisor::new(&self)
+    }
+}

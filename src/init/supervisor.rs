@@ -1,0 +1,241 @@
+//! This process as an init.
+
+#![forbid(unsafe_code)]
+
+use core::marker::PhantomData;
+use core::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use super::Init;
+use super::engine::{Engine, Happened, Role, is_end};
+use super::finish::finish;
+use super::policy::{Placement, WATCHED};
+use super::report::Notice;
+use crate::error::{AtStep, Error, Result, Step};
+use crate::proc_fs::ProcFs;
+use crate::signal::Signal;
+use crate::sys::process::{self, Ended};
+use crate::sys::signal::{self, MaskGuard, SignalSet};
+use crate::sys::{Errno, children, terminal};
+
+/// Something that an init has to see to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A child has ended, one of this process's own or an orphan, and was waited for.
+    Ended {
+        /// Its number, which may belong to another process from now on.
+        pid: u32,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// A child was stopped.
+    Stopped {
+        /// Its number.
+        pid: u32,
+        /// By which signal.
+        signal: Signal,
+    },
+    /// A stopped child goes on.
+    Continued {
+        /// Its number.
+        pid: u32,
+    },
+    /// This process got a signal.
+    Received(Signal),
+}
+
+/// This process, armed as an init: made by [`Init::arm`].
+///
+/// It waits for every child of the process, also for those that other parts of the program started: they find
+/// that another wait was faster. Its descriptor is readable for `poll(2)` when there is an event to take, after
+/// [`next_event`](Self::next_event) has once answered `None`.
+///
+/// It is of the thread that armed it. Dropping it unblocks the signals that were not blocked before; those that
+/// nobody took then do what they do.
+#[derive(Debug)]
+pub struct Supervisor {
+    engine: Engine,
+    mask: MaskGuard,
+    pending: OwnedFd,
+    /// Whether `SIGCHLD` was ignored, which has the kernel wait for children.
+    pub(crate) ignored_children: bool,
+    _proc: Option<ProcFs>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Supervisor {
+    pub(super) fn new(init: &Init) -> Result<Self> {
+        let policy = init.policy;
+        policy.checked()?;
+        let prepare = |errno| Error::os(Step::BecomeInit, errno);
+        let mask = MaskGuard::block(WATCHED);
+        let ignored_children = signal::is_ignored(libc::SIGCHLD);
+        if ignored_children {
+            signal::set_default(libc::SIGCHLD).map_err(prepare)?;
+        }
+        let role = if process::getpid() == 1 {
+            Role::First
+        } else if init.subreaper {
+            children::set_subreaper().map_err(prepare)?;
+            Role::Subreaper
+        } else {
+            Role::Parent
+        };
+        // Without it only the others' end remains to be waited for.
+        let proc = (role == Role::Subreaper).then(ProcFs::open).and_then(Result::ok);
+        if let Some(signal) = init.parent_death_signal {
+            let parent = process::getppid();
+            process::set_parent_death_signal(signal.number()).map_err(prepare)?;
+            if process::getppid() != parent {
+                children::signal_self(signal.number()).map_err(prepare)?;
+            }
+        }
+        if policy.placement == Placement::Session {
+            give_up_terminal(WATCHED).map_err(prepare)?;
+        }
+        if role == Role::Parent {
+            Notice::AdoptsNone.tell(policy.verbosity);
+        }
+        let fd = proc.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        Ok(Self {
+            engine: Engine::new(policy, role, WATCHED, fd),
+            mask,
+            pending: signal::pending_fd(WATCHED).map_err(prepare)?,
+            ignored_children,
+            _proc: proc,
+            not_send: PhantomData,
+        })
+    }
+
+    /// Whether orphans become children of this process: it is PID 1, or was made a subreaper.
+    #[must_use]
+    pub fn adopts_orphans(&self) -> bool {
+        self.engine.role != Role::Parent
+    }
+
+    /// The exit code for this end of a program: its own, or 128 and the signal, or 0 as
+    /// [`Init::exit_zero_for`] says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Init};
+    ///
+    /// let mut init = Init::new().exit_zero_for(3).arm()?;
+    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
+    /// let status = init.supervise(child)?;
+    /// assert_eq!((status.code(), init.exit_code(status)), (Some(3), 0));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[must_use]
+    pub fn exit_code(&self, status: ExitStatus) -> u8 {
+        let ended = match status.signal() {
+            Some(signal) => Ended { code: libc::CLD_KILLED, status: signal },
+            None => Ended { code: libc::CLD_EXITED, status: status.code().unwrap_or(0) },
+        };
+        self.engine.policy.exit_code(ended)
+    }
+
+    /// What there is to see to now, or `None`. Does not wait: for that poll the descriptor. Passes nothing on;
+    /// [`Child::signal`](crate::Child::signal) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Event, Init};
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let mut init = Init::new().arm()?;
+    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
+    /// let status = loop {
+    ///     match init.next_event()? {
+    ///         Some(Event::Ended { pid, status }) if pid == child.id() => break status,
+    ///         Some(Event::Received(signal)) => child.signal(signal)?,
+    ///         Some(_) => {}
+    ///         // here an event loop would wait for other things as well
+    ///         None => drop(poll(&mut [PollFd::new(&init, PollFlags::IN)], None)),
+    ///     }
+    /// };
+    /// assert_eq!(status.code(), Some(3));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers for the wait: only if a seccomp filter forbids it.
+    pub fn next_event(&mut self) -> Result<Option<Event>> {
+        loop {
+            let happened = self.engine.next(Some(Duration::ZERO)).at_step(Step::Wait)?;
+            return Ok(Some(match happened {
+                None => return Ok(None),
+                Some(Happened::Signal(taken)) => match Signal::new(taken.number()) {
+                    Ok(signal) => Event::Received(signal),
+                    Err(_) => continue,
+                },
+                Some(Happened::Changed { pid, how }) => {
+                    let pid = pid.unsigned_abs();
+                    match (how.code, Signal::new(how.status)) {
+                        _ if is_end(how) => Event::Ended { pid, status: how.into_status() },
+                        (libc::CLD_STOPPED, Ok(signal)) => Event::Stopped { pid, signal },
+                        (libc::CLD_CONTINUED, _) => Event::Continued { pid },
+                        _ => continue,
+                    }
+                }
+            }));
+        }
+    }
+
+    pub(crate) fn placement(&self) -> Placement {
+        self.engine.policy.placement
+    }
+
+    /// The signal mask of before.
+    pub(crate) fn mask_before(&self) -> SignalSet {
+        self.mask.before()
+    }
+
+    pub(crate) fn started(&self, pid: u32) {
+        Notice::Started { pid: program(pid) }.tell(self.engine.policy.verbosity);
+    }
+
+    pub(crate) fn run(&mut self, pid: u32) -> Result<ExitStatus> {
+        self.engine.main = program(pid);
+        Ok(self.engine.run().at_step(Step::Wait)?.into_status())
+    }
+
+    pub(crate) fn run_to_the_end(mut self, pid: u32) -> ! {
+        self.engine.main = program(pid);
+        finish(self.engine)
+    }
+}
+
+/// Pids go up to 2^22.
+fn program(pid: u32) -> i32 {
+    i32::try_from(pid).unwrap_or(0)
+}
+
+/// So that the program's session can take it. The kernel sends a leader, as we may be, two signals for that.
+fn give_up_terminal(watched: SignalSet) -> core::result::Result<(), Errno> {
+    if terminal::give_up(0).is_ok() && process::leads_session() {
+        let both = watched & (1 << (libc::SIGHUP - 1) | 1 << (libc::SIGCONT - 1));
+        for _ in 0..2 {
+            signal::take(both, Some(Duration::ZERO))?;
+        }
+    }
+    Ok(())
+}
+
+impl AsFd for Supervisor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pending.as_fd()
+    }
+}
+
+impl AsRawFd for Supervisor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pending.as_raw_fd()
+    }
+}

@@ -1,0 +1,93 @@
+//! The init of a new pid namespace: it makes the process of the program, sheds what it has of its parent,
+//! and loops.
+//!
+//! It has a copy of the parent's memory and descriptors, which must not be for the program: until they are
+//! gone it cannot be traced, unless by who has `CAP_SYS_PTRACE` where the parent is.
+
+#![allow(unsafe_code, reason = "it makes a process that shares memory")]
+
+use core::ptr;
+use core::sync::atomic::AtomicBool;
+
+use crate::init::engine::{Engine, Role};
+use crate::init::finish::BROKEN;
+use crate::init::policy::{Policy, Verbosity};
+use crate::init::report::Notice;
+use crate::setup::plan::Op;
+use crate::setup::run::{Context, run_all};
+use crate::sys::clone::{self, Request};
+use crate::sys::signal::{self, ALL};
+use crate::sys::{Errno, Result, abi, caps, file, memory, process};
+
+/// The steps of the program's process.
+struct Program<'a> {
+    ops: &'a [Op],
+    first: usize,
+    context: &'a Context<'a>,
+}
+
+/// Does not return, unless there is no program.
+pub(super) fn become_init(
+    policy: &Policy,
+    ops: &[Op],
+    first: usize,
+    context: &Context<'_>,
+) -> Result<()> {
+    // What is ignored is not waited for.
+    signal::set_default(libc::SIGCHLD)?;
+    let slot = context.slot;
+    let main = start(&Program { ops, first, context })?;
+    let last = first + ops.len().saturating_sub(1);
+    if slot.failure().is_some() || (!context.has_no_exec && slot.step() != last) {
+        // The parent learns from the slot what became of it.
+        process::exit(BROKEN);
+    }
+    if !context.has_no_exec {
+        file::write_once(context.started, &[1])?;
+    }
+    supervise(*policy, main, context.proc)
+}
+
+fn start(program: &Program<'_>) -> Result<i32> {
+    let flags = if program.context.has_no_exec { 0 } else { abi::CLONE_VM | abi::CLONE_VFORK };
+    let exit_signal = libc::SIGCHLD.unsigned_abs().into();
+    // Handlers were reset when this process was made.
+    let request = Request { exit_signal, ..Request::new(flags, ptr::null_mut(), None) };
+    let legacy = AtomicBool::new(false);
+    // SAFETY: we sleep until the child has done with our memory, or it has a copy; the steps neither
+    // allocate, lock, unwind nor call libc, or are the caller's code, for which the caller promised.
+    let pid = unsafe { clone::clone(&request, &legacy, run_program, program) }?;
+    i32::try_from(pid).map_err(|_| Errno::INVAL)
+}
+
+fn run_program(program: &Program<'_>) -> ! {
+    let errno = match run_all(program.ops, program.first, program.context) {
+        Err(errno) => errno,
+        // Steps without exec.
+        Ok(()) => Errno::INVAL,
+    };
+    program.context.slot.fail(errno);
+    process::exit(BROKEN)
+}
+
+/// From here on nothing that was the parent's is used.
+fn supervise(policy: Policy, main: i32, proc: i32) -> ! {
+    // SAFETY: a process made by clone has one thread; this function uses its own frames, and so does the
+    // engine.
+    let _ = unsafe { memory::forget(proc) };
+    if policy.verbosity == Verbosity::Silent {
+        file::close_all();
+    } else {
+        [0, 1].into_iter().for_each(file::close);
+        let _ = file::close_all_but(2);
+    }
+    let _ = file::chdir(c"/");
+    let _ = process::set_name(c"init");
+    let _ = caps::keep_only(abi::CAP_KILL);
+    let _ = process::set_no_new_privs();
+    Notice::Started { pid: main }.tell(policy.verbosity);
+    let mut engine = Engine::new(policy, Role::First, ALL, -1);
+    engine.main = main;
+    let code = engine.run().map_or(BROKEN, |ended| policy.exit_code(ended).into());
+    process::exit(code)
+}
