@@ -35,6 +35,7 @@
 //!   time of a closure. [`CommandExt`] does it for children of std's `Command`.
 //! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
 //! - [`uts`] reads and sets host names.
+//! - [`Init`] is a PID 1: it waits for orphans and passes signals on; [`Supervisor`] is this process as one.
 //! - [`Support`] says what this kernel has and this thread may do, found by trying.
 //! - [`Plan`] is what a command would do; [`Error`] says which [`Step`] of it failed, and explains.
 //!
@@ -79,6 +80,10 @@
 //! - It adopts every orphan inside, and should wait for it, or zombies pile up.
 //! - Signals with the default action do not touch it, `SIGTERM` included, unless it has a handler;
 //!   only `SIGKILL` and `SIGSTOP` from outside do.
+//!
+//! Hence [`Command::init`]: an [`Init`] of this crate is PID 1, the program a process like any other. The same
+//! [`Init`] serves a program that is itself PID 1 of a container, or a subreaper: then orphans of its descendants
+//! come to it, instead of to the PID 1 of its pid namespace.
 //!
 //! A process has a number in its own pid namespace and in each one around that: [`PidFd::pids`] tells them
 //! all, [`NsFd::pid_inside`] and [`NsFd::pid_outside`] translate. Within a container it keeps the numbers when
@@ -135,6 +140,7 @@
 //! libc. So the cost does not grow with the parent's memory, as a fork's does, and a failed step is
 //! known with its error number. Some children get a copy of the memory instead, by the same steps:
 //!
+//! - an [`Init`], which outlives the spawn, and gives the memory up once it has started the program;
 //! - one that runs the caller's code ([`Command::pre_exec`], [`Command::spawn_fn`]), which must not write
 //!   into the parent;
 //! - one that enters a user or pid namespace: what lives there could trace it and read the parent's
@@ -176,7 +182,6 @@
 //!   refused.
 //! - Someone in an entered user namespace can stop the child before it runs the program; the spawn then
 //!   waits until it is continued or killed.
-//! - A program that is PID 1 has to be one: an init is not part of this version.
 //!
 //! # References
 //!

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use linux_namespaces::{Init, Others, Signal, Verbosity};
 
-use crate::Job;
+use crate::{Job, checked};
 
 /// Run a program in a session of its own and pass signals on to all of it
 ///
@@ -32,12 +32,7 @@ struct Options {
     version: (),
 
     /// The program, and its arguments
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND",
-        required = true
-    )]
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     program: Vec<OsString>,
 }
 
@@ -60,7 +55,7 @@ pub(crate) fn parse() -> Result<Job, clap::Error> {
     if verbose {
         init = init.verbosity(Verbosity::Debug);
     }
-    Ok(Job { init, program: options.program, failure: |_| 2 })
+    Ok(Job { init, program: checked::<Options>(options.program)?, failure: |_| 2 })
 }
 
 fn rule(text: &str) -> Result<(Signal, Option<Signal>), String> {

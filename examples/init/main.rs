@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use linux_namespaces::{Command, ErrorKind, Init};
 
 /// What to run, and how.
@@ -61,5 +62,17 @@ fn main() -> ExitCode {
             eprintln!("init: {error:#}");
             (job.failure)(error.kind()).into()
         }
+    }
+}
+
+/// A word that begins as an option does is no program, unless `--` says so.
+fn checked<O: CommandFactory>(program: Vec<OsString>) -> Result<Vec<OsString>, clap::Error> {
+    let said = env::args_os().any(|word| word == "--");
+    match program.first() {
+        Some(first) if first.as_encoded_bytes().starts_with(b"-") && !said => {
+            let message = format!("unknown option {first:?}");
+            Err(O::command().error(clap::error::ErrorKind::UnknownArgument, message))
+        }
+        _ => Ok(program),
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, CommandFactory, Parser};
 use linux_namespaces::{ErrorKind, Init, Signal, Verbosity};
 
-use crate::Job;
+use crate::{Job, checked};
 
 /// Run a program under the supervision of an init
 ///
@@ -48,12 +48,7 @@ struct Options {
     licence: bool,
 
     /// The program, and its arguments
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "PROGRAM",
-        required_unless_present = "licence"
-    )]
+    #[arg(trailing_var_arg = true, required_unless_present = "licence", value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
@@ -61,7 +56,7 @@ pub(crate) fn parse() -> Result<Job, clap::Error> {
     let options = Options::try_parse()?;
     if options.licence {
         let text = include_str!("../../LICENSE-MIT");
-        return Err(Options::command().error(clap::error::ErrorKind::DisplayVersion, text));
+        return Err(clap::Error::raw(clap::error::ErrorKind::DisplayVersion, text));
     }
     let base = match env::var("TINI_VERBOSITY") {
         Ok(level) => level.trim().parse().map_err(|_| {
@@ -94,5 +89,5 @@ pub(crate) fn parse() -> Result<Job, clap::Error> {
         ErrorKind::PermissionDenied => 126,
         _ => 1,
     };
-    Ok(Job { init, program: options.program, failure })
+    Ok(Job { init, program: checked::<Options>(options.program)?, failure })
 }

@@ -56,11 +56,16 @@ impl<'a> Job<'a> {
     pub(super) unsafe fn start_intermediate(&self, pid_fd: *mut i32) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
         let flags = self.memory() | abi::CLONE_VFORK | abi::CLONE_FILES;
-        // No exit signal, here and below: until exec sets SIGCHLD, no other wait of the process takes
-        // notice.
-        let request = Request::new(flags, pid_fd, None);
+        let request =
+            Request { exit_signal: self.exit_signal(), ..Request::new(flags, pid_fd, None) };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, go_before) }
+    }
+
+    /// None: until exec sets `SIGCHLD`, no other wait of the process takes notice. An init has no exec. With
+    /// `CLONE_PARENT` that of the intermediate process counts.
+    fn exit_signal(&self) -> u64 {
+        if self.plan.has_init() { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
     }
 
     fn memory(&self) -> u64 {
@@ -77,7 +82,9 @@ impl<'a> Job<'a> {
         if !self.plan.goes_on() {
             flags |= abi::CLONE_VFORK;
         }
+        let is_sibling = flags & abi::CLONE_PARENT != 0;
         let request = Request {
+            exit_signal: if is_sibling { 0 } else { self.exit_signal() },
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
             ..Request::new(flags, self.context.slot.pid_fd.as_ptr(), self.stack)

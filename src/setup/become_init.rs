@@ -35,6 +35,9 @@ pub(super) fn become_init(
 ) -> Result<()> {
     // What is ignored is not waited for.
     signal::set_default(libc::SIGCHLD)?;
+    if !context.has_no_exec {
+        process::set_name(c"init")?;
+    }
     let slot = context.slot;
     let main = start(&Program { ops, first, context })?;
     let last = first + ops.len().saturating_sub(1);
@@ -45,7 +48,10 @@ pub(super) fn become_init(
     if !context.has_no_exec {
         file::write_once(context.started, &[1])?;
     }
-    supervise(*policy, main, context.proc)
+    // SAFETY: the value of a reference. Volatile, since it must be read now: an ordinary copy may be put off,
+    // and the memory is about to go.
+    let policy = unsafe { ptr::read_volatile(policy) };
+    supervise(policy, main, context.proc)
 }
 
 fn start(program: &Program<'_>) -> Result<i32> {
@@ -82,7 +88,6 @@ fn supervise(policy: Policy, main: i32, proc: i32) -> ! {
         let _ = file::close_all_but(2);
     }
     let _ = file::chdir(c"/");
-    let _ = process::set_name(c"init");
     let _ = caps::keep_only(abi::CAP_KILL);
     let _ = process::set_no_new_privs();
     Notice::Started { pid: main }.tell(policy.verbosity);

@@ -23,6 +23,9 @@ pub(crate) const ACTION: &str = "LINUX_NAMESPACES_COUNTED";
 
 /// Does what is to be counted, between two marks.
 pub(crate) fn act(name: &str) -> ExitCode {
+    if let Some(action) = name.strip_prefix("init:") {
+        return crate::init::payload::act(action);
+    }
     match name.split_once('=').unwrap_or((name, "")) {
         ("clocks", _) => {
             crate::clocks::tell_inside();

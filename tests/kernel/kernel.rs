@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use linux_namespaces::{Namespace, NamespaceSet};
 
@@ -47,6 +48,21 @@ pub(crate) fn status(field: &str) -> String {
 pub(crate) fn dumpable() -> i32 {
     // SAFETY: asks for a number.
     unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }
+}
+
+/// Waits until something is so that is sure to become so.
+pub(crate) fn until(is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "it never became so");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// `R`, `S`, `T`, `Z`, ... as `proc_pid_stat(5)` has them.
+pub(crate) fn state_of(pid: impl std::fmt::Display) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('-')
 }
 
 /// What a failed call must not have changed in this thread and process.

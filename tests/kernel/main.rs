@@ -16,6 +16,7 @@ mod faults;
 mod handles;
 mod harness;
 mod hostile;
+mod init;
 mod kernel;
 mod lifetimes;
 mod machine;
@@ -46,6 +47,10 @@ fn main() -> std::process::ExitCode {
         faults::kills::CASES,
         handles::CASES,
         hostile::CASES,
+        init::CASES,
+        init::armed::CASES,
+        init::terminal::CASES,
+        init::tools::CASES,
         lifetimes::CASES,
         own_code::CASES,
         nsenter::CASES,

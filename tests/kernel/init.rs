@@ -1,0 +1,398 @@
+//! `Command::init`: a PID 1 that comes with the command.
+
+pub(crate) mod armed;
+pub(crate) mod payload;
+pub(crate) mod terminal;
+pub(crate) mod tools;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use linux_namespaces::{
+    Child, Command, ErrorKind, Init, Mount, NamespaceSet, Others, Signal, Stdio, Step,
+};
+
+use crate::faults::fork::in_fork;
+use crate::harness::cases;
+use crate::kernel;
+use crate::machine::Need::{Root, UserNamespaces};
+
+cases! {"init":
+    the_program_is_a_process_like_any_other [UserNamespaces],
+    a_status_is_the_program_s [UserNamespaces],
+    every_signal_is_passed_on [UserNamespaces],
+    signals_are_rewritten [UserNamespaces],
+    a_signal_before_exec_is_not_lost [UserNamespaces],
+    a_stopped_program_goes_on [UserNamespaces],
+    ten_thousand_orphans_leave_no_zombie [UserNamespaces],
+    a_daemon_ends_with_the_init [UserNamespaces],
+    others_that_ignore_term_are_killed [UserNamespaces],
+    others_are_waited_for_on_request [UserNamespaces],
+    an_init_that_is_killed_takes_all_along [UserNamespaces],
+    an_init_ends_with_the_parent [UserNamespaces],
+    its_memory_is_not_for_the_program [UserNamespaces],
+    nothing_of_the_parent_is_left_in_it [UserNamespaces],
+    the_program_has_the_caller_s_mask_and_ignored_signals [UserNamespaces],
+    ids_are_the_program_s [Root],
+    inits_nest [UserNamespaces],
+    the_caller_s_code_may_be_the_program [UserNamespaces],
+    a_program_that_does_not_start_is_told [UserNamespaces],
+    what_an_init_cannot_do_is_refused [],
+}
+
+fn sh(script: &str, init: Init) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).map_root().mount(Mount::proc("/proc").unwrap()).init(init);
+    command
+}
+
+fn text(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+fn status(script: &str, init: Init) -> ExitStatus {
+    sh(script, init).status().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// Starts it, and waits until it has written a line.
+fn until_ready(command: &mut Command) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{error:#}"));
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    (child, lines)
+}
+
+/// Waits for the end of every process that has the other end.
+fn rest(mut lines: impl Read) -> String {
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    rest
+}
+
+fn the_program_is_a_process_like_any_other() {
+    let script = "echo $$ $PPID; cat /proc/1/comm; \
+                  until grep -q 'NoNewPrivs:.1' /proc/1/status; do :; done; \
+                  grep -E '^Cap(Eff|Prm|Inh|Amb)' /proc/1/status";
+    let mut command = sh(script, Init::new());
+    assert!(command.plan().unwrap().to_string().contains("become an init"));
+    // CAP_KILL, and nothing else.
+    let none = "0".repeat(16);
+    let kill = "0000000000000020";
+    let caps = format!("CapInh:\t{none}\nCapPrm:\t{kill}\nCapEff:\t{kill}\nCapAmb:\t{none}");
+    assert_eq!(text(&mut command), format!("2 1\ninit\n{caps}"));
+}
+
+fn a_status_is_the_program_s() {
+    assert_eq!(status("exit 3", Init::new()).code(), Some(3));
+    assert_eq!(status("kill -TERM $$", Init::new()).code(), Some(143));
+    assert_eq!(status("kill -KILL $$", Init::new()).code(), Some(137));
+    let init = Init::new().exit_zero_for(143).exit_zero_for(7);
+    assert_eq!(status("kill -TERM $$", init.clone()).code(), Some(0));
+    assert_eq!(status("exit 7", init.clone()).code(), Some(0));
+    assert_eq!(status("exit 8", init).code(), Some(8));
+}
+
+/// All that can be sent and caught, but the one that the init needs.
+fn all_signals() -> impl Iterator<Item = i32> {
+    (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD].contains(signal))
+}
+
+fn every_signal_is_passed_on() {
+    // To the program alone; and to its group, which has a second process.
+    for (init, receivers) in [
+        (Init::new(), 1),
+        (Init::new().process_group().signal_group(), 2),
+        (Init::new().session().signal_group(), 2),
+    ] {
+        let mut command = payload::command(&format!("signals={receivers}"));
+        command.map_root().init(init);
+        let (mut child, mut lines) = until_ready(&mut command);
+        // One after the other: of those for stopping and continuing, one cancels another.
+        for signal in all_signals() {
+            child.signal(Signal::new(signal).unwrap()).unwrap();
+            for _ in 0..receivers {
+                let mut line = String::new();
+                lines.read_line(&mut line).unwrap();
+                assert_eq!(line, format!("{signal}\n"));
+            }
+        }
+        assert_eq!(rest(lines), "");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
+fn signals_are_rewritten() {
+    let init = Init::new().rewrite(Signal::TERM, Signal::USR1).rewrite(Signal::HUP, None);
+    let script = "trap 'echo usr1; exit 5' USR1; trap 'echo hup; exit 6' HUP; echo ready; while :; do sleep 0.01; done";
+    let (mut child, lines) = until_ready(&mut sh(script, init));
+    child.signal(Signal::HUP).unwrap();
+    child.signal(Signal::TERM).unwrap();
+    assert_eq!(rest(lines), "usr1\n");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+fn a_signal_before_exec_is_not_lost() {
+    let mut command = Command::new("sleep");
+    command.arg("60").map_root().init(Init::new());
+    // SAFETY: a system call.
+    unsafe {
+        command.pre_exec(|| {
+            assert_eq!(libc::kill(libc::getppid(), libc::SIGTERM), 0);
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+fn a_stopped_program_goes_on() {
+    let mut command = payload::command("signals=1");
+    command.map_root().init(Init::new().rewrite(Signal::TSTP, Signal::STOP));
+    let (mut child, lines) = until_ready(&mut command);
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let program = fs::read_to_string(children).unwrap().trim().to_owned();
+    child.signal(Signal::TSTP).unwrap();
+    kernel::until(|| kernel::state_of(&program) == 'T');
+    child.signal(Signal::CONT).unwrap();
+    kernel::until(|| kernel::state_of(&program) != 'T');
+    child.signal(Signal::new(64).unwrap()).unwrap();
+    assert_eq!(rest(lines), "18\n64\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+fn ten_thousand_orphans_leave_no_zombie() {
+    let mut command = payload::command("orphans=10000");
+    command.map_root().mount(Mount::proc("/proc").unwrap()).init(Init::new());
+    assert_eq!(text(&mut command), "no zombie");
+}
+
+fn a_daemon_ends_with_the_init() {
+    // It left its session, its parent and its grandparent, and has the pipe alone.
+    let script =
+        "echo ready; (setsid sh -c 'trap \"\" TERM HUP; sleep 60 & wait' <&- 2>&- &) ; exit 4";
+    let (mut child, lines) = until_ready(&mut sh(script, Init::new()));
+    assert_eq!(rest(lines), "");
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+}
+
+/// The program ends at once; what it leaves says when it can be met.
+const LEAVES: &str = "(trap 'echo term' TERM; echo ready; while :; do sleep 0.01; done) & \
+                      while ! test -e /proc/3; do :; done; sleep 0.2; exit 4";
+
+fn others_that_ignore_term_are_killed() {
+    let grace = Duration::from_millis(300);
+    let start = Instant::now();
+    let (mut child, lines) =
+        until_ready(&mut sh(LEAVES, Init::new().others(Others::Terminate { grace })));
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(start.elapsed() >= grace);
+    assert_eq!(rest(lines), "term\n");
+
+    let start = Instant::now();
+    let (mut child, lines) = until_ready(&mut sh(LEAVES, Init::new().others(Others::Kill)));
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert_eq!(rest(lines), "");
+    // A minute's grace is not used up by those that go.
+    let goes = "sleep 50 & sleep 50 & echo ready; exit 4";
+    let init = Init::new().others(Others::Terminate { grace: Duration::from_secs(60) });
+    let (mut child, _lines) = until_ready(&mut sh(goes, init));
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(start.elapsed() < Duration::from_secs(40));
+}
+
+fn others_are_waited_for_on_request() {
+    let script = "echo ready; (sleep 0.2; echo late) & exit 4";
+    let (mut child, lines) = until_ready(&mut sh(script, Init::new().others(Others::Wait)));
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert_eq!(rest(lines), "late\n");
+    // Signals go to them meanwhile.
+    let script = "echo ready; (trap 'echo got; exit' USR1; while test -e /proc/2; do :; done; echo up >&2; while :; do sleep 0.01; done) & exit 4";
+    let mut command = sh(script, Init::new().others(Others::Wait));
+    let (mut child, lines) = until_ready(command.stderr(Stdio::piped()));
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    errors.read_line(&mut String::new()).unwrap();
+    child.signal(Signal::USR1).unwrap();
+    assert_eq!(rest(lines), "got\n");
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+}
+
+fn an_init_that_is_killed_takes_all_along() {
+    let script = "setsid sleep 60 & sleep 60 & echo ready; wait";
+    let (mut child, lines) = until_ready(&mut sh(script, Init::new()));
+    child.kill().unwrap();
+    assert_eq!(rest(lines), "");
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
+fn an_init_ends_with_the_parent() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: this process has one thread.
+    let middle = unsafe { libc::fork() };
+    if middle == 0 {
+        let mut command = sh("sleep 60 & wait", Init::new());
+        let child = command.stdout(OwnedFd::from(writer)).kill_on_parent_exit().spawn();
+        // SAFETY: ends the middle process.
+        unsafe { libc::_exit(child.is_err().into()) }
+    }
+    drop(writer);
+    assert_eq!(rest(reader), "");
+    let mut killed = 0;
+    // SAFETY: children of ours, the init by adoption.
+    unsafe {
+        let mut status = 0;
+        assert_eq!(libc::waitpid(middle, &raw mut status, 0), middle);
+        assert_eq!(status, 0);
+        assert!(libc::waitpid(-1, &raw mut killed, 0) > 0);
+    }
+    assert_eq!(killed, libc::SIGKILL);
+}
+
+fn its_memory_is_not_for_the_program() {
+    let mut command = payload::command("spy");
+    command.map_root().mount(Mount::proc("/proc").unwrap()).init(Init::new());
+    assert_eq!(text(&mut command), "root inside, and refused");
+}
+
+fn nothing_of_the_parent_is_left_in_it() {
+    let secret = vec![0x5a_u8; 1 << 20];
+    let file = fs::File::open("/proc/self/status").unwrap();
+    let (mut child, _lines) = until_ready(&mut sh("echo ready; sleep 60", Init::new()));
+    let init = child.id();
+    // Right after the program was started, which is when we learn of it.
+    kernel::until(|| fs::read_to_string(format!("/proc/{init}/comm")).unwrap().trim() == "init");
+    if crate::machine::is_root() {
+        kernel::until(|| fs::read_dir(format!("/proc/{init}/fd")).unwrap().count() == 0);
+        let maps = fs::read_to_string(format!("/proc/{init}/maps")).unwrap();
+        let own: Vec<&str> = maps
+            .lines()
+            .filter(|line| line.contains(" rw-p ") && line.contains(" 00:00 0"))
+            .collect();
+        // Its stack.
+        assert_eq!(own.len(), 1, "{maps}");
+        assert!(!maps.contains("[heap]"), "{maps}");
+        let at = secret.as_ptr().addr();
+        let holds = |line: &&str| {
+            let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let number = |text| usize::from_str_radix(text, 16).unwrap();
+            (number(start)..number(end)).contains(&at)
+        };
+        assert_eq!(maps.lines().find(holds), None);
+    }
+    drop((secret, file));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn the_program_has_the_caller_s_mask_and_ignored_signals() {
+    in_fork(|| {
+        // SAFETY: this process alone.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            for signal in [libc::SIGUSR1, libc::SIGTERM, libc::SIGTTIN] {
+                libc::sigaddset(&raw mut set, signal);
+            }
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+            for signal in [libc::SIGINT, libc::SIGTTOU, libc::SIGCHLD, libc::SIGHUP] {
+                libc::signal(signal, libc::SIG_IGN);
+            }
+        }
+        let script = ["-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"];
+        let plain = text(Command::new("grep").args(script).stderr(Stdio::inherit()));
+        let mut command = Command::new("grep");
+        command.args(script).map_root().mount(Mount::proc("/proc").unwrap());
+        assert_eq!(text(command.init(Init::new())), plain);
+        let mut armed = Init::new().arm().unwrap();
+        let mut command = Command::new("grep");
+        command.args(script).stdout(Stdio::piped());
+        let mut child = armed.spawn(&mut command).unwrap();
+        let lines = child.stdout.take().unwrap();
+        assert!(armed.supervise(child).unwrap().success());
+        assert_eq!(rest(lines).trim_end(), plain);
+    });
+}
+
+fn ids_are_the_program_s() {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "id -u; id -g; stat -c %u /proc/1"])
+        .mount(Mount::proc("/proc").unwrap())
+        .uid(65534)
+        .gid(65534)
+        .groups([])
+        .init(Init::new());
+    assert_eq!(text(&mut command), "65534\n65534\n0");
+    // It may signal a program of another user.
+    let mut command = Command::new("sleep");
+    let mut child = command.arg("60").uid(65534).init(Init::new()).spawn().unwrap();
+    child.signal(Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+fn inits_nest() {
+    let mut command = payload::command("inits=3");
+    command.map_root().init(Init::new());
+    // Each is started by a process that is an init as well, and takes two numbers there.
+    let (mut child, lines) = until_ready(&mut command);
+    child.signal(Signal::TERM).unwrap();
+    assert_eq!(rest(lines), "terminated at 2 4 6\n");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+}
+
+fn the_caller_s_code_may_be_the_program() {
+    let mut command = Command::new("code");
+    command.unshare(NamespaceSet::IPC).map_root().init(Init::new());
+    let work = || {
+        // SAFETY: asks for numbers.
+        let (own, parent) = unsafe { (libc::getpid(), libc::getppid()) };
+        if (own, parent) == (2, 1) { 7 } else { 8 }
+    };
+    // SAFETY: this process has one thread.
+    let child = unsafe { command.spawn_fn(work) };
+    assert_eq!(child.unwrap_or_else(|error| panic!("{error:#}")).wait().unwrap().code(), Some(7));
+}
+
+fn a_program_that_does_not_start_is_told() {
+    let before = kernel::census();
+    let rows: [(&str, fn(&mut Command), Step, i32); 4] = [
+        ("/no/such/program", |_| {}, Step::Exec, libc::ENOENT),
+        ("/etc/passwd", |_| {}, Step::Exec, libc::EACCES),
+        ("true", |it| _ = it.current_dir("/no/such/place"), Step::ChangeDirectory, libc::ENOENT),
+        ("true", |it| _ = it.uid(4321), Step::SetUid, libc::EINVAL),
+    ];
+    for (program, prepare, step, errno) in rows {
+        let mut command = Command::new(program);
+        command.map_root().init(Init::new());
+        prepare(&mut command);
+        let error = command.spawn().unwrap_err();
+        assert_eq!((error.step(), error.raw_os_error()), (Some(step), Some(errno)), "{error:#}");
+    }
+    let mut command = Command::new("true");
+    command.map_root().init(Init::new());
+    // SAFETY: ends the process of the program.
+    unsafe { command.pre_exec(|| libc::_exit(3)) };
+    let error = command.spawn().unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::ChildDied, Some(Step::PreExec)));
+    assert_eq!(kernel::census(), before);
+}
+
+fn what_an_init_cannot_do_is_refused() {
+    for init in [
+        Init::new().signal_group(),
+        Init::new().rewrite(Signal::KILL, Signal::TERM),
+        Init::new().rewrite(Signal::STOP, None),
+        Init::new().rewrite(Signal::CHLD, Signal::TERM),
+    ] {
+        let error = Command::new("true").init(init.clone()).spawn().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:#}");
+        assert_eq!(init.arm().unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}
