@@ -193,6 +193,9 @@ pub(super) fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Caus
             | Step::WriteGidMap
             | Step::SetPropagation
             | Step::Mount
+            | Step::MakePinDir
+            | Step::Pin
+            | Step::Unpin
             | Step::SetHostname
             | Step::SetDomainname
             | Step::LoopbackUp

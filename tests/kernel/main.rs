@@ -21,6 +21,7 @@ mod lifetimes;
 mod machine;
 mod nsenter;
 mod own_code;
+mod pinned;
 mod place;
 mod stage;
 mod stress;
@@ -49,6 +50,8 @@ fn main() -> std::process::ExitCode {
         lifetimes::CASES,
         own_code::CASES,
         nsenter::CASES,
+        pinned::CASES,
+        pinned::dir::CASES,
         place::CASES,
         stress::CASES,
         sub_ids::CASES,
