@@ -58,6 +58,7 @@ fn main() -> std::process::ExitCode {
         support::CASES,
         unshare::CASES,
         unshare_tool::CASES,
+        unshare_tool::keep::CASES,
         unshare_tool::life::CASES,
     ])
 }

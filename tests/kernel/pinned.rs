@@ -34,7 +34,7 @@ cases! {"pinned":
 }
 
 /// Mounts of this trial alone, and the rights to make more.
-fn own_mounts() {
+pub(crate) fn own_mounts() {
     // Linux 6.18 tells older mount namespaces from newer ones by numbers that each processor gives out.
     let (mut processors, mut here) = (vec![0_u64; 128], 0_u32);
     // SAFETY: the kernel writes a number, and reads as many bytes as are told.
@@ -66,7 +66,7 @@ fn uts() -> NsFd {
 }
 
 /// How many mounts there are at a path.
-fn mounts_at(path: &str) -> usize {
+pub(crate) fn mounts_at(path: &str) -> usize {
     let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     table.lines().filter(|line| line.split(' ').nth(4) == Some(path)).count()
 }
