@@ -119,7 +119,6 @@ const TABLE: &[Row] = &[
     (Step::Mount, None, Errno::PERM, "the user namespace must own the mount namespace, and for proc the pid namespace too (make a new one with it); where parts of the present /proc are covered, as in a container, a new proc is refused"),
     (Step::Mount, None, Errno::NOENT, "the mount point does not exist"),
     (Step::Mount, None, Errno::BUSY, "this pid namespace's proc is already mounted there"),
-    (Step::OpenNamespace, None, Errno::LOOP, "a symbolic link is there, which is not followed"),
     (Step::OpenPinDir, None, Errno::NOENT, "there is no such directory"),
     (Step::OpenPinDir, None, Errno::NOTDIR, "there is no such directory, but another file, or a symbolic link, which is not followed"),
     (Step::MakePinDir, None, Errno::PERM, MOUNT_DENIED),

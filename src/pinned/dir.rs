@@ -94,6 +94,9 @@ impl PinDir {
     /// A directory for namespaces of all kinds, made if it is missing. It becomes a mount point whose mounts
     /// propagate to nobody, since the kernel refuses to pin mount namespaces where they would.
     ///
+    /// So it should be a directory for this purpose alone: one that is a mount point already, as `/run` may be,
+    /// stops to propagate to others.
+    ///
     /// # Errors
     ///
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied); [`NotFound`](crate::ErrorKind::NotFound) if
@@ -134,7 +137,7 @@ impl PinDir {
         let mut dir = open(path).map_err(refused)?;
         let mut done = mount::propagate(&dir, propagation);
         if done.as_ref().is_err_and(is_none) {
-            // As ip does it, so that two of us make one mount.
+            // Once in the life of a directory. As ip does it, so that two of us make one mount.
             rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(refused)?;
             let mut top = open(path).map_err(refused)?;
             done = mount::propagate(&top, propagation);
@@ -173,9 +176,8 @@ impl PinDir {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) or
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the name is stale;
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name that is none.
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) if the
+    /// name is stale; [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name that is none.
     pub fn get(&self, name: impl AsRef<OsStr>) -> Result<NsFd> {
         self.place(name.as_ref())?.namespace()
     }

@@ -74,7 +74,7 @@ impl Pinned {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) if no
-    /// namespace is mounted there. A symbolic link as the path's last part is not followed: `ELOOP`.
+    /// namespace is mounted there, also for a symbolic link, which is not followed as the path's last part.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let place = Place::of(path.as_ref())?;
         Ok(Self { namespace: place.namespace()?, place, mounted: true })

@@ -67,8 +67,15 @@ impl Place {
 
     /// The namespace that is mounted here.
     pub(super) fn namespace(&self) -> Result<NsFd> {
-        let fd = self.open(READ).map_err(|errno| self.refused(Step::OpenNamespace, errno))?;
-        NsFd::try_from(fd).map_err(|error| error.at(&self.path))
+        let refused = |errno| self.refused(Step::OpenNamespace, errno);
+        // Nothing else is opened: that may be a device.
+        match self.look().map_err(refused)? {
+            Found::Namespace(..) => NsFd::try_from(self.open(READ).map_err(refused)?),
+            Found::Bare | Found::Foreign => {
+                Err(Error::new(ErrorKind::NotANamespace, "no namespace is pinned at"))
+            }
+        }
+        .map_err(|error| error.at(&self.path))
     }
 
     /// The file to mount on, locked: a new one, or one that was left.
