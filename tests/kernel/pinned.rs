@@ -12,6 +12,7 @@ use linux_namespaces::{
 };
 
 use crate::faults::fork::in_fork;
+use crate::faults::kills::supervised;
 use crate::harness::cases;
 use crate::kernel::{self, forbid, refuse};
 use crate::machine::Need::{Ordinary, Root, UserNamespaces};
@@ -25,12 +26,14 @@ cases! {"pinned":
     what_is_there_is_not_replaced [UserNamespaces],
     another_user_s_file_is_not_used [Root],
     what_was_left_in_the_middle_is_used [UserNamespaces],
+    who_comes_second_is_told [UserNamespaces],
     one_of_many_wins [UserNamespaces],
     what_was_mounted_over_it_is_left_alone [UserNamespaces],
     there_are_no_loops_of_mount_namespaces [UserNamespaces],
     where_mounts_propagate_no_mount_namespace_is_pinned [UserNamespaces],
     who_is_inside_cannot_pin [UserNamespaces],
     a_pin_belongs_to_its_mount_namespace [UserNamespaces],
+    a_pin_needs_no_proc_but_its_end_does [UserNamespaces],
     a_failed_pin_leaves_nothing [UserNamespaces],
     where_nothing_may_be_written_nothing_is_pinned [Ordinary, UserNamespaces],
 }
@@ -243,6 +246,33 @@ fn what_was_left_in_the_middle_is_used() {
     uts().pin("/run/x").unwrap().unpin().unwrap();
 }
 
+fn who_comes_second_is_told() {
+    own_mounts();
+    // While the first is at work: also on what somebody left.
+    for left in [false, true] {
+        if left {
+            bare("/run/x");
+        }
+        let second = |_| {
+            let error = uts().pin("/run/x").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+            assert!(error.to_string().contains("another process is at work"), "{error:#}");
+            true
+        };
+        let pinned = supervised(libc::SYS_move_mount, second, || uts().pin("/run/x").unwrap());
+        pinned.unpin().unwrap();
+    }
+    // Who finds the file bare, since it is about to be removed, lets it go.
+    let pinned = uts().pin("/run/x").unwrap();
+    let second = |_| {
+        assert_eq!(mounts_at("/run/x"), 0);
+        assert_eq!(uts().pin("/run/x").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        true
+    };
+    supervised(libc::SYS_unlinkat, second, || pinned.unpin().unwrap());
+    assert!(!fs::exists("/run/x").unwrap());
+}
+
 /// Forks that do this at the same time. How each of them ended.
 fn at_once(count: usize, work: impl Fn() -> u8) -> Vec<u8> {
     let (ready, go) = std::io::pipe().unwrap();
@@ -392,6 +422,18 @@ fn a_pin_belongs_to_its_mount_namespace() {
     });
     assert_eq!(mounts_at("/run/dir/x"), 1);
     Pinned::open("/run/dir/x").unwrap().unpin().unwrap();
+}
+
+fn a_pin_needs_no_proc_but_its_end_does() {
+    own_mounts();
+    let uts = uts();
+    stage::tmpfs("/proc");
+    let pinned = uts.pin("/run/x").unwrap();
+    let error = pinned.unpin().unwrap_err();
+    stage::unmount("/proc");
+    assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:#}");
+    assert_eq!(mounts_at("/run/x"), 1);
+    Pinned::open("/run/x").unwrap().unpin().unwrap();
 }
 
 fn a_failed_pin_leaves_nothing() {

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use linux_namespaces::{
     Command, ErrorKind, Namespace, NamespaceSet, NsFd, PinDir, PinState, Step, Unshare,
@@ -11,6 +13,7 @@ use linux_namespaces::{
 
 use super::{at_once, bare, end, expect, inhabitant, killed_at, mounts_at, own_mounts, uts};
 use crate::faults::fork::in_fork;
+use crate::faults::kills::supervised;
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{Program, Root, UserNamespaces};
@@ -21,6 +24,7 @@ cases! {"pinned::dir":
     names_are_checked [UserNamespaces],
     it_takes_every_kind_where_mounts_propagate [UserNamespaces],
     it_is_made_once [UserNamespaces],
+    who_makes_it_second_waits [UserNamespaces],
     many_work_in_it_at_once [UserNamespaces],
     it_says_why_it_cannot_be [UserNamespaces],
     ip_netns_and_we_see_each_other_s [UserNamespaces, Program("ip")],
@@ -139,6 +143,29 @@ fn it_is_made_once() {
         PinDir::create("/run/old").unwrap().pin("x", &uts()).unwrap().keep();
         assert_eq!((mounts_at("/run/old"), mounts_at("/run/old/x")), (1, 1));
     });
+}
+
+fn who_makes_it_second_waits() {
+    own_mounts();
+    let mut second = None;
+    let meet = |_| {
+        second = Some(thread::spawn(|| drop(PinDir::create("/run/all").unwrap())));
+        // An arrow stands before those who wait for a lock.
+        let waits = || {
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            let own = format!(" {} ", std::process::id());
+            locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&own))
+        };
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !waits() {
+            assert!(Instant::now() < limit, "it does not wait");
+            thread::yield_now();
+        }
+        true
+    };
+    supervised(libc::SYS_move_mount, meet, || drop(PinDir::create("/run/all").unwrap()));
+    second.unwrap().join().unwrap();
+    assert_eq!(mounts_at("/run/all"), 1);
 }
 
 fn many_work_in_it_at_once() {
