@@ -52,6 +52,7 @@ fn main() -> std::process::ExitCode {
         nsenter::CASES,
         pinned::CASES,
         pinned::dir::CASES,
+        pinned::races::CASES,
         place::CASES,
         stress::CASES,
         sub_ids::CASES,

@@ -11,7 +11,8 @@ use linux_namespaces::{
     Command, ErrorKind, Namespace, NamespaceSet, NsFd, PinDir, PinState, Step, Unshare,
 };
 
-use super::{at_once, bare, end, expect, inhabitant, killed_at, mounts_at, own_mounts, uts};
+use super::races::{at_once, killed_at};
+use super::{bare, end, expect, inhabitant, mounts_at, own_mounts, uts};
 use crate::faults::fork::in_fork;
 use crate::faults::kills::supervised;
 use crate::harness::cases;
