@@ -12,7 +12,7 @@ use rustix::mount::MountPropagationFlags;
 
 use super::place::{Found, Place};
 use super::{Pinned, mount};
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::{NsFd, NsId};
 use crate::sys::Errno;
@@ -133,15 +133,15 @@ impl PinDir {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(refused(errno)),
         }
-        let is_none = |error: &Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+        let no_mount = |error: &Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
         let mut dir = open(path).map_err(refused)?;
         let mut done = mount::propagate(&dir, propagation);
-        if done.as_ref().is_err_and(is_none) {
+        if done.as_ref().is_err_and(no_mount) {
             // Once in the life of a directory. As ip does it, so that two of us make one mount.
             rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(refused)?;
             let mut top = open(path).map_err(refused)?;
             done = mount::propagate(&top, propagation);
-            if done.as_ref().is_err_and(is_none) {
+            if done.as_ref().is_err_and(no_mount) {
                 mount::attach_to_itself(&top).map_err(|error| error.at(path))?;
                 top = open(path).map_err(refused)?;
                 done = mount::propagate(&top, propagation);
@@ -219,26 +219,20 @@ impl PinDir {
 
     fn state(&self, name: &OsStr) -> Result<Option<PinState>> {
         let place = self.place(name)?;
-        loop {
-            match place.look() {
-                Ok(Found::Foreign) => return Ok(None),
-                Ok(Found::Bare) => return Ok(Some(PinState::Stale)),
-                Ok(Found::Namespace(..)) => {}
-                // Removed in the meantime.
-                Err(Errno::NOENT) => return Ok(None),
-                Err(errno) => return Err(Error::os(Step::OpenPinDir, errno).at(place.path())),
+        match place.look() {
+            Ok(Found::Namespace(..)) => {}
+            Ok(Found::Bare) => return Ok(Some(PinState::Stale)),
+            Ok(Found::Foreign) | Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(Error::os(Step::OpenPinDir, errno).at(place.path())),
+        }
+        match place.namespace() {
+            Ok(namespace) => {
+                let (kind, id) = (namespace.kind(), namespace.id()?);
+                Ok(Some(PinState::Live { kind, id }))
             }
-            match place.namespace() {
-                Ok(namespace) => {
-                    let (kind, id) = (namespace.kind(), namespace.id()?);
-                    return Ok(Some(PinState::Live { kind, id }));
-                }
-                Err(error) if matches!(place.look(), Ok(Found::Namespace(..))) => {
-                    return Err(error);
-                }
-                // Unpinned in the meantime.
-                Err(_) => {}
-            }
+            // Unpinned in the meantime, or of a kind that is not known here.
+            Err(error) if is_none(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -254,6 +248,10 @@ impl PinDir {
         }
         Place::below(&self.dir, &self.path, name)
     }
+}
+
+fn is_none(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotANamespace)
 }
 
 /// For a look into it, and for its lock.

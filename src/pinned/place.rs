@@ -68,14 +68,27 @@ impl Place {
     /// The namespace that is mounted here.
     pub(super) fn namespace(&self) -> Result<NsFd> {
         let refused = |errno| self.refused(Step::OpenNamespace, errno);
-        // Nothing else is opened: that may be a device.
-        match self.look().map_err(refused)? {
-            Found::Namespace(..) => NsFd::try_from(self.open(READ).map_err(refused)?),
-            Found::Bare | Found::Foreign => {
-                Err(Error::new(ErrorKind::NotANamespace, "no namespace is pinned at"))
+        loop {
+            // Nothing else is opened: that may be a device.
+            if !matches!(self.look().map_err(refused)?, Found::Namespace(..)) {
+                let error = Error::new(ErrorKind::NotANamespace, "no namespace is pinned at");
+                return Err(error.at(&self.path));
+            }
+            match self.open(READ) {
+                Ok(fd) if file::is_on(&fd, abi::NSFS_MAGIC).map_err(refused)? => {
+                    return NsFd::try_from(fd).map_err(|error| error.at(&self.path));
+                }
+                Err(errno) if errno != Errno::NOENT && self.has_namespace() => {
+                    return Err(refused(errno));
+                }
+                // Unpinned in the meantime.
+                _ => {}
             }
         }
-        .map_err(|error| error.at(&self.path))
+    }
+
+    fn has_namespace(&self) -> bool {
+        matches!(self.look(), Ok(Found::Namespace(..)))
     }
 
     /// The file to mount on, locked: a new one, or one that was left.
@@ -177,6 +190,9 @@ impl Place {
     pub(super) fn look(&self) -> core::result::Result<Found, Errno> {
         let found = self.open(LOOK)?;
         let about = rustix::fs::fstat(&found)?;
+        if about.st_nlink == 0 {
+            return Err(Errno::NOENT);
+        }
         Ok(if file::is_on(&found, abi::NSFS_MAGIC)? {
             Found::Namespace(found, NsId { dev: about.st_dev, ino: about.st_ino })
         } else if is_bare(&about) {
