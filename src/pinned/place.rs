@@ -165,7 +165,8 @@ impl Place {
             Ok(about.stx_mnt_id)
         };
         let here = self.open(LOOK).and_then(|here| number(&here));
-        number(mount).is_ok_and(|number| here.is_ok_and(|here| here == number))
+        // Where that cannot be asked, the error stands.
+        number(mount).map_or(true, |number| here.is_ok_and(|here| here == number))
     }
 
     /// Removes the file, unless another process is about to mount on it, or has.
