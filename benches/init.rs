@@ -213,8 +213,9 @@ fn orphans() {
     let start = Instant::now();
     drop(keep);
     // A zombie still takes signals.
-    // SAFETY: asks whether the processes are there.
-    while pids.iter().any(|&pid| unsafe { libc::kill(pid, 0) } == 0) {
+    // SAFETY: asks whether the process is there.
+    let is_there = |&pid: &i32| unsafe { libc::kill(pid, 0) } == 0;
+    while pids.iter().any(is_there) {
         std::thread::yield_now();
     }
     println!("{}", start.elapsed().as_secs_f64() * 1e3);

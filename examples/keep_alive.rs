@@ -4,14 +4,16 @@
 //! cargo run --example keep_alive
 //! ```
 //!
-//! A UTS namespace loses its last process, is kept by an `NsFd` alone, is used once more, and is gone
-//! when the handle is dropped. Proven, not claimed: a user namespace is told to allow a single UTS
+//! A UTS namespace loses its last process, is kept by an `NsFd` alone, then by a bind mount alone, is used once
+//! more each time, and is gone when it is unpinned and the handle is dropped. Proven, not claimed: a user namespace is told to allow a single UTS
 //! namespace, so that a second one can be made if and only if the first is gone. Needs no privileges.
 
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
 
-use linux_namespaces::{Command, Enter, ErrorKind, Namespace, NamespaceSet, Stdio};
+use linux_namespaces::{
+    Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, Pinned, Stdio, Unshare,
+};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
 }
 
 fn story() -> Result {
+    // Mounts of our own, which an ordinary user may change, too.
+    Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply()?;
     // The place of the proof: a user namespace in which root allows one UTS namespace and no more.
     let limit = "echo 1 > /proc/sys/user/max_uts_namespaces && echo ready && cat";
     let mut warden = Command::new("sh");
@@ -50,15 +54,25 @@ fn story() -> Result {
     print!("Can a second one be made where one is allowed? ");
     tell(second(here()?)?, Answer::StillThere)?;
 
-    let inside = here()?.namespace(handle.try_clone()?);
-    let output = Command::new("uname").arg("-n").enter(inside).output()?;
-    print!("We hold the first, so we can go back to it. Its name: ");
-    print!("{}", String::from_utf8_lossy(&output.stdout));
+    println!("We hold the first, so we can go back to it. Its name: {}", name(here()?, &handle)?);
     print!("The same question again, while we hold it: ");
     tell(second(here()?)?, Answer::StillThere)?;
 
+    let dir = tempfile::tempdir()?;
+    let pinned = handle.pin(dir.path().join("first"))?;
+    println!("We pin it at {} and drop the handle.", pinned.path().display());
+    pinned.keep();
     drop(handle);
-    println!("We drop the handle.");
+    print!("The same question, while nothing but a mount refers to it: ");
+    tell(second(here()?)?, Answer::StillThere)?;
+    let pinned = Pinned::open(dir.path().join("first"))?;
+    println!(
+        "Whoever knows the path can go there. Its name: {}",
+        name(here()?, pinned.namespace())?
+    );
+
+    pinned.unpin()?;
+    println!("We unpin it.");
     print!("The same question: ");
     tell(second(here()?)?, Answer::Gone)?;
 
@@ -83,6 +97,13 @@ fn tell(observed: Answer, expected: Answer) -> Result {
         }
     );
     if observed == expected { Ok(()) } else { Err("that is not what was to be shown".into()) }
+}
+
+/// The hostname in a UTS namespace, as a program in there sees it.
+fn name(here: Enter, namespace: &NsFd) -> Result<String> {
+    let inside = here.namespace(namespace.try_clone()?);
+    let output = Command::new("uname").arg("-n").enter(inside).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
 /// Tries to make another UTS namespace, for a program that ends at once.

@@ -34,6 +34,8 @@
 //! - [`Enter`] moves a thread into existing ones: for good, for a while, or another thread for the
 //!   time of a closure. [`CommandExt`] does it for children of std's `Command`.
 //! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
+//! - [`Pinned`] is a namespace kept at a path by a bind mount; [`PinDir`] is a directory of them, such as
+//!   that of `ip netns`.
 //! - [`uts`] reads and sets host names.
 //! - [`Init`] is a PID 1: it waits for orphans and passes signals on; [`Supervisor`] is this process as one.
 //! - [`Support`] says what this kernel has and this thread may do, found by trying.
@@ -114,13 +116,33 @@
 //! When nothing refers to it any more. What refers to a namespace:
 //!
 //! - A process in it: of any kind. A zombie holds its pid and user namespaces until it is waited for.
-//! - An open file of it: an [`NsFd`], in this process or another; or a bind mount of that file. These
-//!   two ways keep a namespace without any process.
+//! - An open file of it: an [`NsFd`], in this process or another.
+//! - A bind mount of that file: [`NsFd::pin`].
 //! - For a pid or time namespace: a thread whose children would be born in it.
 //! - For a pid or user namespace: any namespace below it. For a user namespace: any namespace that it
 //!   owns, and any file that was opened by one of its members.
 //! - For a pid namespace: a mounted proc that shows it, a pidfd of a process that was in it.
 //! - For a network namespace: any socket that was made in it.
+//!
+//! The file and the mount are the two ways to keep a namespace without any process. A file ends with the
+//! processes that have it open, and is handed on to others over a socket. A mount has a name, outlives all
+//! processes, and ends when it is unmounted or with the last mount namespace that has it. It takes
+//! `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace, and for a mount namespace a process
+//! that is not inside. Neither keeps a pid namespace of use when its PID 1 has ended.
+//!
+//! ```no_run
+//! use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, PinDir, Pinned};
+//!
+//! let mut first = Command::new("true").unshare(NamespaceSet::NET).spawn()?;
+//! let handle = first.namespace(Namespace::Net)?;               // until it is dropped
+//! PinDir::netns()?.pin("blue", &handle)?.keep();               // until somebody unpins it
+//! first.wait()?;
+//!
+//! // any time later, anybody with the rights
+//! NsFd::open("/run/netns/blue")?.run(|| println!("in there"))?;
+//! Pinned::open("/run/netns/blue")?.unpin()?;
+//! # Ok::<(), linux_namespaces::Error>(())
+//! ```
 //!
 //! Mount, UTS, cgroup and time namespaces are gone the moment the last reference is; network, IPC, pid
 //! and user namespaces some 10 to 50 ms later, during which they still count against the limits of
@@ -208,6 +230,7 @@ mod time_offsets;
 
 mod ns_fd;
 mod pid_fd;
+mod pinned;
 mod proc_fs;
 mod support;
 pub mod uts;
@@ -234,6 +257,7 @@ pub use mounts::{Mount, Propagation};
 pub use namespace::{Namespace, NamespaceSet};
 pub use ns_fd::{NsFd, NsId};
 pub use pid_fd::PidFd;
+pub use pinned::{PinDir, PinState, Pinned};
 pub use setup::plan::Plan;
 pub use signal::Signal;
 pub use sub_ids::SubIds;

@@ -78,6 +78,12 @@ impl ProcFs {
         Ok(text)
     }
 
+    /// The path of a descriptor of this thread, for calls that take no descriptor.
+    pub(crate) fn path_of(&self, file: BorrowedFd<'_>) -> Result<String> {
+        self.dir("thread-self/fd".to_owned())?;
+        Ok(format!("/proc/thread-self/fd/{}", file.as_raw_fd()))
+    }
+
     fn dir(&self, path: String) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir =

@@ -1,7 +1,13 @@
 //! A second start of this program, inside of the namespaces: where it must be PID 1 so that signals reach
-//! the program, and where the root directory has to be opened in the new mount namespace.
+//! the program, where the root directory has to be opened in the new mount namespace, and where the program
+//! has to wait until the namespaces are kept.
+
+#![allow(unsafe_code, reason = "a descriptor comes as a number from who started us")]
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use linux_namespaces::{Command, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -11,10 +17,20 @@ use crate::options::Options;
 use crate::program::{Program, tie_life};
 use crate::signals::Signals;
 
-/// The first argument of the second start. The rest is the command line once more.
+/// The first argument of the second start. The rest are the descriptor to wait at, or -1, and the command
+/// line once more.
 pub(crate) const NAME: &str = "--inside";
 
-pub(crate) fn main(args: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
+pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
+    let gate = args.next().and_then(|number| number.to_str()?.parse().ok());
+    if let Some(gate) = gate.filter(|gate| *gate > 2) {
+        // SAFETY: inherited for this, and used by nobody else.
+        let mut gate = File::from(unsafe { OwnedFd::from_raw_fd(gate) });
+        if gate.read_exact(&mut [0]).is_err() {
+            // Who started us says why.
+            return Ok(1);
+        }
+    }
     let options = Options::parse(args).map_err(|fault| Failure::of_options(&fault))?;
     let program = Program::of(&options);
     let mut command = program.command(&options);

@@ -18,8 +18,11 @@
 //!
 //! What differs from util-linux on purpose:
 //!
-//! - A namespace cannot be kept at a file (`--net=FILE`), nor binfmt_misc be mounted, nor the namespace be
-//!   given to another user: this is refused.
+//! - A namespace is kept at a file (`--net=FILE`) that is made for it, and takes the place of an empty one of
+//!   ours. It is put neither over a file with contents nor over another namespace. All are kept or none, and
+//!   before the program begins.
+//! - `--pid=FILE` without `--fork` keeps a namespace that waits for its first process (Linux 6.11).
+//! - binfmt_misc cannot be mounted, nor the namespace be given to another user: this is refused.
 //! - `--setgroups deny` is written before the gid map, as the kernel wants it: so it works together with
 //!   `--map-groups`.
 //! - `--map-auto -r` maps all ids that are set aside, and not one less; nor does `--map-user` take the last
@@ -34,6 +37,7 @@
 
 mod failure;
 mod inside;
+mod keep;
 mod maps;
 mod options;
 mod program;
@@ -48,8 +52,12 @@ use world::World;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == inside::NAME) {
+    let first = args.next();
+    if first.as_ref().is_some_and(|first| first == inside::NAME) {
         return answer(inside::main(args));
+    }
+    if first.is_some_and(|first| first == keep::NAME) {
+        return ExitCode::from(keep::main(args));
     }
     match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => answer(run(&options)),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use linux_namespaces::{NamespaceSet, Propagation, Setgroups, Signal};
+use linux_namespaces::{Namespace, NamespaceSet, Propagation, Setgroups, Signal};
 use nix::unistd::{Group, User, getegid, geteuid};
 
 use crate::failure::Failure;
@@ -20,28 +20,28 @@ use crate::maps::Block;
 )]
 #[command(args_override_self = true, infer_long_args = true)]
 pub(crate) struct Options {
-    /// Unshare the mount namespace
+    /// Unshare the mount namespace, and keep it at a file
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     mount: Option<OsString>,
-    /// Unshare the UTS namespace (hostname etc)
+    /// Unshare the UTS namespace (hostname etc), and keep it at a file
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     uts: Option<OsString>,
-    /// Unshare the IPC namespace
+    /// Unshare the IPC namespace, and keep it at a file
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     ipc: Option<OsString>,
-    /// Unshare the network namespace
+    /// Unshare the network namespace, and keep it at a file
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     net: Option<OsString>,
-    /// Unshare the pid namespace
+    /// Unshare the pid namespace, and keep it at a file
     #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pid: Option<OsString>,
-    /// Unshare the user namespace
+    /// Unshare the user namespace, and keep it at a file
     #[arg(short = 'U', long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     user: Option<OsString>,
-    /// Unshare the cgroup namespace
+    /// Unshare the cgroup namespace, and keep it at a file
     #[arg(short = 'C', long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     cgroup: Option<OsString>,
-    /// Unshare the time namespace
+    /// Unshare the time namespace, and keep it at a file
     #[arg(short = 'T', long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     time: Option<OsString>,
 
@@ -201,7 +201,7 @@ impl Options {
     /// Whether this program is started once more inside: see there.
     pub(crate) fn starts_twice(&self) -> bool {
         let other_mounts = self.namespaces().contains(NamespaceSet::MOUNT);
-        self.has_init() || (self.root.is_some() && other_mounts)
+        self.has_init() || (self.root.is_some() && other_mounts) || !self.files().is_empty()
     }
 
     pub(crate) fn replaces_env(&self) -> bool {
@@ -216,7 +216,7 @@ impl Options {
         let mut set = NamespaceSet::empty();
         for (kind, kept) in self.kinds() {
             if kept.is_some() {
-                set |= kind;
+                set |= NamespaceSet::from(kind);
             }
         }
         if self.mount_proc.is_some() {
@@ -234,30 +234,31 @@ impl Options {
         set
     }
 
-    fn kinds(&self) -> [(NamespaceSet, &Option<OsString>); 8] {
+    /// Where namespaces are to be kept.
+    pub(crate) fn files(&self) -> Vec<(Namespace, PathBuf)> {
+        let named = |(kind, file): (_, &Option<OsString>)| {
+            let file = file.as_ref().filter(|file| !file.is_empty())?;
+            Some((kind, PathBuf::from(file)))
+        };
+        self.kinds().into_iter().filter_map(named).collect()
+    }
+
+    fn kinds(&self) -> [(Namespace, &Option<OsString>); 8] {
         [
-            (NamespaceSet::MOUNT, &self.mount),
-            (NamespaceSet::UTS, &self.uts),
-            (NamespaceSet::IPC, &self.ipc),
-            (NamespaceSet::NET, &self.net),
-            (NamespaceSet::PID, &self.pid),
-            (NamespaceSet::USER, &self.user),
-            (NamespaceSet::CGROUP, &self.cgroup),
-            (NamespaceSet::TIME, &self.time),
+            (Namespace::Mount, &self.mount),
+            (Namespace::Uts, &self.uts),
+            (Namespace::Ipc, &self.ipc),
+            (Namespace::Net, &self.net),
+            (Namespace::Pid, &self.pid),
+            (Namespace::User, &self.user),
+            (Namespace::Cgroup, &self.cgroup),
+            (Namespace::Time, &self.time),
         ]
     }
 
     /// What util-linux has and this crate not yet, and what contradicts itself.
     pub(crate) fn refuse_what_cannot_be(&self) -> Result<(), Failure> {
         let refuse = |message: &str| Err(Failure::new(message));
-        for (kind, kept) in self.kinds() {
-            if let Some(file) = kept.as_ref().filter(|file| !file.is_empty()) {
-                let file = file.to_string_lossy();
-                return Err(Failure::new(format!(
-                    "cannot keep the {kind} namespace at {file}: the library cannot pin a namespace yet"
-                )));
-            }
-        }
         let set = self.namespaces();
         if self.mount_binfmt.is_some() || self.load_interp.is_some() {
             return refuse(

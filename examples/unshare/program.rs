@@ -17,6 +17,7 @@ use signal_hook::low_level::{emulate_default_handler, raise};
 
 use crate::failure::Failure;
 use crate::inside;
+use crate::keep::{Gate, Outside};
 use crate::options::Options;
 use crate::signals::Signals;
 use crate::world::World;
@@ -104,8 +105,17 @@ pub(crate) fn replace_this_one(options: &Options, world: &World) -> Failure {
     let caught = Signals::catch(&[Signal::CHLD]);
     let program = Program::of(options);
     let mut command = program.command(options);
+    let kept = if options.files().is_empty() { Ok(None) } else { Outside::start().map(Some) };
+    let outside = match kept {
+        Ok(outside) => outside,
+        Err(failure) => return failure,
+    };
     if let Err(error) = world.make_here() {
+        outside.into_iter().for_each(Outside::call_off);
         return program.failure(&error);
+    }
+    if let Some(Err(failure)) = outside.map(Outside::keep) {
+        return failure;
     }
     if let Err(failure) = program.place(&mut command, options) {
         return failure;
@@ -118,9 +128,12 @@ pub(crate) fn replace_this_one(options: &Options, world: &World) -> Failure {
 /// Makes the namespaces with the program in them, and waits for its end.
 pub(crate) fn run_as_child(options: &Options, world: &World) -> Result<u8, Failure> {
     let program = Program::of(options);
+    let files = options.files();
+    let gate = if files.is_empty() { None } else { Some(Gate::new()?) };
     let mut command = if options.starts_twice() {
         let mut command = Command::new(env::current_exe()?);
-        command.arg(inside::NAME).args(env::args_os().skip(1));
+        let number = gate.as_ref().map_or(-1, Gate::number);
+        command.args([inside::NAME, &number.to_string()]).args(env::args_os().skip(1));
         if options.setuid == Some(0) {
             // Who is not root inside has no rights there after this first exec.
             take_ids(&mut command, options);
@@ -150,6 +163,10 @@ pub(crate) fn run_as_child(options: &Options, world: &World) -> Result<u8, Failu
         Some(Step::Exec) if options.starts_twice() => error.into(),
         _ => program.failure(&error),
     })?;
+    if let Some(Err(failure)) = gate.map(|gate| gate.keep(&child, &files)) {
+        child.wait()?;
+        return Err(failure);
+    }
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(end_as(status));

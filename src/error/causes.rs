@@ -186,6 +186,11 @@ pub(super) fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Caus
             found.extend(missing_capability().or_else(nested));
             found.extend(seccomp_filter());
         }
+        (Step::MakePinDir | Step::Pin | Step::Unpin, Errno::PERM) => {
+            found.extend(missing_capability().or_else(nested));
+            found.extend(apparmor());
+            found.extend(seccomp_filter());
+        }
         (Step::SetPropagation, Errno::INVAL) => found.extend(chroot()),
         (
             Step::WriteSetgroups

@@ -33,6 +33,18 @@ const MAP_ACCESS: &str = "the file belongs to another user because the process i
     (PR_SET_DUMPABLE), or /proc is read-only";
 const COVERED: &str = "something is mounted over the file in /proc";
 const HELPER_DIED: &str = "the helper that writes it was killed";
+const MOUNT_DENIED: &str = "it needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace; who \
+    is in a newer user namespace needs a new mount namespace, or a process that stayed outside; a Landlock \
+    or seccomp rule may forbid mounts, too";
+const ELSEWHERE: &str =
+    "the directory lies in another mount namespace than this thread's: do it there";
+const LOOP: &str = "a mount namespace cannot be pinned in itself, nor in one that is newer, because such a \
+    loop would never end: let a process pin it that stayed in an older one (Linux 6.18 takes some newer ones \
+    for older: make it again)";
+const LOOP_OR_SHARED: &str = "a mount namespace cannot be pinned in itself, nor in one that is newer, because \
+    such a loop would never end: let a process pin it that stayed in an older one; nor in a directory whose \
+    mounts propagate to others: make it private, as PinDir::create does; nor in a directory of another mount \
+    namespace than this thread's";
 const NOT_MAPPED: &str = "an id is not mapped in this user namespace";
 
 #[rustfmt::skip]
@@ -107,6 +119,23 @@ const TABLE: &[Row] = &[
     (Step::Mount, None, Errno::PERM, "the user namespace must own the mount namespace, and for proc the pid namespace too (make a new one with it); where parts of the present /proc are covered, as in a container, a new proc is refused"),
     (Step::Mount, None, Errno::NOENT, "the mount point does not exist"),
     (Step::Mount, None, Errno::BUSY, "this pid namespace's proc is already mounted there"),
+    (Step::OpenPinDir, None, Errno::NOENT, "there is no such directory"),
+    (Step::OpenPinDir, None, Errno::NOTDIR, "there is no such directory, but another file, or a symbolic link, which is not followed"),
+    (Step::MakePinDir, None, Errno::PERM, MOUNT_DENIED),
+    (Step::MakePinDir, None, Errno::NOENT, "the directory around it does not exist"),
+    (Step::MakePinDir, None, Errno::NOTDIR, "there is another file, or a symbolic link, which is not followed"),
+    (Step::MakePinDir, None, Errno::ACCESS, "the directory around it may not be written to"),
+    (Step::CreatePinTarget, None, Errno::EXIST, "nothing is covered or replaced; unpin what is pinned there, remove what else is there, or choose another name"),
+    (Step::CreatePinTarget, None, Errno::ACCESS, "the directory may not be written to, or a file was left there that only its owner, with CAP_DAC_OVERRIDE, may open"),
+    (Step::CreatePinTarget, None, Errno::ROFS, "the directory lies on a file system that is read-only"),
+    (Step::Pin, None, Errno::PERM, MOUNT_DENIED),
+    (Step::Pin, None, Errno::INVAL, ELSEWHERE),
+    (Step::Pin, Some(Namespace::Mount), Errno::LOOP, LOOP),
+    (Step::Pin, Some(Namespace::Mount), Errno::INVAL, LOOP_OR_SHARED),
+    (Step::Pin, None, Errno::NOSPC, "the mount namespace has as many mounts as sysctl fs.mount-max allows"),
+    (Step::Unpin, None, Errno::PERM, MOUNT_DENIED),
+    (Step::Unpin, None, Errno::INVAL, ELSEWHERE),
+    (Step::Unpin, None, Errno::NOENT, "nothing is pinned there"),
     (Step::SetHostname, None, Errno::PERM, "it needs CAP_SYS_ADMIN in the user namespace that owns the UTS namespace; make a UTS namespace with a user namespace"),
     (Step::SetDomainname, None, Errno::PERM, "it needs CAP_SYS_ADMIN in the user namespace that owns the UTS namespace; make a UTS namespace with a user namespace"),
     (Step::LoopbackUp, None, Errno::PERM, "it needs CAP_NET_ADMIN in the user namespace that owns the network namespace"),
@@ -167,6 +196,7 @@ const fn is_in_proc(step: Step) -> bool {
 pub(super) fn kind(step: Step, errno: Errno) -> ErrorKind {
     match errno {
         Errno::NOENT | Errno::NOTDIR => ErrorKind::NotFound,
+        Errno::EXIST => ErrorKind::AlreadyExists,
         Errno::SRCH => ErrorKind::ProcessGone,
         Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
         Errno::NOSYS | Errno::NOTTY | Errno::OPNOTSUPP => ErrorKind::Unsupported,

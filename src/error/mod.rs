@@ -65,6 +65,8 @@ pub enum ErrorKind {
     InvalidInput,
     /// A file or program is not there (`ENOENT`, `ENOTDIR`).
     NotFound,
+    /// Something is there already (`EEXIST`).
+    AlreadyExists,
     /// The file, or the descriptor, is none of a namespace, or one of another kind.
     NotANamespace,
     /// The process has ended, or never was (`ESRCH`).

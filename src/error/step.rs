@@ -56,6 +56,16 @@ pub enum Step {
     SetPropagation,
     /// Mount a file system: `mount(2)`.
     Mount,
+    /// Open a directory of pinned namespaces, and read it.
+    OpenPinDir,
+    /// Make a directory for pinned namespaces, and make it a mount point: `mount(2)`.
+    MakePinDir,
+    /// Make the file on which a namespace is to be mounted.
+    CreatePinTarget,
+    /// Mount a namespace's file: `open_tree(2)`, `move_mount(2)`.
+    Pin,
+    /// Unmount a namespace's file, and remove the file below: `umount2(2)`.
+    Unpin,
     /// `sethostname(2)`.
     SetHostname,
     /// `setdomainname(2)`.
@@ -133,6 +143,11 @@ impl fmt::Display for Step {
             Self::WriteTimeOffsets => "write the offsets of the clocks",
             Self::SetPropagation => "change the propagation of the mounts",
             Self::Mount => "mount",
+            Self::OpenPinDir => "open the directory of pinned namespaces",
+            Self::MakePinDir => "make the directory for pinned namespaces",
+            Self::CreatePinTarget => "make the file to pin the namespace at",
+            Self::Pin => "pin the namespace",
+            Self::Unpin => "unpin the namespace",
             Self::SetHostname => "set the hostname",
             Self::SetDomainname => "set the domain name",
             Self::ReadNames => "read the host's names",

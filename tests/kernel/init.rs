@@ -361,13 +361,14 @@ fn the_caller_s_code_may_be_the_program() {
 }
 
 fn a_program_that_does_not_start_is_told() {
-    let before = kernel::census();
-    let rows: [(&str, fn(&mut Command), Step, i32); 4] = [
+    type Row = (&'static str, fn(&mut Command), Step, i32);
+    let rows: [Row; 4] = [
         ("/no/such/program", |_| {}, Step::Exec, libc::ENOENT),
         ("/etc/passwd", |_| {}, Step::Exec, libc::EACCES),
         ("true", |it| _ = it.current_dir("/no/such/place"), Step::ChangeDirectory, libc::ENOENT),
         ("true", |it| _ = it.uid(4321), Step::SetUid, libc::EINVAL),
     ];
+    let before = kernel::census();
     for (program, prepare, step, errno) in rows {
         let mut command = Command::new(program);
         command.map_root().init(Init::new());

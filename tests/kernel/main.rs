@@ -22,6 +22,7 @@ mod lifetimes;
 mod machine;
 mod nsenter;
 mod own_code;
+mod pinned;
 mod place;
 mod stage;
 mod stress;
@@ -54,12 +55,16 @@ fn main() -> std::process::ExitCode {
         lifetimes::CASES,
         own_code::CASES,
         nsenter::CASES,
+        pinned::CASES,
+        pinned::dir::CASES,
+        pinned::races::CASES,
         place::CASES,
         stress::CASES,
         sub_ids::CASES,
         support::CASES,
         unshare::CASES,
         unshare_tool::CASES,
+        unshare_tool::keep::CASES,
         unshare_tool::life::CASES,
     ])
 }

@@ -1,6 +1,7 @@
 //! The `unshare` example beside util-linux's: the same command lines, the same exit status, and the same
 //! seen by the program inside.
 
+pub(crate) mod keep;
 pub(crate) mod life;
 
 use std::fmt::Write as _;
@@ -335,7 +336,6 @@ fn the_root_is_that_of_the_new_mounts() {
 
 fn what_is_refused_names_its_reason() {
     for (args, word) in [
-        ("--net=/tmp/x -r", "cannot pin a namespace yet"),
         ("-rm --mount-proc --propagation shared", "could appear outside"),
         ("-r --load-interp :x:M::x:x::", "binfmt_misc"),
         ("-r --mount-binfmt", "binfmt_misc"),

@@ -41,8 +41,11 @@ fn block_all() -> u64 {
 fn signals(processes: &str) {
     let all = block_all();
     let mut stdout = std::io::stdout();
-    // SAFETY: this process has one thread.
-    let other = if processes == "2" { unsafe { libc::fork() } } else { -1 };
+    let other = match processes {
+        // SAFETY: this process has one thread.
+        "2" => unsafe { libc::fork() },
+        _ => -1,
+    };
     if other != 0 {
         stdout.write_all(b"ready\n").unwrap();
     }
@@ -142,8 +145,7 @@ fn inits(levels: u32) {
         armed.finish(child);
     }
     let all = block_all();
-    print!("ready\n");
-    std::io::stdout().flush().unwrap();
+    println!("ready");
     // SAFETY: the kernel reads a set of 8 bytes.
     let signal = unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &raw const all, 0, 0, 8) };
     assert_eq!(signal, 15);

@@ -1,0 +1,268 @@
+//! A directory of pinned namespaces.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Dir, FlockOperation, Mode, OFlags};
+use rustix::mount::MountPropagationFlags;
+
+use super::place::{Found, Place};
+use super::{Pinned, mount};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::namespace::Namespace;
+use crate::ns_fd::{NsFd, NsId};
+use crate::sys::Errno;
+
+/// A directory in which namespaces are pinned by name, such as `/run/netns` of `ip-netns(8)`.
+///
+/// Any number of processes may work in it at once, `ip` among them: a name is claimed by the making of its
+/// file, and whoever mounts on the file or removes it holds its `flock(2)` meanwhile. What a process leaves
+/// that is killed in the middle is listed as [stale](PinState::Stale), and is used or removed by the next
+/// who comes to that name.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Namespace, NamespaceSet, NsFd, PinDir, Unshare};
+///
+/// // mounts of our own, so that this needs no privileges and leaves nothing behind
+/// let set = NamespaceSet::NET | NamespaceSet::MOUNT;
+/// if let Err(error) = Unshare::new(set).map_root().apply() {
+///     return Ok(eprintln!("{error:#}"));
+/// }
+/// let home = tempfile::tempdir()?;
+/// let nets = PinDir::create(home.path().join("nets"))?;
+/// nets.pin("blue", &NsFd::current(Namespace::Net)?)?.keep();
+/// for (name, state) in nets.list()? {
+///     println!("{name:?}: {state:?}");
+/// }
+/// assert_eq!(nets.get("blue")?, NsFd::current(Namespace::Net)?);
+/// nets.remove("blue")?;
+/// assert_eq!(nets.list()?.len(), 0);
+/// # drop(nets);
+/// # rustix::mount::unmount(home.path().join("nets"), rustix::mount::UnmountFlags::DETACH)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # References
+///
+/// [ip-netns(8)](https://man7.org/linux/man-pages/man8/ip-netns.8.html)
+#[derive(Debug)]
+#[doc(alias = "netns")]
+pub struct PinDir {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// What a name in a [`PinDir`] stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PinState {
+    /// A namespace is pinned.
+    Live {
+        /// Its kind.
+        kind: Namespace,
+        /// What tells it from all others as long as it is pinned.
+        id: NsId,
+    },
+    /// The bare file was left: by a process that was killed before it could pin or remove, by an unmount
+    /// elsewhere, or because the pin was made in a mount namespace that this one does not see. A process
+    /// that is pinning right now shows itself so, too.
+    Stale,
+}
+
+impl PinDir {
+    /// Where `ip netns` has its network namespaces.
+    pub const NETNS: &str = "/run/netns";
+
+    /// An existing directory, as it is. Needs no privilege, to list and open what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound), also for a symbolic link, which is not followed as the path's
+    /// last part; [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let dir = open(path).map_err(|errno| Error::os(Step::OpenPinDir, errno).at(path))?;
+        Ok(Self { dir, path: path.to_owned() })
+    }
+
+    /// A directory for namespaces of all kinds, made if it is missing. It becomes a mount point whose mounts
+    /// propagate to nobody, since the kernel refuses to pin mount namespaces where they would.
+    ///
+    /// So it should be a directory for this purpose alone: one that is a mount point already, as `/run` may be,
+    /// stops to propagate to others.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied); [`NotFound`](crate::ErrorKind::NotFound) if
+    /// the directory around it does not exist.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::make(path.as_ref(), MountPropagationFlags::PRIVATE)
+    }
+
+    /// The directory of `ip netns`, [`NETNS`](Self::NETNS), made as `ip netns add` makes it: a mount point
+    /// whose mounts propagate to the mount namespaces that are copied from this one. Each then sees the
+    /// network namespaces that are named later.
+    ///
+    /// To list and open them, [`open`](Self::open) is enough.
+    ///
+    /// # Errors
+    ///
+    /// As of [`create`](Self::create).
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
+    pub fn netns() -> Result<Self> {
+        Self::make(Path::new(Self::NETNS), MountPropagationFlags::SHARED)
+    }
+
+    fn make(path: &Path, propagation: MountPropagationFlags) -> Result<Self> {
+        let refused = |errno| Error::os(Step::MakePinDir, errno).at(path);
+        let everyone = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+        match rustix::fs::mkdirat(CWD, path, everyone) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(refused(errno)),
+        }
+        let no_mount = |error: &Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+        let mut dir = open(path).map_err(refused)?;
+        let mut done = mount::propagate(&dir, propagation);
+        if done.as_ref().is_err_and(no_mount) {
+            // Once in the life of a directory. As ip does it, so that two of us make one mount.
+            rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(refused)?;
+            let mut top = open(path).map_err(refused)?;
+            done = mount::propagate(&top, propagation);
+            if done.as_ref().is_err_and(no_mount) {
+                mount::attach_to_itself(&top).map_err(|error| error.at(path))?;
+                top = open(path).map_err(refused)?;
+                done = mount::propagate(&top, propagation);
+            }
+            dir = top;
+        }
+        done.map_err(|error| error.at(path))?;
+        Ok(Self { dir, path: path.to_owned() })
+    }
+
+    /// The directory's path, as it was told.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Pins a namespace under a name: see [`NsFd::pin`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`NsFd::pin`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name that is none: empty,
+    /// longer than 255 bytes, `.`, `..`, or with a `/` or NUL in it.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
+    pub fn pin(&self, name: impl AsRef<OsStr>, namespace: &NsFd) -> Result<Pinned> {
+        Pinned::at(self.place(name.as_ref())?, namespace)
+    }
+
+    /// The namespace of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) if the
+    /// name is stale; [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name that is none.
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Result<NsFd> {
+        self.place(name.as_ref())?.namespace()
+    }
+
+    /// Unpins what has this name, whoever pinned it, or removes what was left of it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) for
+    /// another file, which is not touched; [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name that is
+    /// none; and as of [`Pinned::unpin`].
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
+    pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        self.place(name.as_ref())?.clear(None)
+    }
+
+    /// All names, sorted, with what each stands for. Files that are neither a namespace nor what is left of
+    /// one are not among them.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
+    pub fn list(&self) -> Result<Vec<(OsString, PinState)>> {
+        let refused = |errno| Error::os(Step::OpenPinDir, errno).at(&self.path);
+        let mut all = Vec::new();
+        for entry in Dir::read_from(&self.dir).map_err(refused)? {
+            let entry = entry.map_err(refused)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                all.extend(self.state(name)?.map(|state| (name.to_owned(), state)));
+            }
+        }
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(all)
+    }
+
+    fn state(&self, name: &OsStr) -> Result<Option<PinState>> {
+        let place = self.place(name)?;
+        match place.look() {
+            Ok(Found::Namespace(..)) => {}
+            Ok(Found::Bare) => return Ok(Some(PinState::Stale)),
+            Ok(Found::Foreign) | Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(Error::os(Step::OpenPinDir, errno).at(place.path())),
+        }
+        match place.namespace() {
+            Ok(namespace) => {
+                let (kind, id) = (namespace.kind(), namespace.id()?);
+                Ok(Some(PinState::Live { kind, id }))
+            }
+            // Unpinned in the meantime, or of a kind that is not known here.
+            Err(error) if is_none(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn place(&self, name: &OsStr) -> Result<Place> {
+        const NAME_MAX: usize = 255;
+        let bytes = name.as_bytes();
+        let bad = bytes.is_empty()
+            || bytes.len() > NAME_MAX
+            || [&b"."[..], b".."].contains(&bytes)
+            || bytes.iter().any(|byte| [b'/', 0].contains(byte));
+        if bad {
+            return Err(Error::invalid(format!("{name:?} is no name for a pinned namespace")));
+        }
+        Place::below(&self.dir, &self.path, name)
+    }
+}
+
+fn is_none(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotANamespace)
+}
+
+/// For a look into it, and for its lock.
+fn open(path: &Path) -> core::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+}
+
+/// For a lock of one's own: do not close it.
+impl AsFd for PinDir {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}

@@ -1,0 +1,189 @@
+//! Namespaces kept by a bind mount, without any process or open file.
+
+#![forbid(unsafe_code)]
+
+mod dir;
+mod mount;
+mod place;
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::ns_fd::NsFd;
+
+pub use dir::{PinDir, PinState};
+
+use place::Place;
+
+/// A namespace pinned at a path: its file is mounted there, so that it exists without any process or
+/// open file, and other programs find it with [`NsFd::open`].
+///
+/// Dropping this unpins the namespace, without a word if that fails; [`unpin`](Self::unpin) says so, and
+/// [`keep`](Self::keep) leaves the namespace where it is, for others or for later.
+///
+/// The mount is made in the mount namespace of the calling thread, and belongs to it: others see it as
+/// far as mounts propagate to them, and it is gone with the last mount namespace that has it.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Namespace, NamespaceSet, NsFd, Unshare};
+///
+/// // a UTS namespace, and mounts that nobody else sees
+/// let set = NamespaceSet::UTS | NamespaceSet::MOUNT;
+/// if let Err(error) = Unshare::new(set).map_root().apply() {
+///     return Ok(eprintln!("{error:#}"));
+/// }
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("blue");
+/// let pinned = NsFd::current(Namespace::Uts)?.pin(&path)?;
+/// assert_eq!(NsFd::open(&path)?, *pinned.namespace());
+/// pinned.unpin()?;
+/// assert!(!path.exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # References
+///
+/// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html), "Namespace lifetime";
+/// [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html),
+/// [move_mount(2)](https://man7.org/linux/man-pages/man2/move_mount.2.html),
+/// [umount2(2)](https://man7.org/linux/man-pages/man2/umount.2.html)
+#[derive(Debug)]
+#[must_use = "dropping it unpins the namespace; keep() leaves it pinned"]
+pub struct Pinned {
+    namespace: NsFd,
+    place: Place,
+    /// Whether the end is to unmount it.
+    mounted: bool,
+}
+
+impl Pinned {
+    /// Takes over what another program, or this one earlier, pinned at a path: by [`NsFd::pin`],
+    /// `ip netns add`, or `unshare --net=FILE`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use linux_namespaces::Pinned;
+    ///
+    /// Pinned::open("/run/netns/blue")?.unpin()?;       // as ip netns delete blue
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) if no
+    /// namespace is mounted there, also for a symbolic link, which is not followed as the path's last part.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let place = Place::of(path.as_ref())?;
+        Ok(Self { namespace: place.namespace()?, place, mounted: true })
+    }
+
+    fn at(place: Place, namespace: &NsFd) -> Result<Self> {
+        let namespace = namespace.try_clone()?;
+        let target = place.claim()?;
+        if let Err(error) = mount::attach(&namespace, &target) {
+            place.give_up(target);
+            return Err(error.of(namespace.kind()).at(place.path()));
+        }
+        Ok(Self { namespace, place, mounted: true })
+    }
+
+    /// Where it is pinned, as it was told.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// A handle of the namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &NsFd {
+        &self.namespace
+    }
+
+    /// Leaves the namespace pinned. It can be taken over again with [`open`](Self::open).
+    pub fn keep(mut self) {
+        self.mounted = false;
+    }
+
+    /// Unmounts the namespace's file, and removes the file below.
+    ///
+    /// The namespace lives on while something else refers to it. The file below is removed if it is as
+    /// [`NsFd::pin`] and `ip netns add` make it: empty, without any permission. Another one is left.
+    ///
+    /// # Errors
+    ///
+    /// [`NotANamespace`](crate::ErrorKind::NotANamespace) if another namespace or file was mounted over it
+    /// in the meantime: it is left alone. [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    /// `EINVAL` if the mount belongs to another mount namespace than the calling thread's.
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc): `umount2(2)` takes no descriptor, so it is told
+    /// what to unmount by way of `/proc`.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
+    pub fn unpin(mut self) -> Result<()> {
+        self.mounted = false;
+        self.place.clear(Some(self.namespace.id()?))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if self.mounted {
+            drop(self.namespace.id().and_then(|id| self.place.clear(Some(id))));
+        }
+    }
+}
+
+/// Keeping a namespace without a process.
+impl NsFd {
+    /// Mounts the namespace's file at a path, which keeps the namespace alive and lets others find it.
+    ///
+    /// The file to mount on is made, and must not exist: what somebody else has there is never covered or
+    /// replaced. What an interrupted call left is recognised, an empty file of this user without any
+    /// permission, and used. The directory is looked up once and held. Of several processes that pin at
+    /// the same path at once, one succeeds.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use linux_namespaces::{Command, Namespace, NamespaceSet};
+    ///
+    /// // a network that outlives its first program
+    /// let mut child = Command::new("/bin/true").unshare(NamespaceSet::NET).spawn()?;
+    /// child.namespace(Namespace::Net)?.pin("/run/netns/blue")?.keep();
+    /// child.wait()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`AlreadyExists`](crate::ErrorKind::AlreadyExists): a namespace is pinned there, or something
+    ///   else is there, or another process is pinning there right now.
+    /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied) without the privilege, in particular in a
+    ///   user namespace made after the mount namespace.
+    /// - `ELOOP`, from older calls `EINVAL`, for a mount namespace that the calling thread is in, or that
+    ///   is older than that one: a loop of namespaces that keep each other could never be destroyed. A
+    ///   process that stayed outside has to pin it. (Linux 6.18 takes some newer ones for older, since it
+    ///   numbers them by processor.)
+    /// - `EINVAL` for a mount namespace, if the directory lies on a mount that propagates to others:
+    ///   [`PinDir::create`] makes one that does not. For any namespace, if the directory lies in another
+    ///   mount namespace than the calling thread's.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace, and write access to the
+    /// directory. So an ordinary user pins inside of a user and mount namespace of their own.
+    ///
+    /// # Limits
+    ///
+    /// A pid namespace has no file before its first process exists (before Linux 7.1, see
+    /// [`for_children`](Self::for_children)), and takes no process any more when its PID 1 has ended, pinned
+    /// or not.
+    #[doc(alias = "bind")]
+    pub fn pin(&self, path: impl AsRef<Path>) -> Result<Pinned> {
+        Pinned::at(Place::of(path.as_ref())?, self)
+    }
+}

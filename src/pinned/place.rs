@@ -1,0 +1,235 @@
+//! One name in one directory, at which a namespace is pinned or is to be.
+//!
+//! Who mounts on the file, or removes it, holds its `flock(2)` meanwhile, and has looked that the name
+//! still leads to it. So an empty file without a lock is what someone left who was interrupted. A file
+//! without permissions can be locked by nobody but its owner and root.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, StatxFlags};
+
+use super::mount;
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
+use crate::ns_fd::{NsFd, NsId};
+use crate::sys::{Errno, abi, file, process};
+
+/// Without following a link, nor waiting for whoever is at the other end of a FIFO.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
+#[derive(Debug)]
+pub(super) struct Place {
+    parent: OwnedFd,
+    name: OsString,
+    path: PathBuf,
+}
+
+/// What stands at a place.
+pub(super) enum Found {
+    /// A namespace, and the mount that it is on.
+    Namespace(OwnedFd, NsId),
+    /// A file as [`Place::claim`] makes it, without a mount on it.
+    Bare,
+    /// Anything else.
+    Foreign,
+}
+
+impl Place {
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        let name = path.file_name().ok_or_else(|| {
+            Error::invalid(format!("the path {path:?} does not end in the name of a file"))
+        })?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent =
+            rustix::fs::openat(CWD, parent.unwrap_or(Path::new(".")), flags, Mode::empty())
+                .map_err(|errno| Error::os(Step::OpenPinDir, errno).at(path))?;
+        Ok(Self { parent, name: name.to_owned(), path: path.to_owned() })
+    }
+
+    pub(super) fn below(dir: &OwnedFd, dir_path: &Path, name: &OsStr) -> Result<Self> {
+        let path = dir_path.join(name);
+        let parent = rustix::io::fcntl_dupfd_cloexec(dir, 0).at_step(Step::OpenPinDir)?;
+        Ok(Self { parent, name: name.to_owned(), path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The namespace that is mounted here.
+    pub(super) fn namespace(&self) -> Result<NsFd> {
+        let refused = |errno| self.refused(Step::OpenNamespace, errno);
+        loop {
+            // Nothing else is opened: that may be a device.
+            if !matches!(self.look().map_err(refused)?, Found::Namespace(..)) {
+                let error = Error::new(ErrorKind::NotANamespace, "no namespace is pinned at");
+                return Err(error.at(&self.path));
+            }
+            match self.open(READ) {
+                Ok(fd) if file::is_on(&fd, abi::NSFS_MAGIC).map_err(refused)? => {
+                    return NsFd::try_from(fd).map_err(|error| error.at(&self.path));
+                }
+                Err(errno) if errno != Errno::NOENT && self.has_namespace() => {
+                    return Err(refused(errno));
+                }
+                // Unpinned in the meantime.
+                _ => {}
+            }
+        }
+    }
+
+    fn has_namespace(&self) -> bool {
+        matches!(self.look(), Ok(Found::Namespace(..)))
+    }
+
+    /// The file to mount on, locked: a new one, or one that was left.
+    pub(super) fn claim(&self) -> Result<OwnedFd> {
+        let refused = |errno| self.refused(Step::CreatePinTarget, errno);
+        let taken = |why: &'static str| refused(Errno::EXIST).on(why);
+        let busy = || taken("(another process is at work there)");
+        // Removed as soon as it was seen.
+        let vanished = |errno| if errno == Errno::NOENT { busy() } else { refused(errno) };
+        let new = READ | OFlags::CREATE | OFlags::EXCL;
+        let made = rustix::fs::openat(&self.parent, &self.name, new, Mode::empty());
+        let is_new = made.is_ok();
+        let file = match made {
+            Err(Errno::EXIST) => match self.look().map_err(vanished)? {
+                Found::Bare => self.open(READ).map_err(vanished)?,
+                Found::Namespace(..) => return Err(taken("(a namespace is pinned there)")),
+                Found::Foreign => return Err(taken("(there is something else)")),
+            },
+            file => file.map_err(refused)?,
+        };
+        match self.lock(&file) {
+            Ok(Some(about)) if about.st_uid == process::geteuid() => Ok(file),
+            Ok(Some(_)) => Err(taken("(there is another user's file)")),
+            Ok(None) => Err(busy()),
+            Err(errno) => {
+                if is_new {
+                    self.give_up(file);
+                }
+                Err(refused(errno))
+            }
+        }
+    }
+
+    /// Removes the file that was claimed.
+    pub(super) fn give_up(&self, _claimed: OwnedFd) {
+        let _ = rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::empty());
+    }
+
+    /// Unmounts the namespace, and removes the file below it. If it need not be a certain one, a file that
+    /// was left is removed, too.
+    pub(super) fn clear(&self, only: Option<NsId>) -> Result<()> {
+        loop {
+            let found = self.look().map_err(|errno| self.refused(Step::Unpin, errno))?;
+            let why = match (found, only) {
+                (Found::Namespace(mount, id), _) if only.is_none_or(|only| only == id) => {
+                    if self.detach(&mount)? {
+                        return self.remove_bare();
+                    }
+                    continue;
+                }
+                (Found::Bare, None) => return self.remove_bare(),
+                (Found::Namespace(..), _) => "another namespace is mounted over it",
+                (_, Some(_)) => "it is not mounted any more",
+                (_, None) => "there is another file",
+            };
+            let message = format!("cannot unpin the namespace, since {why}:");
+            let error = Error::new(ErrorKind::NotANamespace, message);
+            return Err(error.at_step(Step::Unpin).at(&self.path));
+        }
+    }
+
+    /// Unmounts this mount, unless another process was faster.
+    fn detach(&self, mount: &OwnedFd) -> Result<bool> {
+        match mount::detach(mount) {
+            Ok(()) => Ok(true),
+            Err(error) if self.is_here(mount) => Err(error.at(&self.path)),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn is_here(&self, mount: &OwnedFd) -> bool {
+        let number = |file: &OwnedFd| -> core::result::Result<u64, Errno> {
+            let about = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+            Ok(about.stx_mnt_id)
+        };
+        let here = self.open(LOOK).and_then(|here| number(&here));
+        // Where that cannot be asked, the error stands.
+        number(mount).map_or(true, |number| here.is_ok_and(|here| here == number))
+    }
+
+    /// Removes the file, unless another process is about to mount on it, or has.
+    fn remove_bare(&self) -> Result<()> {
+        let refused = |errno| self.refused(Step::Unpin, errno);
+        match self.look() {
+            Ok(Found::Bare) => {}
+            Ok(_) | Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(refused(errno)),
+        }
+        let removed = self.open(READ).and_then(|file| match self.lock(&file)? {
+            Some(_) => rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::empty()),
+            None => Ok(()),
+        });
+        match removed {
+            Err(Errno::NOENT) => Ok(()),
+            answer => answer.map_err(refused),
+        }
+    }
+
+    /// What is here now.
+    pub(super) fn look(&self) -> core::result::Result<Found, Errno> {
+        let found = self.open(LOOK)?;
+        let about = rustix::fs::fstat(&found)?;
+        if about.st_nlink == 0 {
+            return Err(Errno::NOENT);
+        }
+        Ok(if file::is_on(&found, abi::NSFS_MAGIC)? {
+            Found::Namespace(found, NsId { dev: about.st_dev, ino: about.st_ino })
+        } else if is_bare(&about) {
+            Found::Bare
+        } else {
+            Found::Foreign
+        })
+    }
+
+    /// Locks the file, if it still is the one that stands here, bare.
+    fn lock(&self, file: impl AsFd) -> core::result::Result<Option<Stat>, Errno> {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            answer => answer?,
+        }
+        let held = rustix::fs::fstat(file)?;
+        let here = rustix::fs::statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let here = match here {
+            Err(Errno::NOENT) => return Ok(None),
+            answer => answer?,
+        };
+        let same = (held.st_dev, held.st_ino) == (here.st_dev, here.st_ino);
+        Ok((same && is_bare(&held)).then_some(held))
+    }
+
+    fn open(&self, flags: OFlags) -> core::result::Result<OwnedFd, Errno> {
+        rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty())
+    }
+
+    fn refused(&self, step: Step, errno: Errno) -> Error {
+        Error::os(step, errno).at(&self.path)
+    }
+}
+
+/// Empty, and nobody may do anything with it: as `ip netns add` makes them, too.
+fn is_bare(about: &Stat) -> bool {
+    let (kind, mode) = (FileType::from_raw_mode(about.st_mode), Mode::from_raw_mode(about.st_mode));
+    kind == FileType::RegularFile && mode.is_empty() && about.st_size == 0 && about.st_nlink == 1
+}
