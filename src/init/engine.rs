@@ -96,7 +96,7 @@ impl Engine {
         loop {
             match self.next(None)? {
                 Some(Happened::Changed { pid, how }) if pid == self.main => match how.code {
-                    libc::CLD_STOPPED => self.stop_too(),
+                    libc::CLD_STOPPED => self.stop_too(how.status),
                     _ if is_end(how) => return Ok(how),
                     _ => {}
                 },
@@ -129,11 +129,19 @@ impl Engine {
 
     /// The program was stopped from its terminal: so that whoever started us gets the terminal back, we
     /// stop, too, and go on together with it.
-    fn stop_too(&self) {
-        if self.policy.placement != Placement::Group || self.role == Role::First {
+    fn stop_too(&self, by: i32) {
+        if self.policy.placement != Placement::Group {
             return;
         }
-        if let Some(terminal) = terminal_of(self.main) {
+        let Some(terminal) = terminal_of(self.main) else {
+            return;
+        };
+        if self.role == Role::First {
+            // PID 1 cannot stop: nobody would learn of it and continue the program.
+            if by == libc::SIGTSTP {
+                let _ = children::kill(-self.main, libc::SIGCONT);
+            }
+        } else {
             let own = process::group();
             let _ = terminal::set_foreground(terminal, own);
             self.stop();

@@ -74,8 +74,8 @@ impl Init {
     /// Starts the program in a process group of its own, and puts that into the foreground of the terminal if
     /// the init's is there: then `^C` and `^Z` go to the program and what it starts alone.
     ///
-    /// When the program is stopped from its terminal, an init that is not PID 1 stops as well, so that a shell
-    /// that started it takes over, and continues with it.
+    /// When `^Z` stops the program, an init that is not PID 1 stops as well, so that a shell that started it takes
+    /// over, and goes on together with it. PID 1 cannot be stopped: it continues the program at once.
     pub fn process_group(mut self) -> Self {
         self.policy.placement = Placement::Group;
         self
