@@ -58,6 +58,11 @@ impl Command {
                  that is inside; start one there that makes it",
             ));
         }
+        if self.setup.rootfs.is_some() && self.place.is_open() {
+            return Err(Error::invalid(
+                "a root of its own together with an open directory, which would lead out of it",
+            ));
+        }
         let clone_flags = self.clone_flags();
         if clone_flags & abi::CLONE_AUTOREAP != 0 && !joins.is_empty() {
             return Err(Error::invalid(
@@ -101,7 +106,7 @@ impl Command {
                  that enters other namespaces must not be: spawn from another thread",
             ));
         }
-        ops.extend(self.setup.ops());
+        ops.extend(self.setup.ops()?);
         self.place.enter(&mut ops);
         ops.push(Op::ConnectStdio);
         let changes_ids = self.uid.is_some() || self.gid.is_some();

@@ -21,14 +21,14 @@ use crate::command::strings::CStrings;
 use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
-use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::join::{Joins, Target, refused_kind};
 use crate::setup::map_tool::Log;
+use crate::setup::mounts::Workshop;
 use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
-use crate::setup::{failure_of, no_pid_namespace_pending};
+use crate::setup::{failure_of, no_pid_namespace_pending, open_proc};
 use crate::sys::clone::{SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::MaskGuard;
@@ -69,7 +69,7 @@ impl Launch {
             SlotPlace::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
         };
         let slot = slot.get();
-        let proc = plan.needs_proc().then(ProcFs::open).transpose()?;
+        let proc = open_proc(plan.all_ops())?;
         // Looked at behind ConnectStdio, which replaces 0 to 2.
         let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
@@ -93,6 +93,7 @@ impl Launch {
         let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
         let context = Context {
             slot,
+            workshop: Workshop::of(&plan.ops),
             proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
             helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
             parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
@@ -151,6 +152,7 @@ impl Launch {
         let slot = Slot::new();
         let context = Context {
             slot: &slot,
+            workshop: Workshop::of(&plan.ops),
             proc: -1,
             helper: -1,
             parent: -1,

@@ -54,8 +54,20 @@ pub enum Step {
     WriteTimeOffsets,
     /// Change the propagation of mounts: `mount(2)`.
     SetPropagation,
-    /// Mount a file system: `mount(2)`.
+    /// Open the source of a mount: by the parent, and again by the child, `open_tree(2)`.
+    OpenSource,
+    /// Change who the owners of a mount's files are: `mount_setattr(2)`.
+    MapIds,
+    /// Make a mount point that is missing: `mkdirat(2)`, `mknodat(2)`.
+    MakeMountPoint,
+    /// Mount something: `move_mount(2)`, `fsopen(2)`, `mount(2)`.
     Mount,
+    /// Make what is mounted read-only: `mount_setattr(2)`.
+    MakeReadOnly,
+    /// Make a directory or link on a new file system.
+    MakeFile,
+    /// Make the new root the root: `pivot_root(2)`.
+    PivotRoot,
     /// `sethostname(2)`.
     SetHostname,
     /// `setdomainname(2)`.
@@ -128,7 +140,13 @@ impl fmt::Display for Step {
             Self::WriteGidMap => "write the gid map",
             Self::WriteTimeOffsets => "write the offsets of the clocks",
             Self::SetPropagation => "change the propagation of the mounts",
+            Self::OpenSource => "open the source of a mount",
+            Self::MapIds => "change the owners in the mount of",
+            Self::MakeMountPoint => "make the mount point",
             Self::Mount => "mount",
+            Self::MakeReadOnly => "make read-only",
+            Self::MakeFile => "make",
+            Self::PivotRoot => "make the new root the root",
             Self::SetHostname => "set the hostname",
             Self::SetDomainname => "set the domain name",
             Self::ReadNames => "read the host's names",

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use crate::error::Step;
 use crate::hostname::Hostname;
 use crate::id_map::Setgroups;
-use crate::mounts::{Mount, Propagation};
+use crate::mounts::Propagation;
 use crate::namespace::NamespaceSet;
 use crate::setup::join::Joins;
+use crate::setup::mounts::MountOp;
 use crate::sys::abi;
 
 /// The caller's code for a child.
@@ -36,7 +37,7 @@ pub(crate) enum Op {
     AwaitIdMaps,
     WriteTimeOffsets(String),
     SetPropagation(Propagation),
-    Mount(Mount),
+    Mount(MountOp),
     SetHostname(Hostname),
     SetDomainname(Hostname),
     LoopbackUp,
@@ -120,7 +121,7 @@ impl Op {
             Self::AwaitIdMaps => Step::WriteUidMap,
             Self::WriteTimeOffsets(_) => Step::WriteTimeOffsets,
             Self::SetPropagation(_) => Step::SetPropagation,
-            Self::Mount(_) => Step::Mount,
+            Self::Mount(op) => op.step(0),
             Self::SetHostname(_) => Step::SetHostname,
             Self::SetDomainname(_) => Step::SetDomainname,
             Self::LoopbackUp => Step::LoopbackUp,
@@ -158,7 +159,7 @@ impl fmt::Display for Op {
             Self::WriteIdMap(write) => write!(f, ": {}", one_line(&write.text)),
             Self::WriteTimeOffsets(text) => write!(f, ": {}", one_line(text)),
             Self::SetPropagation(propagation) => write!(f, ": {propagation}"),
-            Self::Mount(mount) => write!(f, " proc on {:?}", mount.target),
+            Self::Mount(op) => write!(f, "{op}"),
             Self::SetHostname(name) | Self::SetDomainname(name) => write!(f, ": {name}"),
             Self::SetGroups(groups) => write!(f, ": {groups:?}"),
             Self::DropGroups => f.write_str(": none, where that is allowed"),
@@ -253,8 +254,8 @@ impl Plan {
         matches!(self.ops.last(), Some(Op::Run(_)))
     }
 
-    pub(crate) fn needs_proc(&self) -> bool {
-        self.before.iter().chain(&self.ops).any(Op::needs_proc)
+    pub(crate) fn all_ops(&self) -> impl Iterator<Item = &Op> + Clone {
+        self.before.iter().chain(&self.ops)
     }
 
     fn clone_line(&self) -> String {
