@@ -228,7 +228,7 @@ impl Unshare {
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());
         ops.extend(self.setup.time_op());
-        ops.extend(self.setup.ops()?);
+        ops.extend(self.setup.ops(false)?);
         let user = set.contains(NamespaceSet::USER);
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
         let outcome = carry_out(&ops, &maps.outside);

@@ -81,7 +81,9 @@ impl Command {
             && (elsewhere.new || !time_entry::exec_enters_time_namespace());
         let by_birth = needs_birth && (has_clocks || is_hidden);
         let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
-        let copy = why_copy(&joins, has_code, hide, needs_birth, self.uid.or(self.gid).is_some());
+        let as_root = maps.leave_out_caller && self.setup.has_mounts();
+        let other_ids = as_root || self.uid.or(self.gid).is_some();
+        let copy = why_copy(&joins, has_code, hide, needs_birth, other_ids);
 
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();
@@ -106,7 +108,7 @@ impl Command {
                  that enters other namespaces must not be: spawn from another thread",
             ));
         }
-        ops.extend(self.setup.ops()?);
+        ops.extend(self.setup.ops(as_root)?);
         self.place.enter(&mut ops);
         ops.push(Op::ConnectStdio);
         let changes_ids = self.uid.is_some() || self.gid.is_some();

@@ -217,7 +217,7 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
             let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
             process::await_end(child.as_raw_fd());
         }
-        return Err(died(job.plan, slot.step(), ended));
+        return Err(died(job.plan, slot, ended));
     }
     Ok(slot.pid.load(SeqCst))
 }
@@ -259,7 +259,7 @@ impl Start {
 fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> Error {
     let ended = pid_fd.and_then(|pid_fd| process::await_end(pid_fd.as_raw_fd()));
     let Some(failure) = slot.failure() else {
-        return died(plan, slot.step(), ended);
+        return died(plan, slot, ended);
     };
     if plan.op(failure.step).is_none() {
         return clone_refused(plan, failure.errno);
@@ -268,8 +268,8 @@ fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> 
         .concerning(plan.namespaces)
 }
 
-fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {
-    let step = plan.op(step).map_or(Step::Clone, Op::step);
+fn died(plan: &Plan, slot: &Slot, ended: Option<Ended>) -> Error {
+    let step = plan.op(slot.step()).map_or(Step::Clone, |op| op.step_at(slot.detail()));
     let how = match ended {
         Some(Ended { code: libc::CLD_EXITED, status }) => format!("ended with status {status}"),
         Some(Ended { status, .. }) => format!("was killed by signal {status}"),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod mount;
+mod new_fs;
 mod overlay;
 mod propagation;
 mod rootfs;
@@ -18,7 +19,8 @@ pub use overlay::Overlay;
 pub use propagation::Propagation;
 pub use rootfs::Rootfs;
 
-pub(crate) use mount::{Kind, NewFs};
+pub(crate) use mount::Kind;
+pub(crate) use new_fs::NewFs;
 pub(crate) use rootfs::Base;
 
 /// A path for the kernel.

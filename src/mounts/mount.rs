@@ -3,11 +3,10 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Overlay, Propagation, Target};
+use super::{NewFs, Overlay, Propagation, Target};
 use crate::error::{Error, Result};
 use crate::ns_fd::NsFd;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID};
@@ -87,48 +86,6 @@ pub(crate) enum Kind {
     Mask,
     /// What is there, as it is but read-only.
     Protect,
-}
-
-/// A new instance of a file system.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct NewFs {
-    pub(crate) name: &'static core::ffi::CStr,
-    /// Attributes of the mount, the same bits in both interfaces.
-    pub(crate) flags: u64,
-    /// A key, and its value if it has one.
-    pub(crate) options: Vec<(&'static core::ffi::CStr, Option<CString>)>,
-}
-
-impl NewFs {
-    pub(crate) fn new(name: &'static core::ffi::CStr, flags: u64) -> Self {
-        Self { name, flags, options: Vec::new() }
-    }
-
-    pub(crate) fn tmpfs(mode: u32) -> Self {
-        Self::new(c"tmpfs", NOSUID | NODEV).with(c"mode", format!("{mode:o}"))
-    }
-
-    pub(crate) fn devpts() -> Self {
-        let new = Self::new(c"devpts", NOSUID | NOEXEC);
-        new.with(c"ptmxmode", "666".to_owned()).with(c"mode", "620".to_owned())
-    }
-
-    /// The last value of a key counts.
-    pub(crate) fn with(mut self, key: &'static core::ffi::CStr, value: String) -> Self {
-        self.options.retain(|(other, _)| *other != key);
-        self.options.push((key, CString::new(value).ok()));
-        self
-    }
-
-    /// As `mount(2)` takes them.
-    pub(crate) fn data(&self) -> CString {
-        let word = |(key, value): &(&core::ffi::CStr, Option<CString>)| match value {
-            Some(value) => [key.to_bytes(), b"=", value.to_bytes()].concat(),
-            None => key.to_bytes().to_vec(),
-        };
-        let words: Vec<_> = self.options.iter().map(word).collect();
-        CString::new(words.join(&b',')).unwrap_or_default()
-    }
 }
 
 /// What a new `proc` shows of processes that a program may not trace.

@@ -118,8 +118,12 @@ impl Setup {
         (!offsets.is_empty()).then(|| Op::WriteTimeOffsets(offsets.to_string()))
     }
 
-    /// The steps inside that need no order.
-    pub(crate) fn ops(&self) -> Result<Vec<Op>> {
+    pub(crate) fn has_mounts(&self) -> bool {
+        !self.mounts.is_empty() || self.rootfs.is_some()
+    }
+
+    /// The steps inside that need no order. Files are made as root's where the caller has no id.
+    pub(crate) fn ops(&self, as_root: bool) -> Result<Vec<Op>> {
         let mut ops = Vec::new();
         let propagation = self.namespaces.contains(NamespaceSet::MOUNT).then_some(self.propagation);
         let propagation = propagation.filter(|propagation| propagation.flag().is_some());
@@ -127,8 +131,7 @@ impl Setup {
         let is_late = self.rootfs.is_some() && propagation == Some(Propagation::Shared);
         let first = if is_late { Some(Propagation::Private) } else { propagation };
         ops.extend(first.map(Op::SetPropagation));
-        let user = self.namespaces.contains(NamespaceSet::USER);
-        let mounts = mounts::compile(&self.mounts, self.rootfs.as_ref(), user)?;
+        let mounts = mounts::compile(self, as_root)?;
         ops.extend(mounts.into_iter().map(Op::Mount));
         ops.extend(propagation.filter(|_| is_late).map(Op::SetPropagation));
         ops.extend(self.hostname.clone().map(Op::SetHostname));
@@ -142,8 +145,7 @@ impl Setup {
     pub(crate) fn checked(&self) -> Result<NamespaceSet> {
         // A new user namespace keeps mounts in: what it copies is a slave of what is outside.
         let passes = matches!(self.propagation, Propagation::Shared | Propagation::Unchanged);
-        let has_mounts = !self.mounts.is_empty() || self.rootfs.is_some();
-        if passes && has_mounts && !self.namespaces.contains(NamespaceSet::USER) {
+        if passes && self.has_mounts() && !self.namespaces.contains(NamespaceSet::USER) {
             let propagation = self.propagation;
             return Err(Error::invalid(format!(
                 "with propagation {propagation} the new mounts would cover the machine's own, too"
@@ -173,8 +175,7 @@ pub(crate) fn failure_of(
     let step = match op {
         Op::Enter(joins) => return packed_refusal(&joins.targets, detail, errno),
         Op::AwaitIdMaps => maps_outside.get(detail).map_or(op.step(), |write| write.file.step()),
-        Op::Mount(op) => op.step(detail),
-        _ => op.step(),
+        _ => op.step_at(detail),
     };
     let error = Error::os(step, errno);
     let path = match op {

@@ -142,6 +142,14 @@ impl Op {
         }
     }
 
+    /// With what the slot tells of where in the step it was.
+    pub(crate) fn step_at(&self, detail: usize) -> Step {
+        match self {
+            Self::Mount(op) => op.step(detail),
+            op => op.step(),
+        }
+    }
+
     /// Whether it writes or reads in `/proc`.
     pub(crate) fn needs_proc(&self) -> bool {
         matches!(self, Self::WriteIdMap(_) | Self::AwaitIdMaps | Self::WriteTimeOffsets(_))

@@ -9,6 +9,7 @@
 mod birth;
 mod clocks;
 mod command;
+mod container;
 mod counts;
 mod enter;
 mod errors;
@@ -19,6 +20,7 @@ mod hostile;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod mounts;
 mod nsenter;
 mod own_code;
 mod place;
@@ -37,6 +39,7 @@ fn main() -> std::process::ExitCode {
         birth::CASES,
         clocks::CASES,
         command::CASES,
+        container::CASES,
         counts::CASES,
         enter::CASES,
         errors::CASES,
@@ -47,6 +50,9 @@ fn main() -> std::process::ExitCode {
         handles::CASES,
         hostile::CASES,
         lifetimes::CASES,
+        mounts::CASES,
+        mounts::layers::CASES,
+        mounts::roots::CASES,
         own_code::CASES,
         nsenter::CASES,
         place::CASES,

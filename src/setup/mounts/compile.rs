@@ -16,7 +16,9 @@ use super::place::{Make, Place};
 use super::{Attr, Base, MountOp, Tree};
 use crate::error::{AtStep, Error, Result, Step, is_nested};
 use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
+use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
+use crate::setup::Setup;
 use crate::sys::below::identity;
 use crate::sys::features;
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
@@ -33,22 +35,22 @@ struct Compiler {
     is_nested: bool,
 }
 
-/// The steps for mounts below a new root, or the present one.
-pub(crate) fn compile(
-    mounts: &[Mount],
-    rootfs: Option<&Rootfs>,
-    new_user_namespace: bool,
-) -> Result<Vec<MountOp>> {
+/// The steps for all mounts, below a new root or the present one.
+pub(crate) fn compile(setup: &Setup, as_root: bool) -> Result<Vec<MountOp>> {
+    if !setup.has_mounts() {
+        return Ok(Vec::new());
+    }
     let mut compiler = Compiler {
-        has_root: rootfs.is_some(),
-        is_nested: new_user_namespace || (!mounts.is_empty() || rootfs.is_some()) && is_nested(),
+        has_root: setup.rootfs.is_some(),
+        is_nested: setup.namespaces.contains(NamespaceSet::USER) || is_nested(),
         ..Compiler::default()
     };
-    if let Some(rootfs) = rootfs {
+    compiler.steps.extend(as_root.then_some(MountOp::ActAsRoot));
+    if let Some(rootfs) = &setup.rootfs {
         compiler.root(rootfs)?;
     }
-    mounts.iter().try_for_each(|mount| compiler.mount(mount))?;
-    if let Some(rootfs) = rootfs {
+    setup.mounts.iter().try_for_each(|mount| compiler.mount(mount))?;
+    if let Some(rootfs) = &setup.rootfs {
         if rootfs.read_only && !matches!(rootfs.base, mounts::Base::Dir(_)) {
             compiler.steps.push(MountOp::ReadOnlyRoot);
         }

@@ -31,6 +31,8 @@ pub(super) use run::run;
 pub(crate) enum MountOp {
     /// Before anything is mounted, since that may hide it.
     Take(Tree),
+    /// In a user namespace where the caller has no id, nor could what it makes have an owner.
+    ActAsRoot,
     Attach {
         tree: usize,
         what: CString,
@@ -187,6 +189,7 @@ impl MountOp {
             Self::Take(_) => Step::OpenSource,
             Self::MakeDir { .. } | Self::MakeLink { .. } => Step::MakeFile,
             Self::ReadOnlyRoot | Self::Protect(_) => Step::MakeReadOnly,
+            Self::ActAsRoot => Step::SetUid,
             Self::Pivot => Step::PivotRoot,
             Self::Chroot => Step::ChangeRoot,
             _ if detail == place::MAKING => Step::MakeMountPoint,
@@ -205,7 +208,11 @@ impl MountOp {
             | Self::Protect(place)
             | Self::MakeDir { place, .. }
             | Self::MakeLink { place, .. } => Some(place.path()),
-            Self::Root { .. } | Self::ReadOnlyRoot | Self::Pivot | Self::Chroot => None,
+            Self::ActAsRoot
+            | Self::Root { .. }
+            | Self::ReadOnlyRoot
+            | Self::Pivot
+            | Self::Chroot => None,
         }
     }
 
@@ -247,6 +254,7 @@ impl fmt::Display for MountOp {
             Self::New { fs, attr, .. } => write!(f, "{attr}, {}", fs.data.to_string_lossy()),
             Self::Attach { attr, .. } | Self::Root { attr, .. } => write!(f, "{attr}"),
             Self::Overlay { layers, attr, .. } => write!(f, "{attr}: {layers}"),
+            Self::ActAsRoot => f.write_str(" for files: 0"),
             Self::MakeLink { text, .. } => write!(f, ": a link to {text:?}"),
             _ => Ok(()),
         }

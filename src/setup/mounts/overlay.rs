@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
-use super::run::{attach_to_root, make_fs};
+use super::run::{attach_mount, attach_to_root, make_fs};
 use super::{Attr, Fs, Workshop};
 use crate::sys::below::{NoUmask, make_dir};
 use crate::sys::mount::{self, clone_tree};
@@ -91,7 +91,7 @@ fn put(stage: RawFd, name: &CStr, tree: usize, workshop: &Workshop) -> Result<()
         return Err(Errno::NOSYS);
     }
     let target = file::open_at(stage, name, libc::O_PATH)?;
-    let done = mount::attach(cell.mount.load(SeqCst), target);
+    let done = attach_mount(cell.mount.load(SeqCst), target);
     file::close(target);
     super::close(&cell.mount);
     done

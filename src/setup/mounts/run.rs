@@ -12,7 +12,7 @@ use crate::setup::helper::decimal;
 use crate::setup::run::Context;
 use crate::sys::below::{NoUmask, identity, make_dir, make_link, mount_flags};
 use crate::sys::mount::{self, clone_tree};
-use crate::sys::{Errno, Result, file};
+use crate::sys::{Errno, Result, file, process};
 
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 
@@ -20,6 +20,7 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>) -> Result<()> {
     let workshop = &context.workshop;
     match op {
         MountOp::Take(tree) => take(tree, workshop.cell(tree.index)?),
+        MountOp::ActAsRoot => process::make_files_as_root(),
         MountOp::Attach { tree, place, attr, below, .. } => {
             let cell = workshop.cell(*tree)?;
             at(place, context, |root, target| {
@@ -111,10 +112,20 @@ fn attach(cell: &Cell, target: RawFd, context: &Context<'_>) -> Result<()> {
     let done = if cell.is_source.load(SeqCst) {
         by_numbers(Some(mount), target, None, BIND, context)
     } else {
-        mount::attach(mount, target)
+        attach_mount(mount, target)
     };
     close(&cell.mount);
     done
+}
+
+/// `mount(2)` answers `ENOTDIR` for a file on a directory; `move_mount(2)` answers the same as for much else.
+pub(super) fn attach_mount(mount: RawFd, target: RawFd) -> Result<()> {
+    match mount::attach(mount, target) {
+        Err(Errno::INVAL) if identity(mount)?.is_dir() != identity(target)?.is_dir() => {
+            Err(Errno::NOTDIR)
+        }
+        answer => answer,
+    }
 }
 
 /// Attributes of what is attached already, by `mount(2)`.
@@ -160,7 +171,7 @@ fn attach_changed(mount: RawFd, attr: Attr, below: bool, target: RawFd) -> Resul
         Err(Errno::NOSYS | Errno::PERM) => true,
         answer => answer.map(|()| false)?,
     };
-    mount::attach(mount, target).map(|()| late)
+    attach_mount(mount, target).map(|()| late)
 }
 
 fn change_late(

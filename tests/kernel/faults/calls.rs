@@ -138,11 +138,6 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         option!(map_root().hostname("x".parse().unwrap()).domainname("y".parse().unwrap()));
     let lo: fn(&mut Command) = option!(map_root().loopback_up());
     let private = mount(libc::MS_REC | libc::MS_PRIVATE);
-    let root: fn(&mut Command) = |command| {
-        command.map_root().rootfs(Rootfs::tmpfs().read_only());
-        command.mount(Mount::bind("/dev", "/dev").unwrap().read_only());
-        command.mount(Mount::overlay("/etc", Overlay::new(["/etc"]).unwrap()).unwrap());
-    };
     vec![
         at(Step::WriteSetgroups, open_to_write(), map, FRESH, &[libc::EACCES, libc::EROFS]),
         at(Step::WriteSetgroups, write_of("deny"), map, FRESH, &[libc::EPERM, libc::EIO]),
@@ -155,7 +150,6 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         at(Step::Mount, libc::SYS_fsmount, proc, FRESH, USUAL),
         at(Step::Mount, libc::SYS_move_mount, proc, FRESH, USUAL),
         at(Step::OpenSource, libc::SYS_open_tree, root, FRESH, &[libc::EINVAL, libc::ENFILE]),
-        at(Step::OpenSource, libc::SYS_mount_setattr, root, FRESH, &[libc::EINVAL]),
         at(Step::MakeMountPoint, libc::SYS_mkdirat, root, FRESH, &[libc::EACCES, libc::EROFS]),
         at(Step::Mount, mount(0), root, FRESH, &[libc::EPERM, libc::EINVAL]),
         at(Step::PivotRoot, libc::SYS_pivot_root, root, FRESH, USUAL),
@@ -165,6 +159,13 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         at(Step::LoopbackUp, ioctl(libc::SIOCGIFFLAGS), lo, FRESH, &[libc::EPERM, libc::ENODEV]),
         at(Step::LoopbackUp, ioctl(libc::SIOCSIFFLAGS), lo, FRESH, USUAL),
     ]
+}
+
+/// A root of its own, with all that takes other calls.
+fn root(command: &mut Command) {
+    command.map_root().rootfs(Rootfs::tmpfs().read_only());
+    command.mount(Mount::bind("/dev", "/dev").unwrap().read_only());
+    command.mount(Mount::overlay("/etc", Overlay::new(["/etc"]).unwrap()).unwrap());
 }
 
 /// Explicit maps, with more than the caller's own id: a helper writes them.
@@ -200,6 +201,8 @@ fn every_call_of_a_child_refused() {
 
 fn every_call_in_new_namespaces_refused() {
     steps_in_new_namespaces().iter().for_each(At::is_refused);
+    // The parent asks for it, too.
+    at(Step::OpenSource, libc::SYS_mount_setattr, root, FRESH, &[libc::EINVAL]).is_refused();
 }
 
 fn every_call_for_maps_from_outside_refused() {
