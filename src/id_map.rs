@@ -109,6 +109,14 @@ impl IdMap {
         &self.0
     }
 
+    /// Whether it has root inside, but not this id of outside.
+    pub(crate) fn leaves_out(&self, id: u32) -> bool {
+        let has =
+            |first: u32, count: u32, id: u32| id.checked_sub(first).is_some_and(|it| it < count);
+        self.0.iter().any(|extent| extent.inside == 0)
+            && !self.0.iter().any(|extent| has(extent.outside, extent.count, id))
+    }
+
     /// Whether it maps `id` alone, which its holder may write without privileges.
     pub(crate) fn maps_only(&self, id: u32) -> bool {
         matches!(self.0[..], [IdExtent { outside, count: 1, .. }] if outside == id)

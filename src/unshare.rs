@@ -9,17 +9,17 @@ use crate::enter::Scoped;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
-use crate::mounts::{Mount, Propagation};
+use crate::mounts::{Mount, Propagation, Rootfs};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd;
-use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::id_maps::IdMaps;
 use crate::setup::map_tool::Log;
+use crate::setup::mounts::Workshop;
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::run::{Context, run_all};
 use crate::setup::slot::Slot;
-use crate::setup::{Setup, failure_of, no_pid_namespace_pending, unless_threads};
+use crate::setup::{Setup, failure_of, no_pid_namespace_pending, open_proc, unless_threads};
 use crate::sys::clone::SharedBox;
 use crate::sys::process;
 use crate::sys::signal::MaskGuard;
@@ -153,9 +153,16 @@ impl Unshare {
         self
     }
 
-    /// Mounts a file system in a new mount namespace. In the order of the calls.
+    /// Mounts something in a new mount namespace. In the order of the calls.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.setup.add_mount(mount);
+        self
+    }
+
+    /// The root of a new mount namespace, for this thread: see
+    /// [`Command::rootfs`](crate::Command::rootfs). Its working directory becomes `/`.
+    pub fn rootfs(mut self, rootfs: Rootfs) -> Self {
+        self.setup.set_rootfs(rootfs);
         self
     }
 
@@ -221,7 +228,7 @@ impl Unshare {
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());
         ops.extend(self.setup.time_op());
-        ops.extend(self.setup.ops());
+        ops.extend(self.setup.ops(false)?);
         let user = set.contains(NamespaceSet::USER);
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
         let outcome = carry_out(&ops, &maps.outside);
@@ -245,7 +252,7 @@ fn carry_out(
     let before = |error| (None, error);
     // A helper with a copy of our memory must see it, too.
     let slot = SharedBox::new(Slot::new()).at_step(Step::Prepare).map_err(before)?;
-    let proc = ops.iter().any(Op::needs_proc).then(ProcFs::open).transpose().map_err(before)?;
+    let proc = open_proc(ops.iter()).map_err(before)?;
     let log = Log::for_writes(maps_outside).map_err(before)?;
     let work;
     let helper = match &proc {
@@ -266,6 +273,7 @@ fn carry_out(
     };
     let context = Context {
         slot: &slot,
+        workshop: Workshop::of(ops),
         proc: proc.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         helper: helper.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         parent: -1,
@@ -277,6 +285,7 @@ fn carry_out(
         others: [-1; 3],
     };
     run_all(ops, 0, &context).map_err(|errno| {
+        context.workshop.close();
         let error = failure_of(ops.get(slot.step()), maps_outside, &log, &slot, errno);
         let error = match ops.get(slot.step()) {
             Some(Op::Unshare(set)) => unless_threads(error, *set).concerning(*set),

@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::io::stdin;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,10 +13,8 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{getpgrp, getpid, tcsetpgrp};
 
-/// The first argument that makes this program the container's init.
-pub(crate) const NAME: &str = "--init-inside";
-
-pub(crate) fn main(program: Vec<OsString>) -> ExitCode {
+/// In a copy of the process outside. Answers its exit status.
+pub(crate) fn main(program: &[OsString]) -> u8 {
     leave_terminal_signals_to_the_program();
     // With a process group of our own we were given the terminal.
     let has_terminal = getpgrp() == getpid();
@@ -25,18 +22,18 @@ pub(crate) fn main(program: Vec<OsString>) -> ExitCode {
         take_terminal();
     }
     let Some((name, args)) = program.split_first() else {
-        return ExitCode::from(super::OUR_FAULT);
+        return super::OUR_FAULT;
     };
     // In a pid namespace that is shared, our end alone would not be the program's.
     let child = match Command::new(name).args(args).kill_on_parent_exit().spawn() {
         Ok(child) => child,
         Err(error) => {
             eprintln!("container: {name:?}: {error:#}");
-            return ExitCode::from(match (error.step(), error.kind()) {
+            return match (error.step(), error.kind()) {
                 (Some(Step::Exec), ErrorKind::NotFound) => 127,
                 (Some(Step::Exec), _) => 126,
                 _ => super::OUR_FAULT,
-            });
+            };
         }
     };
     loop {
@@ -49,10 +46,10 @@ pub(crate) fn main(program: Vec<OsString>) -> ExitCode {
                 continue;
             }
             Ok(_) | Err(nix::Error::EINTR) => continue,
-            Err(_) => return ExitCode::from(super::OUR_FAULT),
+            Err(_) => return super::OUR_FAULT,
         };
         if u32::try_from(pid.as_raw()) == Ok(child.id()) {
-            return ExitCode::from(u8::try_from(code).unwrap_or(super::OUR_FAULT));
+            return u8::try_from(code).unwrap_or(super::OUR_FAULT);
         }
     }
 }

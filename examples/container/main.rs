@@ -5,7 +5,17 @@
 //! cargo run --example container -- sh                 # a shell in there
 //! cargo run --example container -- --plan             # what would be done, step by step
 //! cargo run --example container -- --keep net,ipc --hostname web  PROGRAM ARGS...
+//!
+//! # a shell that sees nothing of the machine but one static program: no privileges needed
+//! mkdir -p /tmp/root/bin && cp /bin/busybox /tmp/root/bin/sh
+//! cargo run --example container -- --root /tmp/root --tmpfs /tmp sh
+//! # this machine's files, of which none can be changed; those that are made in /etc are forgotten
+//! cargo run --example container -- --root / --read-only --tmpfs /tmp --overlay /etc: sh
 //! ```
+//!
+//! With `--root` the program sees that directory, and below it a `/proc`, a minimal `/dev` and what the other
+//! options mount, in the order `--tmpfs`, `--overlay`, `--bind`. Mount points that are missing are made, in the
+//! directory itself if it is not `--read-only`.
 //!
 //! Inside, the program is root. Outside it is the user who started it, with no privileges over what is
 //! there: files are still those of that user, so for root they are root's. It has a hostname, process
@@ -13,6 +23,12 @@
 //! status is this program's: 128 + n for signal n, 127 for a program that does not exist, 126 for one
 //! that cannot be run, 125 if the container could not be made; then the reason is told.
 
+#![allow(
+    unsafe_code,
+    reason = "PID 1 is a copy of this process, since its file is not to be seen inside"
+)]
+
+mod files;
 mod init;
 mod report;
 
@@ -22,7 +38,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use clap::Parser;
-use linux_namespaces::{Command, Error, Hostname, Mount, NamespaceSet};
+use linux_namespaces::{Command, Error, Hostname, NamespaceSet};
 use nix::unistd::{getpgrp, tcgetpgrp};
 
 #[derive(Debug, Parser)]
@@ -34,6 +50,8 @@ struct Options {
     /// The name of the host inside
     #[arg(long, value_name = "NAME", default_value = "container")]
     hostname: Hostname,
+    #[command(flatten)]
+    files: files::Files,
     /// Print what would be done, and stop
     #[arg(long)]
     plan: bool,
@@ -46,13 +64,6 @@ struct Options {
 const OUR_FAULT: u8 = 125;
 
 fn main() -> ExitCode {
-    // Inside, this program is PID 1 or the reporter: see the two modules.
-    let mut args = std::env::args_os().skip(1);
-    match args.next().as_deref().and_then(|first| first.to_str()) {
-        Some(init::NAME) => return init::main(args.collect()),
-        Some(report::NAME) => return report::main(args.collect()),
-        _ => {}
-    }
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(help) => {
@@ -71,19 +82,13 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<u8, Error> {
-    let me = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    let mut command = Command::new(me);
+    let mut command = Command::new("init");
     let new = NamespaceSet::all() - options.keep;
     let has = |namespaces| new.contains(namespaces);
     command.unshare(new);
     // Our process group has no number in a new pid namespace, which confuses shells there.
     let lends_terminal =
         !options.program.is_empty() && has(NamespaceSet::PID) && has_the_terminal();
-    if options.program.is_empty() {
-        command.arg(report::NAME).args(report::outside()?);
-    } else {
-        command.arg(init::NAME).args(&options.program);
-    }
     if lends_terminal {
         command.process_group(0);
     }
@@ -93,8 +98,8 @@ fn run(options: &Options) -> Result<u8, Error> {
     if has(NamespaceSet::UTS) {
         command.hostname(options.hostname.clone());
     }
-    if has(NamespaceSet::MOUNT | NamespaceSet::PID) {
-        command.mount(Mount::proc("/proc")?);
+    if has(NamespaceSet::MOUNT) {
+        options.files.mount(&mut command, has(NamespaceSet::PID))?;
     }
     if has(NamespaceSet::NET) {
         command.loopback_up();
@@ -106,7 +111,13 @@ fn run(options: &Options) -> Result<u8, Error> {
         return Ok(0);
     }
     init::leave_terminal_signals_to_the_program();
-    let status = command.status()?;
+    let program = options.program.clone();
+    let outside = report::outside()?;
+    let inside = move || {
+        if program.is_empty() { report::main(&outside) } else { init::main(&program) }
+    };
+    // SAFETY: this process has one thread, and what runs inside starts none.
+    let status = unsafe { command.spawn_fn(inside) }?.wait()?;
     if lends_terminal {
         init::take_terminal();
     }

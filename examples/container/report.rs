@@ -3,34 +3,30 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::UdpSocket;
-use std::process::ExitCode;
 
 use linux_namespaces::{Namespace, NsFd, Result, uts};
 
-/// The first argument that makes this program report, as PID 1 of the container.
-pub(crate) const NAME: &str = "--report-inside";
-
 /// The numbers of the namespaces outside, for the report inside.
-pub(crate) fn outside() -> Result<Vec<String>> {
-    Namespace::ALL.into_iter().map(|kind| Ok(number(kind)?.to_string())).collect()
+pub(crate) fn outside() -> Result<Vec<u64>> {
+    Namespace::ALL.into_iter().map(number).collect()
 }
 
-pub(crate) fn main(outside: Vec<OsString>) -> ExitCode {
+/// As PID 1 of the container. Answers its exit status.
+pub(crate) fn main(outside: &[u64]) -> u8 {
     println!("{:8} {:>11} {:>11}   what it shows inside", "", "outside", "inside");
     for (kind, outside) in Namespace::ALL.into_iter().zip(outside) {
-        let outside = outside.to_string_lossy();
         match number(kind) {
-            Ok(inside) if inside.to_string() == outside => {
+            Ok(inside) if inside == *outside => {
                 println!("{kind:8} {outside:>11} {:>11}   {}", "the same", effect(kind));
             }
             Ok(inside) => println!("{kind:8} {outside:>11} {inside:>11}   {}", effect(kind)),
             Err(error) => {
                 eprintln!("container: {error:#}");
-                return ExitCode::FAILURE;
+                return 1;
             }
         }
     }
-    ExitCode::SUCCESS
+    0
 }
 
 fn number(kind: Namespace) -> Result<u64> {

@@ -58,6 +58,11 @@ impl Command {
                  that is inside; start one there that makes it",
             ));
         }
+        if self.setup.rootfs.is_some() && self.place.is_open() {
+            return Err(Error::invalid(
+                "a root of its own together with an open directory, which would lead out of it",
+            ));
+        }
         let clone_flags = self.clone_flags();
         if clone_flags & abi::CLONE_AUTOREAP != 0 && !joins.is_empty() {
             return Err(Error::invalid(
@@ -77,7 +82,8 @@ impl Command {
         let by_birth = needs_birth && (has_clocks || is_hidden);
         let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
         let has_init = self.init.is_some();
-        let other_ids = !has_init && self.uid.or(self.gid).is_some();
+        let as_root = maps.leave_out_caller && self.setup.has_mounts();
+        let other_ids = as_root || (!has_init && self.uid.or(self.gid).is_some());
         let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
 
         let has_joins = !joins.is_empty();
@@ -101,7 +107,7 @@ impl Command {
                  that enters other namespaces must not be: spawn from another thread",
             ));
         }
-        ops.extend(self.setup.ops());
+        ops.extend(self.setup.ops(as_root)?);
         self.place.enter(&mut ops);
         if let Some(init) = init {
             ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));

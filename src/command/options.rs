@@ -6,7 +6,7 @@ use super::Command;
 use crate::enter::Enter;
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
-use crate::mounts::{Mount, Propagation};
+use crate::mounts::{Mount, Propagation, Rootfs};
 use crate::namespace::NamespaceSet;
 use crate::time_offsets::{Clock, ClockOffset};
 
@@ -180,9 +180,37 @@ impl Command {
         self
     }
 
-    /// Mounts a file system in a new mount namespace. In the order of the calls.
+    /// Mounts something in a new mount namespace. In the order of the calls.
     pub fn mount(&mut self, mount: Mount) -> &mut Self {
         self.setup.add_mount(mount);
+        self
+    }
+
+    /// The root of a new mount namespace, with the [mounts](Self::mount) of this command below it, and nothing
+    /// else of the machine's files. The program is looked for in there, and starts in `/` unless
+    /// [`current_dir`](Self::current_dir) says otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Rootfs};
+    ///
+    /// let mut command = Command::new("/bin/pwd");
+    /// match command.map_root().rootfs(Rootfs::dir("/")?.read_only()).output() {
+    ///     Ok(output) => assert_eq!(output.stdout, b"/\n"),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plan answers [`InvalidInput`](crate::ErrorKind::InvalidInput) together with
+    /// [`root_dir`](Self::root_dir) and [`current_dir_fd`](Self::current_dir_fd): a directory that was opened
+    /// outside would lead out.
+    #[doc(alias = "pivot_root")]
+    pub fn rootfs(&mut self, rootfs: Rootfs) -> &mut Self {
+        self.setup.set_rootfs(rootfs);
         self
     }
 

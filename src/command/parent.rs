@@ -21,14 +21,14 @@ use crate::command::strings::CStrings;
 use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
-use crate::proc_fs::ProcFs;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::join::{Joins, Target, refused_kind};
 use crate::setup::map_tool::Log;
+use crate::setup::mounts::Workshop;
 use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
-use crate::setup::{failure_of, no_pid_namespace_pending};
+use crate::setup::{failure_of, no_pid_namespace_pending, open_proc};
 use crate::sys::clone::{SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::{MaskGuard, SignalSet};
@@ -71,7 +71,7 @@ impl Launch {
             SlotPlace::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
         };
         let slot = slot.get();
-        let proc = plan.needs_proc().then(ProcFs::open).transpose()?;
+        let proc = open_proc(plan.all_ops())?;
         // Looked at behind ConnectStdio, which replaces 0 to 2.
         let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
@@ -95,6 +95,7 @@ impl Launch {
         let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
         let context = Context {
             slot,
+            workshop: Workshop::of(&plan.ops),
             proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
             helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
             parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
@@ -155,6 +156,7 @@ impl Launch {
         let slot = Slot::new();
         let context = Context {
             slot: &slot,
+            workshop: Workshop::of(&plan.ops),
             proc: -1,
             helper: -1,
             parent: -1,
@@ -220,7 +222,7 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
             let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
             process::await_end(child.as_raw_fd());
         }
-        return Err(died(job.plan, slot.step(), ended));
+        return Err(died(job.plan, slot, ended));
     }
     Ok(slot.pid.load(SeqCst))
 }
@@ -262,7 +264,7 @@ impl Start {
 fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> Error {
     let ended = pid_fd.and_then(|pid_fd| process::await_end(pid_fd.as_raw_fd()));
     let Some(failure) = slot.failure() else {
-        return died(plan, slot.step(), ended);
+        return died(plan, slot, ended);
     };
     if plan.op(failure.step).is_none() {
         return clone_refused(plan, failure.errno);
@@ -271,8 +273,8 @@ fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> 
         .concerning(plan.namespaces)
 }
 
-fn died(plan: &Plan, step: usize, ended: Option<Ended>) -> Error {
-    let step = plan.op(step).map_or(Step::Clone, Op::step);
+fn died(plan: &Plan, slot: &Slot, ended: Option<Ended>) -> Error {
+    let step = plan.op(slot.step()).map_or(Step::Clone, |op| op.step_at(slot.detail()));
     let how = match ended {
         Some(Ended { code: libc::CLD_EXITED, status }) => format!("ended with status {status}"),
         Some(Ended { status, .. }) => format!("was killed by signal {status}"),

@@ -17,6 +17,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether a directory was opened that may lie anywhere.
+    pub(super) fn is_open(&self) -> bool {
+        self.root.is_some() || self.dir.is_some()
+    }
+
     /// Before the standard streams are replaced, so that any number will do; before the ids change, since
     /// the caller had the right to open the directories.
     pub(super) fn enter(&self, ops: &mut Vec<Op>) {

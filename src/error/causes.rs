@@ -39,7 +39,7 @@ pub enum Cause {
         /// The sysctl's value.
         value: u64,
     },
-    /// A sysctl that restricts user namespaces.
+    /// A sysctl that restricts user namespaces, or the number of mounts.
     Sysctl {
         /// Its name, as for `sysctl(8)`.
         name: &'static str,
@@ -92,6 +92,9 @@ impl Cause {
             }
             Self::Sysctl { name: APPARMOR, .. } => {
                 "give the program an AppArmor profile with the rule \"userns,\", or set the sysctl to 0"
+            }
+            Self::Sysctl { name: MOUNT_MAX, .. } => {
+                "mount less in one mount namespace, or raise it with sysctl -w as root"
             }
             Self::Sysctl { .. } => "set it to 1 with sysctl -w as root, or run as root",
             Self::Chroot => {
@@ -191,13 +194,19 @@ pub(super) fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Caus
             found.extend(apparmor());
             found.extend(seccomp_filter());
         }
-        (Step::SetPropagation, Errno::INVAL) => found.extend(chroot()),
+        (Step::SetPropagation | Step::PivotRoot, Errno::INVAL) => found.extend(chroot()),
+        (Step::Mount | Step::OpenSource, Errno::NOSPC) => {
+            let value = number("/proc/sys/fs/mount-max");
+            found.extend(value.map(|value| Cause::Sysctl { name: MOUNT_MAX, value }));
+        }
         (
             Step::WriteSetgroups
             | Step::WriteUidMap
             | Step::WriteGidMap
             | Step::SetPropagation
             | Step::Mount
+            | Step::OpenSource
+            | Step::PivotRoot
             | Step::SetHostname
             | Step::SetDomainname
             | Step::LoopbackUp
@@ -231,6 +240,7 @@ fn sysctls() -> impl Iterator<Item = Cause> {
     value.map(|value| Cause::Sysctl { name, value }).into_iter()
 }
 
+const MOUNT_MAX: &str = "fs.mount-max";
 const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
 
 /// Ubuntu's, which lets the namespace be made, and then refuses all that takes a capability in it.
@@ -279,6 +289,11 @@ fn nested() -> Option<Cause> {
     let user_namespace = user_namespace()?;
     let nested = user_namespace != INITIAL_USER_NAMESPACE;
     nested.then_some(Cause::NestedUserNamespace { user_namespace })
+}
+
+/// Whether the thread is in a user namespace inside of the first one.
+pub(crate) fn is_nested() -> bool {
+    nested().is_some()
 }
 
 fn nesting(namespaces: NamespaceSet) -> impl Iterator<Item = Cause> {

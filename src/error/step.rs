@@ -54,7 +54,13 @@ pub enum Step {
     WriteTimeOffsets,
     /// Change the propagation of mounts: `mount(2)`.
     SetPropagation,
-    /// Mount a file system: `mount(2)`.
+    /// Open the source of a mount: by the parent, and again by the child, `open_tree(2)`.
+    OpenSource,
+    /// Change who the owners of a mount's files are: `mount_setattr(2)`.
+    MapIds,
+    /// Make a mount point that is missing: `mkdirat(2)`, `mknodat(2)`.
+    MakeMountPoint,
+    /// Mount something: `move_mount(2)`, `fsopen(2)`, `mount(2)`.
     Mount,
     /// Open a directory of pinned namespaces, and read it.
     OpenPinDir,
@@ -66,6 +72,12 @@ pub enum Step {
     Pin,
     /// Unmount a namespace's file, and remove the file below: `umount2(2)`.
     Unpin,
+    /// Make what is mounted read-only: `mount_setattr(2)`.
+    MakeReadOnly,
+    /// Make a directory or link on a new file system.
+    MakeFile,
+    /// Make the new root the root: `pivot_root(2)`.
+    PivotRoot,
     /// `sethostname(2)`.
     SetHostname,
     /// `setdomainname(2)`.
@@ -142,12 +154,18 @@ impl fmt::Display for Step {
             Self::WriteGidMap => "write the gid map",
             Self::WriteTimeOffsets => "write the offsets of the clocks",
             Self::SetPropagation => "change the propagation of the mounts",
+            Self::OpenSource => "open the source of a mount",
+            Self::MapIds => "change the owners in the mount of",
+            Self::MakeMountPoint => "make the mount point",
             Self::Mount => "mount",
             Self::OpenPinDir => "open the directory of pinned namespaces",
             Self::MakePinDir => "make the directory for pinned namespaces",
             Self::CreatePinTarget => "make the file to pin the namespace at",
             Self::Pin => "pin the namespace",
             Self::Unpin => "unpin the namespace",
+            Self::MakeReadOnly => "make read-only",
+            Self::MakeFile => "make",
+            Self::PivotRoot => "make the new root the root",
             Self::SetHostname => "set the hostname",
             Self::SetDomainname => "set the domain name",
             Self::ReadNames => "read the host's names",

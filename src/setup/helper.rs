@@ -130,7 +130,7 @@ fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> 
 }
 
 /// The number as a C string, in a buffer on the stack.
-fn decimal(mut number: u32, buffer: &mut [u8; 11]) -> Option<&CStr> {
+pub(super) fn decimal(mut number: u32, buffer: &mut [u8; 11]) -> Option<&CStr> {
     let mut at = buffer.len() - 1;
     buffer[at] = 0;
     loop {

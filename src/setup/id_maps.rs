@@ -31,6 +31,8 @@ pub(crate) enum Map {
 pub(crate) struct IdMaps {
     pub(crate) inside: Vec<IdMapWrite>,
     pub(crate) outside: Vec<IdMapWrite>,
+    /// Whether the caller has no ids inside, though root has.
+    pub(crate) leave_out_caller: bool,
 }
 
 impl Map {
@@ -54,6 +56,9 @@ impl IdMaps {
         let gid_map = setup.gid_map.as_ref().map(|map| map.resolve(gid, SubIds::gids));
         let (uid_map, gid_map) = (uid_map.transpose()?, gid_map.transpose()?);
         let only = |map: &Option<IdMap>, id| map.as_ref().is_none_or(|map| map.maps_only(id));
+        let leave_out =
+            |map: &Option<IdMap>, id| map.as_ref().is_some_and(|map| map.leaves_out(id));
+        let leave_out_caller = leave_out(&uid_map, uid) && leave_out(&gid_map, gid);
         // The kernel lets a process map its own ids from inside, its gid only without setgroups(2).
         let own_uid = only(&uid_map, uid);
         let own_gid = only(&gid_map, gid) && setup.setgroups != Some(Setgroups::Allow);
@@ -77,11 +82,8 @@ impl IdMaps {
                 writes.push(IdMapWrite { file, text: map.to_string(), tool });
             }
         }
-        Ok(if inside {
-            Self { inside: writes, outside: Vec::new() }
-        } else {
-            Self { inside: Vec::new(), outside: writes }
-        })
+        let (inside, outside) = if inside { (writes, Vec::new()) } else { (Vec::new(), writes) };
+        Ok(Self { inside, outside, leave_out_caller })
     }
 
     /// The steps to take before any other inside the new namespaces, as privileges come from them.

@@ -5,6 +5,7 @@ pub(crate) mod helper;
 pub(crate) mod id_maps;
 pub(crate) mod join;
 pub(crate) mod map_tool;
+pub(crate) mod mounts;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod slot;
@@ -16,9 +17,10 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
-use crate::mounts::{Mount, Propagation};
+use crate::mounts::{Mount, Propagation, Rootfs};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
+use crate::proc_fs::ProcFs;
 use crate::setup::id_maps::Map;
 use crate::setup::join::packed_refusal;
 use crate::setup::map_tool::Log;
@@ -37,6 +39,7 @@ pub(crate) struct Setup {
     pub(crate) time_offsets: TimeOffsets,
     pub(crate) propagation: Propagation,
     pub(crate) mounts: Vec<Mount>,
+    pub(crate) rootfs: Option<Rootfs>,
     pub(crate) hostname: Option<Hostname>,
     pub(crate) domainname: Option<Hostname>,
     pub(crate) loopback: bool,
@@ -91,6 +94,11 @@ impl Setup {
         self.mounts.push(mount);
     }
 
+    pub(crate) fn set_rootfs(&mut self, rootfs: Rootfs) {
+        self.namespaces |= NamespaceSet::MOUNT;
+        self.rootfs = Some(rootfs);
+    }
+
     pub(crate) fn set_hostname(&mut self, name: Hostname) {
         self.namespaces |= NamespaceSet::UTS;
         self.hostname = Some(name);
@@ -111,25 +119,34 @@ impl Setup {
         (!offsets.is_empty()).then(|| Op::WriteTimeOffsets(offsets.to_string()))
     }
 
-    /// The steps inside that need no order.
-    pub(crate) fn ops(&self) -> Vec<Op> {
+    pub(crate) fn has_mounts(&self) -> bool {
+        !self.mounts.is_empty() || self.rootfs.is_some()
+    }
+
+    /// The steps inside that need no order. Files are made as root's where the caller has no id.
+    pub(crate) fn ops(&self, as_root: bool) -> Result<Vec<Op>> {
         let mut ops = Vec::new();
-        if self.namespaces.contains(NamespaceSet::MOUNT) && self.propagation.flags().is_some() {
-            ops.push(Op::SetPropagation(self.propagation));
-        }
-        ops.extend(self.mounts.iter().cloned().map(Op::Mount));
+        let propagation = self.namespaces.contains(NamespaceSet::MOUNT).then_some(self.propagation);
+        let propagation = propagation.filter(|propagation| propagation.flag().is_some());
+        // The kernel changes no root whose mounts are shared.
+        let is_late = self.rootfs.is_some() && propagation == Some(Propagation::Shared);
+        let first = if is_late { Some(Propagation::Private) } else { propagation };
+        ops.extend(first.map(Op::SetPropagation));
+        let mounts = mounts::compile(self, as_root)?;
+        ops.extend(mounts.into_iter().map(Op::Mount));
+        ops.extend(propagation.filter(|_| is_late).map(Op::SetPropagation));
         ops.extend(self.hostname.clone().map(Op::SetHostname));
         ops.extend(self.domainname.clone().map(Op::SetDomainname));
         if self.loopback {
             ops.push(Op::LoopbackUp);
         }
-        ops
+        Ok(ops)
     }
 
     pub(crate) fn checked(&self) -> Result<NamespaceSet> {
         // A new user namespace keeps mounts in: what it copies is a slave of what is outside.
         let passes = matches!(self.propagation, Propagation::Shared | Propagation::Unchanged);
-        if passes && !self.mounts.is_empty() && !self.namespaces.contains(NamespaceSet::USER) {
+        if passes && self.has_mounts() && !self.namespaces.contains(NamespaceSet::USER) {
             let propagation = self.propagation;
             return Err(Error::invalid(format!(
                 "with propagation {propagation} the new mounts would cover the machine's own, too"
@@ -159,11 +176,11 @@ pub(crate) fn failure_of(
     let step = match op {
         Op::Enter(joins) => return packed_refusal(&joins.targets, detail, errno),
         Op::AwaitIdMaps => maps_outside.get(detail).map_or(op.step(), |write| write.file.step()),
-        _ => op.step(),
+        _ => op.step_at(detail),
     };
     let error = Error::os(step, errno);
     let path = match op {
-        Op::Mount(mount) => &mount.target,
+        Op::Mount(op) => return op.refusal(error, step),
         Op::ChangeDirectory(path) => path,
         Op::Exec(candidates) => match &candidates[..] {
             [one] => one,
@@ -172,6 +189,17 @@ pub(crate) fn failure_of(
         _ => return error,
     };
     error.at(OsStr::from_bytes(path.to_bytes()))
+}
+
+/// A `/proc` that is needed, or that mounts can make use of where newer calls are hidden.
+pub(crate) fn open_proc<'a>(ops: impl Iterator<Item = &'a Op> + Clone) -> Result<Option<ProcFs>> {
+    if ops.clone().any(Op::needs_proc) {
+        ProcFs::open().map(Some)
+    } else if ops.clone().any(|op| matches!(op, Op::Mount(_))) {
+        Ok(ProcFs::open().ok())
+    } else {
+        Ok(None)
+    }
 }
 
 /// `EINVAL` for a user namespace has several causes; threads are the one that a caller may not know of.

@@ -12,9 +12,10 @@ use crate::error::Step;
 use crate::hostname::Hostname;
 use crate::id_map::Setgroups;
 use crate::init::policy::Policy;
-use crate::mounts::{Mount, Propagation};
+use crate::mounts::Propagation;
 use crate::namespace::NamespaceSet;
 use crate::setup::join::Joins;
+use crate::setup::mounts::MountOp;
 use crate::sys::abi;
 
 /// The caller's code for a child.
@@ -43,7 +44,7 @@ pub(crate) enum Op {
     AwaitIdMaps,
     WriteTimeOffsets(String),
     SetPropagation(Propagation),
-    Mount(Mount),
+    Mount(MountOp),
     SetHostname(Hostname),
     SetDomainname(Hostname),
     LoopbackUp,
@@ -131,7 +132,7 @@ impl Op {
             Self::AwaitIdMaps => Step::WriteUidMap,
             Self::WriteTimeOffsets(_) => Step::WriteTimeOffsets,
             Self::SetPropagation(_) => Step::SetPropagation,
-            Self::Mount(_) => Step::Mount,
+            Self::Mount(op) => op.step(0),
             Self::SetHostname(_) => Step::SetHostname,
             Self::SetDomainname(_) => Step::SetDomainname,
             Self::LoopbackUp => Step::LoopbackUp,
@@ -149,6 +150,14 @@ impl Op {
             Self::PreExec(_) => Step::PreExec,
             Self::Exec(_) => Step::Exec,
             Self::Run(_) => Step::Run,
+        }
+    }
+
+    /// With what the slot tells of where in the step it was.
+    pub(crate) fn step_at(&self, detail: usize) -> Step {
+        match self {
+            Self::Mount(op) => op.step(detail),
+            op => op.step(),
         }
     }
 
@@ -181,7 +190,7 @@ impl fmt::Display for Op {
             Self::WriteIdMap(write) => write!(f, ": {}", one_line(&write.text)),
             Self::WriteTimeOffsets(text) => write!(f, ": {}", one_line(text)),
             Self::SetPropagation(propagation) => write!(f, ": {propagation}"),
-            Self::Mount(mount) => write!(f, " proc on {:?}", mount.target),
+            Self::Mount(op) => write!(f, "{op}"),
             Self::SetHostname(name) | Self::SetDomainname(name) => write!(f, ": {name}"),
             Self::SetGroups(groups) => write!(f, ": {groups:?}"),
             Self::DropGroups => f.write_str(": none, where that is allowed"),
@@ -285,8 +294,8 @@ impl Plan {
         self.has_no_exec() || self.has_init()
     }
 
-    pub(crate) fn needs_proc(&self) -> bool {
-        self.before.iter().chain(&self.ops).any(Op::needs_proc)
+    pub(crate) fn all_ops(&self) -> impl Iterator<Item = &Op> + Clone {
+        self.before.iter().chain(&self.ops)
     }
 
     fn clone_line(&self) -> String {

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use crate::setup::become_init::become_init;
 use crate::setup::join::{join_all, pack, refused_kind};
+use crate::setup::mounts::{self, Workshop};
 use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec, Work};
 use crate::setup::slot::Slot;
 use crate::sys::signal::{self, SignalSet};
@@ -32,6 +33,8 @@ pub(crate) struct Context<'a> {
     /// The signal mask that the program gets.
     pub(crate) mask: SignalSet,
     pub(crate) exec: Option<ExecArgs<'a>>,
+    /// What the steps that mount hand on.
+    pub(crate) workshop: Workshop,
     /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
     pub(crate) started: RawFd,
     /// Whether the last step is the caller's code.
@@ -92,14 +95,11 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::WriteIdMap(write) => write_own_map(context.proc, write),
         Op::AwaitIdMaps => await_id_maps(context),
         Op::WriteTimeOffsets(text) => write_file(context.proc, c"self/timens_offsets", text),
-        Op::SetPropagation(propagation) => match propagation.flags() {
-            Some(flags) => mount::set_propagation(c"/", flags),
+        Op::SetPropagation(propagation) => match propagation.flag() {
+            Some(flag) => mount::set_propagation(c"/", libc::MS_REC | flag),
             None => Ok(()),
         },
-        Op::Mount(what) => {
-            let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-            mount::mount_new(c"proc", &what.target, flags)
-        }
+        Op::Mount(op) => mounts::run(op, context),
         Op::SetHostname(name) => uts::sethostname(name.as_bytes()),
         Op::SetDomainname(name) => uts::setdomainname(name.as_bytes()),
         Op::LoopbackUp => net::loopback_up(),

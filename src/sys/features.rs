@@ -4,13 +4,12 @@
 use core::ptr;
 
 use super::abi::{self, CloneArgs};
+use super::mount::{SYS_MOUNT_SETATTR, SYS_OPEN_TREE};
 use super::process::{RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
 // The same on all architectures but mips and alpha, where nothing is found. libc has not all of them.
-const SYS_OPEN_TREE: libc::c_long = 428;
-const SYS_MOUNT_SETATTR: libc::c_long = 442;
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
 const SYS_LISTNS: libc::c_long = 470;

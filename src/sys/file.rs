@@ -104,6 +104,12 @@ pub(crate) fn duplicate(from: RawFd, to: RawFd) -> Result<()> {
     unsafe { syscall(libc::SYS_dup3, [arg(from), arg(to), 0]) }.map(drop)
 }
 
+/// `fcntl(2)`: the same file by another number, close-on-exec.
+pub(crate) fn copy(file: RawFd) -> Result<RawFd> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_fcntl, [arg(file), arg(libc::F_DUPFD_CLOEXEC), 3]) }.map(fd)
+}
+
 /// `close_range(2)`: exec closes all descriptors from `first` on. Linux 5.11; 5.10 closes them now.
 pub(crate) fn hide_from(first: u32) -> Result<()> {
     const CLOEXEC: usize = 1 << 2;

@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod abi;
+pub(crate) mod below;
 pub(crate) mod caps;
 pub(crate) mod children;
 pub(crate) mod clone;

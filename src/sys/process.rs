@@ -64,7 +64,8 @@ pub(crate) fn setns(fd: RawFd, namespaces: u32) -> Result<()> {
 mod ids {
     pub(super) use libc::{
         SYS_getegid as GETEGID, SYS_geteuid as GETEUID, SYS_getuid as GETUID,
-        SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
+        SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID, SYS_setgroups as SETGROUPS,
+        SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
     };
 }
 
@@ -72,7 +73,8 @@ mod ids {
 mod ids {
     pub(super) use libc::{
         SYS_getegid32 as GETEGID, SYS_geteuid32 as GETEUID, SYS_getuid32 as GETUID,
-        SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+        SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID, SYS_setgroups32 as SETGROUPS,
+        SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
     };
 }
 
@@ -171,6 +173,22 @@ pub(crate) fn setuid(uid: u32) -> Result<()> {
     let uid = uid as usize;
     // SAFETY: no pointers.
     unsafe { syscall(ids::SETRESUID, [uid, uid, uid]) }.map(drop)
+}
+
+/// `setfsuid(0)`, `setfsgid(0)`: files are made as root's of this user namespace.
+pub(crate) fn make_files_as_root() -> Result<()> {
+    for call in [ids::SETFSGID, ids::SETFSUID] {
+        let set = |id: usize| {
+            // SAFETY: no pointers.
+            unsafe { syscall(call, [id]) }
+        };
+        set(0)?;
+        // It answers what it was before; -1 is no id, and changes nothing.
+        if set(u32::MAX as usize)? != 0 {
+            return Err(Errno::PERM);
+        }
+    }
+    Ok(())
 }
 
 /// `PR_SET_PDEATHSIG`: the signal for the end of the thread that made this process; 0 for none.

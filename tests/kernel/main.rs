@@ -9,6 +9,7 @@
 mod birth;
 mod clocks;
 mod command;
+mod container;
 mod counts;
 mod enter;
 mod errors;
@@ -20,6 +21,7 @@ mod init;
 mod kernel;
 mod lifetimes;
 mod machine;
+mod mounts;
 mod nsenter;
 mod own_code;
 mod pinned;
@@ -39,6 +41,7 @@ fn main() -> std::process::ExitCode {
         birth::CASES,
         clocks::CASES,
         command::CASES,
+        container::CASES,
         counts::CASES,
         enter::CASES,
         errors::CASES,
@@ -53,6 +56,9 @@ fn main() -> std::process::ExitCode {
         init::terminal::CASES,
         init::tools::CASES,
         lifetimes::CASES,
+        mounts::CASES,
+        mounts::layers::CASES,
+        mounts::roots::CASES,
         own_code::CASES,
         nsenter::CASES,
         pinned::CASES,

@@ -4,7 +4,8 @@
 use std::fs::File;
 
 use linux_namespaces::{
-    Command, ErrorKind, IdExtent, IdMap, Mount, NamespaceSet, Setgroups, Stdio, Step,
+    Command, ErrorKind, IdExtent, IdMap, Mount, NamespaceSet, Overlay, Rootfs, Setgroups, Stdio,
+    Step,
 };
 
 use super::Engine::{self, CopyingInside, SharingInside};
@@ -137,20 +138,34 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         option!(map_root().hostname("x".parse().unwrap()).domainname("y".parse().unwrap()));
     let lo: fn(&mut Command) = option!(map_root().loopback_up());
     let private = mount(libc::MS_REC | libc::MS_PRIVATE);
-    let usual_proc = mount(libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
     vec![
         at(Step::WriteSetgroups, open_to_write(), map, FRESH, &[libc::EACCES, libc::EROFS]),
         at(Step::WriteSetgroups, write_of("deny"), map, FRESH, &[libc::EPERM, libc::EIO]),
         at(Step::WriteUidMap, write_of(&one(uid)), map, FRESH, &[libc::EPERM, libc::EINVAL]),
         at(Step::WriteGidMap, write_of(&one(gid)), group, FRESH, &[libc::EPERM, libc::EINVAL]),
         at(Step::SetPropagation, private, proc, FRESH, USUAL),
-        at(Step::Mount, usual_proc, proc, FRESH, &[libc::EPERM, libc::ENODEV]),
+        // Where it is hidden, by EPERM or ENOSYS, mount(2) has to serve.
+        at(Step::Mount, libc::SYS_fsopen, proc, FRESH, &[libc::ENODEV, libc::ENOMEM]),
+        at(Step::Mount, libc::SYS_fsconfig, proc, FRESH, USUAL),
+        at(Step::Mount, libc::SYS_fsmount, proc, FRESH, USUAL),
+        at(Step::Mount, libc::SYS_move_mount, proc, FRESH, USUAL),
+        at(Step::OpenSource, libc::SYS_open_tree, root, FRESH, &[libc::EINVAL, libc::ENFILE]),
+        at(Step::MakeMountPoint, libc::SYS_mkdirat, root, FRESH, &[libc::EACCES, libc::EROFS]),
+        at(Step::Mount, mount(0), root, FRESH, &[libc::EPERM, libc::EINVAL]),
+        at(Step::PivotRoot, libc::SYS_pivot_root, root, FRESH, USUAL),
         at(Step::SetHostname, libc::SYS_sethostname, names, FRESH, USUAL),
         at(Step::SetDomainname, libc::SYS_setdomainname, names, FRESH, USUAL),
         at(Step::LoopbackUp, libc::SYS_socket, lo, FRESH, &[libc::EACCES, libc::EAFNOSUPPORT]),
         at(Step::LoopbackUp, ioctl(libc::SIOCGIFFLAGS), lo, FRESH, &[libc::EPERM, libc::ENODEV]),
         at(Step::LoopbackUp, ioctl(libc::SIOCSIFFLAGS), lo, FRESH, USUAL),
     ]
+}
+
+/// A root of its own, with all that takes other calls.
+fn root(command: &mut Command) {
+    command.map_root().rootfs(Rootfs::tmpfs().read_only());
+    command.mount(Mount::bind("/dev", "/dev").unwrap().read_only());
+    command.mount(Mount::overlay("/etc", Overlay::new(["/etc"]).unwrap()).unwrap());
 }
 
 /// Explicit maps, with more than the caller's own id: a helper writes them.
@@ -186,6 +201,8 @@ fn every_call_of_a_child_refused() {
 
 fn every_call_in_new_namespaces_refused() {
     steps_in_new_namespaces().iter().for_each(At::is_refused);
+    // The parent asks for it, too.
+    at(Step::OpenSource, libc::SYS_mount_setattr, root, FRESH, &[libc::EINVAL]).is_refused();
 }
 
 fn every_call_for_maps_from_outside_refused() {

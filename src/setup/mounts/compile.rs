@@ -1,0 +1,300 @@
+//! From mounts as values to steps: sources are opened, and names laid out.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::overlay::{Layers, TOP, Upper};
+use super::place::{Make, Place};
+use super::{Attr, Base, MountOp, Tree};
+use crate::error::{AtStep, Error, Result, Step, is_nested};
+use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
+use crate::namespace::NamespaceSet;
+use crate::ns_fd::NsFd;
+use crate::setup::Setup;
+use crate::sys::below::identity;
+use crate::sys::features;
+use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
+
+/// Steps under way.
+#[derive(Default)]
+struct Compiler {
+    takes: Vec<MountOp>,
+    steps: Vec<MountOp>,
+    /// Where missing mount points are made: below these.
+    own: Vec<Target>,
+    has_root: bool,
+    /// Whether the child's capabilities are those of a user namespace alone.
+    is_nested: bool,
+}
+
+/// The steps for all mounts, below a new root or the present one.
+pub(crate) fn compile(setup: &Setup, as_root: bool) -> Result<Vec<MountOp>> {
+    if !setup.has_mounts() {
+        return Ok(Vec::new());
+    }
+    let mut compiler = Compiler {
+        has_root: setup.rootfs.is_some(),
+        is_nested: setup.namespaces.contains(NamespaceSet::USER) || is_nested(),
+        ..Compiler::default()
+    };
+    compiler.steps.extend(as_root.then_some(MountOp::ActAsRoot));
+    if let Some(rootfs) = &setup.rootfs {
+        compiler.root(rootfs)?;
+    }
+    setup.mounts.iter().try_for_each(|mount| compiler.mount(mount))?;
+    if let Some(rootfs) = &setup.rootfs {
+        if rootfs.read_only && !matches!(rootfs.base, mounts::Base::Dir(_)) {
+            compiler.steps.push(MountOp::ReadOnlyRoot);
+        }
+        compiler.steps.push(if rootfs.chroot { MountOp::Chroot } else { MountOp::Pivot });
+    }
+    compiler.takes.append(&mut compiler.steps);
+    Ok(compiler.takes)
+}
+
+impl Compiler {
+    fn root(&mut self, rootfs: &Rootfs) -> Result<()> {
+        let attr = Attr { read_only: rootfs.read_only, propagation: None };
+        let (base, attr, below) = match &rootfs.base {
+            mounts::Base::Dir(path) => {
+                let (tree, below) = self.tree(path, attr, rootfs.idmap.as_ref())?;
+                (Base::Tree { tree, what: c_path(path)? }, attr, below)
+            }
+            mounts::Base::Tmpfs => {
+                (Base::New(NewFs::tmpfs(0o755).into()), Attr::default(), Vec::new())
+            }
+            mounts::Base::Overlay(overlay) => {
+                (Base::Overlay(self.layers(overlay)?), Attr::default(), Vec::new())
+            }
+        };
+        if rootfs.idmap.is_some() && !matches!(base, Base::Tree { .. }) {
+            return Err(Error::invalid("idmapped is an option of a root that is a directory"));
+        }
+        self.steps.push(MountOp::Root { base, attr, below });
+        Ok(())
+    }
+
+    fn mount(&mut self, mount: &Mount) -> Result<()> {
+        mount.check()?;
+        let propagation = mount.propagation.and_then(mounts::Propagation::flag);
+        let attr = Attr { read_only: mount.read_only, propagation };
+        let target = &mount.target;
+        match &mount.kind {
+            Kind::Bind(source) => {
+                self.bind(source, target, attr, mount.idmap.as_ref())?;
+            }
+            Kind::New(fs) => self.new_fs(fs.clone(), target, attr),
+            Kind::Overlay(overlay) => {
+                let layers = self.layers(overlay)?;
+                let place = self.place(target, Make::Dir);
+                self.steps.push(MountOp::Overlay { layers, place, attr });
+                self.own.push(target.clone());
+            }
+            Kind::Dev => self.dev(target)?,
+            Kind::Mask => {
+                let (null, _) = self.tree(Path::new("/dev/null"), Attr::default(), None)?;
+                let empty = NewFs::tmpfs(0o555).into();
+                let place = Place::new(target, Make::Nothing);
+                self.steps.push(MountOp::Mask { null, empty, place });
+            }
+            Kind::Protect => {
+                self.steps.push(MountOp::Protect(Place::new(target, Make::Nothing)));
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, target: &Target, make: Make) -> Place {
+        let is_own = self.has_root || self.own.iter().any(|own| target.is_below(own));
+        Place::new(target, if is_own { make } else { Make::Nothing })
+    }
+
+    fn bind(
+        &mut self,
+        source: &Path,
+        target: &Target,
+        attr: Attr,
+        idmap: Option<&Arc<NsFd>>,
+    ) -> Result<()> {
+        let (tree, below) = self.tree(source, attr, idmap)?;
+        let is_dir =
+            matches!(self.takes.last(), Some(MountOp::Take(tree)) if tree.identity.is_dir());
+        let place = self.place(target, if is_dir { Make::Dir } else { Make::File });
+        let what = c_path(source)?;
+        self.steps.push(MountOp::Attach { tree, what, place, attr, below });
+        Ok(())
+    }
+
+    fn new_fs(&mut self, fs: NewFs, target: &Target, attr: Attr) {
+        let place = self.place(target, Make::Dir);
+        self.steps.push(MountOp::New { fs: fs.into(), place, attr });
+        self.own.push(target.clone());
+    }
+
+    fn dev(&mut self, target: &Target) -> Result<()> {
+        self.new_fs(NewFs::tmpfs(0o755), target, Attr::default());
+        for device in ["null", "zero", "full", "random", "urandom", "tty"] {
+            let source = Path::new("/dev").join(device);
+            self.bind(&source, &target.join(device), Attr::default(), None)?;
+        }
+        let links: [(&str, &'static CStr); 5] = [
+            ("fd", c"/proc/self/fd"),
+            ("stdin", c"/proc/self/fd/0"),
+            ("stdout", c"/proc/self/fd/1"),
+            ("stderr", c"/proc/self/fd/2"),
+            ("ptmx", c"pts/ptmx"),
+        ];
+        for (name, text) in links {
+            let place = Place::new(&target.join(name), Make::Nothing);
+            self.steps.push(MountOp::MakeLink { place, text });
+        }
+        let place = Place::new(&target.join("shm"), Make::Nothing);
+        self.steps.push(MountOp::MakeDir { place, mode: 0o1777 });
+        self.new_fs(NewFs::devpts(), &target.join("pts"), Attr::default());
+        Ok(())
+    }
+
+    fn layers(&mut self, overlay: &Overlay) -> Result<Layers> {
+        let idmap = overlay.idmap.as_ref();
+        let mut lowers = Vec::new();
+        for lower in &overlay.lowers {
+            let (tree, _) = self.tree(lower, Attr::default(), idmap)?;
+            lowers.push((tree, c_name(&lowers.len().to_string())));
+        }
+        let names: Vec<_> = (0..lowers.len()).map(|index| index.to_string()).collect();
+        let top = TOP.to_string_lossy();
+        let mut data = format!("lowerdir={}", names.join(":"));
+        let upper = match &overlay.upper {
+            None => {
+                data.push_str(&format!(",upperdir={top}/upper,workdir={top}/work"));
+                None
+            }
+            Some(upper) => {
+                let dir = upper.parent().filter(|dir| !dir.as_os_str().is_empty());
+                let (tree, _) = self.tree(dir.unwrap_or(Path::new(".")), Attr::default(), None)?;
+                let name = upper.file_name().unwrap_or_default();
+                let mut work = name.to_owned();
+                work.push(".work");
+                let name = c_path(Path::new(name))?;
+                Some(Upper { tree, name, work: c_path(Path::new(&work))? })
+            }
+        };
+        let mut data = data.into_bytes();
+        if let Some(upper) = &upper {
+            let [top, name, work] = [TOP, &upper.name, &upper.work].map(CStr::to_bytes);
+            data.extend([b",upperdir=", top, b"/", name, b",workdir=", top, b"/", work].concat());
+        }
+        if self.is_nested {
+            data.extend(b",userxattr");
+        }
+        let text = match &overlay.upper {
+            Some(upper) => format!("{upper:?} over {:?}", overlay.lowers),
+            None => format!("memory over {:?}", overlay.lowers),
+        };
+        let stage = NewFs::tmpfs(0o755).into();
+        Ok(Layers { stage, lowers, upper, data: CString::new(data).unwrap_or_default(), text })
+    }
+
+    /// The number of a new tree, and what is mounted below it if that has to be changed one by one.
+    fn tree(
+        &mut self,
+        path: &Path,
+        attr: Attr,
+        idmap: Option<&Arc<NsFd>>,
+    ) -> Result<(usize, Vec<Place>)> {
+        let index = self.takes.len();
+        let one_by_one = !attr.is_empty() && !features::mount_setattr();
+        let below = if one_by_one { mounts_below(path) } else { Vec::new() };
+        self.takes.push(MountOp::Take(open(index, path, attr, idmap)?));
+        Ok((index, below))
+    }
+}
+
+fn c_name(name: &str) -> CString {
+    CString::new(name).unwrap_or_default()
+}
+
+fn open(index: usize, path: &Path, attr: Attr, idmap: Option<&Arc<NsFd>>) -> Result<Tree> {
+    let refused = |error: Error| error.at(path);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let held = rustix::fs::openat(CWD, path, flags, Mode::empty());
+    let held = held.at_step(Step::OpenSource).map_err(refused)?;
+    let identity = identity(held.as_raw_fd()).at_step(Step::OpenSource).map_err(refused)?;
+    let held = match idmap {
+        Some(namespace) => id_mapped(&held, namespace).at_step(Step::MapIds).map_err(refused)?,
+        None => held,
+    };
+    Ok(Tree { index, path: c_path(path)?, identity, held, is_ready: idmap.is_some(), attr })
+}
+
+/// With the caller's rights, since a child in a user namespace of its own has none over the file system.
+fn id_mapped(held: &OwnedFd, namespace: &NsFd) -> crate::sys::Result<OwnedFd> {
+    let mount = clone_one(held.as_raw_fd())?;
+    let attr = MountAttr {
+        set: IDMAP,
+        #[allow(clippy::useless_conversion, reason = "it has 32 bits on some architectures")]
+        propagation: libc::MS_PRIVATE.into(),
+        user_namespace: u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX),
+        ..MountAttr::default()
+    };
+    set_attributes(mount.as_raw_fd(), &attr, false)?;
+    Ok(mount)
+}
+
+/// The mount points below a directory, seen from there: before Linux 5.12, which changes them with it.
+fn mounts_below(path: &Path) -> Vec<Place> {
+    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let top = fs::canonicalize(path).unwrap_or_default();
+    let below = |line: &str| {
+        let point = unescape(line.split(' ').nth(4)?);
+        let rest =
+            Path::new(std::ffi::OsStr::from_bytes(&point)).strip_prefix(&top).ok()?.to_owned();
+        let names: Vec<CString> = rest
+            .components()
+            .filter_map(|component| match component {
+                Component::Normal(name) => CString::new(name.as_bytes()).ok(),
+                _ => None,
+            })
+            .collect();
+        (!names.is_empty()).then(|| Place::of(names, Make::Nothing))
+    };
+    text.lines().filter_map(below).collect()
+}
+
+/// Blanks and the like stand as octal numbers there.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        match tail {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] if *first == b'\\' => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = tail;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn octal_numbers_stand_for_blanks() {
+        assert_eq!(unescape(r"/a\040b\134"), br"/a b\");
+        assert_eq!(unescape(r"/plain\9"), br"/plain\9");
+    }
+}

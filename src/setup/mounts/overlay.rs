@@ -1,0 +1,114 @@
+//! An overlay: its layers are gathered on a file system of its own, where they have short names.
+//!
+//! The kernel takes layers by their paths. Relative to a directory that nobody else sees, these need no
+//! trust in anything else, are short, and have no character in them that means something to it.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::sync::atomic::Ordering::SeqCst;
+use std::ffi::{CStr, CString};
+use std::os::fd::RawFd;
+
+use super::run::{attach_mount, attach_to_root, make_fs};
+use super::{Attr, Fs, Workshop};
+use crate::sys::below::{NoUmask, make_dir};
+use crate::sys::mount::{self, clone_tree};
+use crate::sys::{Errno, Result, file};
+
+#[derive(Debug)]
+pub(crate) struct Layers {
+    pub(super) stage: Fs,
+    /// Each with its name there.
+    pub(super) lowers: Vec<(usize, CString)>,
+    pub(super) upper: Option<Upper>,
+    pub(super) data: CString,
+    /// For people.
+    pub(super) text: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Upper {
+    /// The directory with both.
+    pub(super) tree: usize,
+    pub(super) name: CString,
+    pub(super) work: CString,
+}
+
+const MERGED: &CStr = c"merged";
+pub(super) const TOP: &CStr = c"top";
+
+impl Layers {
+    /// A mount of it that is attached nowhere.
+    pub(super) fn mount(&self, workshop: &Workshop) -> Result<RawFd> {
+        let here = file::open_at(libc::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY)?;
+        let stage = make_fs(&self.stage, Attr::default())?;
+        let merged = attach_to_root(stage).and_then(|()| {
+            let merged = file::fchdir(stage).and_then(|()| self.merge(stage, workshop));
+            let left = file::fchdir(stage).and_then(|()| mount::detach_here());
+            left.and_then(|()| file::fchdir(here)).and(merged)
+        });
+        file::close(stage);
+        file::close(here);
+        merged
+    }
+
+    /// In the stage, which is the working directory.
+    fn merge(&self, stage: RawFd, workshop: &Workshop) -> Result<RawFd> {
+        let _exactly = NoUmask::begin();
+        make_dir(stage, MERGED, 0o755)?;
+        for (tree, name) in &self.lowers {
+            make_dir(stage, name, 0o755)?;
+            put(stage, name, *tree, workshop)?;
+        }
+        make_dir(stage, TOP, 0o755)?;
+        match &self.upper {
+            Some(upper) => {
+                let top = put(stage, TOP, upper.tree, workshop)
+                    .and_then(|()| file::open_at(stage, TOP, libc::O_PATH | libc::O_DIRECTORY))?;
+                let made =
+                    make_own_dir(top, &upper.name).and_then(|()| make_own_dir(top, &upper.work));
+                file::close(top);
+                made?;
+            }
+            None => {
+                let top = file::open_at(stage, TOP, libc::O_PATH | libc::O_DIRECTORY)?;
+                let made =
+                    make_dir(top, c"upper", 0o755).and_then(|()| make_dir(top, c"work", 0o755));
+                file::close(top);
+                made?;
+            }
+        }
+        mount::mount(Some(c"overlay"), MERGED, Some(c"overlay"), 0, Some(&self.data))?;
+        // A copy, since the original goes with the stage.
+        clone_tree(stage, MERGED, false)
+    }
+}
+
+fn put(stage: RawFd, name: &CStr, tree: usize, workshop: &Workshop) -> Result<()> {
+    let cell = workshop.cell(tree)?;
+    if cell.is_source.load(SeqCst) {
+        return Err(Errno::NOSYS);
+    }
+    let target = file::open_at(stage, name, libc::O_PATH)?;
+    let done = attach_mount(cell.mount.load(SeqCst), target);
+    file::close(target);
+    super::close(&cell.mount);
+    done
+}
+
+/// One that is no link to elsewhere.
+fn make_own_dir(dir: RawFd, name: &CStr) -> Result<()> {
+    match make_dir(dir, name, 0o755) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        refused => return refused,
+    }
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY;
+    file::open_at(dir, name, flags).map(file::close)
+}
+
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
