@@ -25,21 +25,19 @@
 
 #![allow(
     unsafe_code,
-    reason = "PID 1 is a copy of this process, since its file is not to be seen inside"
+    reason = "what reports is a copy of this process, since its file is not to be seen inside"
 )]
 
 mod files;
-mod init;
 mod report;
+mod terminal;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use clap::Parser;
-use linux_namespaces::{Command, Error, Hostname, NamespaceSet};
-use nix::unistd::{getpgrp, tcgetpgrp};
+use linux_namespaces::{Command, Error, ErrorKind, Hostname, Init, NamespaceSet, Step};
 
 #[derive(Debug, Parser)]
 #[command(about = "Runs a program in new namespaces of all eight kinds")]
@@ -76,21 +74,32 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("container: {error:#}");
-            ExitCode::from(OUR_FAULT)
+            ExitCode::from(match (error.step(), error.kind()) {
+                (Some(Step::Exec), ErrorKind::NotFound) => 127,
+                (Some(Step::Exec), _) => 126,
+                _ => OUR_FAULT,
+            })
         }
     }
 }
 
 fn run(options: &Options) -> Result<u8, Error> {
-    let mut command = Command::new("init");
+    let (program, args) = match &options.program[..] {
+        [program, args @ ..] => (Some(program), args),
+        [] => (None, &[][..]),
+    };
+    let mut command = Command::new(program.map_or("report".as_ref(), OsString::as_os_str));
+    command.args(args);
     let new = NamespaceSet::all() - options.keep;
     let has = |namespaces| new.contains(namespaces);
     command.unshare(new);
-    // Our process group has no number in a new pid namespace, which confuses shells there.
-    let lends_terminal =
-        !options.program.is_empty() && has(NamespaceSet::PID) && has_the_terminal();
+    let has_init = program.is_some() && has(NamespaceSet::PID);
+    // Shells need a process group that has a number where they are.
+    let lends_terminal = has_init && terminal::is_ours();
     if lends_terminal {
-        command.process_group(0);
+        command.init(Init::new().process_group());
+    } else if has_init {
+        command.init(Init::new());
     }
     if has(NamespaceSet::USER) {
         command.map_root();
@@ -110,25 +119,18 @@ fn run(options: &Options) -> Result<u8, Error> {
         print!("{}", command.plan()?);
         return Ok(0);
     }
-    init::leave_terminal_signals_to_the_program();
-    let program = options.program.clone();
-    let outside = report::outside()?;
-    let inside = move || {
-        if program.is_empty() { report::main(&outside) } else { init::main(&program) }
+    terminal::leave_signals_to_the_program();
+    let status = if program.is_some() {
+        command.status()?
+    } else {
+        let outside = report::outside()?;
+        // SAFETY: this process has one thread, and what runs inside starts none.
+        unsafe { command.spawn_fn(move || report::main(&outside)) }?.wait()?
     };
-    // SAFETY: this process has one thread, and what runs inside starts none.
-    let status = unsafe { command.spawn_fn(inside) }?.wait()?;
     if lends_terminal {
-        init::take_terminal();
+        terminal::take_back();
     }
     Ok(status_code(status))
-}
-
-/// Whether a person sits at the terminal and talks to us: not in the background, not in a pipeline,
-/// whose other programs need the terminal as well.
-fn has_the_terminal() -> bool {
-    let all_streams = stdin().is_terminal() && stdout().is_terminal() && stderr().is_terminal();
-    all_streams && tcgetpgrp(stdin()) == Ok(getpgrp())
 }
 
 /// As shells tell it.
