@@ -35,7 +35,7 @@ cases! {"kills":
 
 /// Runs `work`, while all who come to the call are met there: by `meet`, which answers whether they
 /// go on. The process has one thread.
-fn supervised<T>(
+pub(crate) fn supervised<T>(
     call: impl Into<Call>,
     mut meet: impl FnMut(i32) -> bool + Send,
     work: impl FnOnce() -> T,
