@@ -273,7 +273,7 @@ fn carry_out(
     };
     let context = Context {
         slot: &slot,
-        workshop: Workshop::of(ops),
+        workshop: Workshop::of(ops, false),
         proc: proc.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         helper: helper.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         parent: -1,

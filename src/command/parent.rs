@@ -95,7 +95,7 @@ impl Launch {
         let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
         let context = Context {
             slot,
-            workshop: Workshop::of(&plan.ops),
+            workshop: Workshop::of(&plan.ops, true),
             proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
             helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
             parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
@@ -156,7 +156,7 @@ impl Launch {
         let slot = Slot::new();
         let context = Context {
             slot: &slot,
-            workshop: Workshop::of(&plan.ops),
+            workshop: Workshop::of(&plan.ops, false),
             proc: -1,
             helper: -1,
             parent: -1,

@@ -128,7 +128,7 @@ impl Mount {
     /// use linux_namespaces::{Command, Mount};
     ///
     /// let mut command = Command::new("sh");
-    /// command.args(["-c", "! : >/etc/hostname"]).map_root();
+    /// command.args(["-c", "! touch /etc/x 2>/dev/null"]).map_root();
     /// command.mount(Mount::bind("/etc", "/etc")?.read_only());
     /// if let Ok(status) = command.status() {
     ///     assert!(status.success());

@@ -227,8 +227,11 @@ fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
     let Ok(mut work) = work.try_lock() else {
         return Err(Errno::BUSY);
     };
-    // With its own copies open it would never see the end of its input.
-    context.others.iter().filter(|&&end| end >= 0).for_each(|&end| file::close(end));
+    // With its own copies open it would never see the end of its input. The others may lead out of a root
+    // of its own, also for those who can look into `/proc/1/fd` there.
+    let ours = [context.proc, context.helper, context.parent];
+    let copies = context.others.iter().chain(&ours);
+    copies.filter(|&&copy| copy >= 0).for_each(|&copy| file::close(copy));
     file::write_once(context.started, &[1])?;
     file::close(context.started);
     let _end = EndOnUnwind;

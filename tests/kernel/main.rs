@@ -59,6 +59,7 @@ fn main() -> std::process::ExitCode {
         mounts::CASES,
         mounts::layers::CASES,
         mounts::roots::CASES,
+        mounts::undone::CASES,
         own_code::CASES,
         nsenter::CASES,
         pinned::CASES,

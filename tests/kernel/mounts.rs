@@ -3,6 +3,7 @@
 
 pub(crate) mod layers;
 pub(crate) mod roots;
+pub(crate) mod undone;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

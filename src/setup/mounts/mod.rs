@@ -140,6 +140,8 @@ pub(crate) struct Workshop {
     /// The new root; -1 while the present one is worked in.
     root: AtomicI32,
     trees: Vec<Cell>,
+    /// Whether what the parent holds open is a copy here, which could lead out of the new root.
+    is_child: bool,
 }
 
 #[derive(Debug)]
@@ -152,7 +154,7 @@ struct Cell {
 }
 
 impl Workshop {
-    pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
+    pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>, is_child: bool) -> Self {
         let is_tree = |op: &&Op| matches!(op, Op::Mount(MountOp::Take(_)));
         let cell = |_| Cell {
             mount: AtomicI32::new(-1),
@@ -160,7 +162,7 @@ impl Workshop {
             is_late: AtomicBool::new(false),
         };
         let trees = ops.into_iter().filter(is_tree).map(cell).collect();
-        Self { root: AtomicI32::new(-1), trees }
+        Self { root: AtomicI32::new(-1), trees, is_child }
     }
 
     fn cell(&self, tree: usize) -> Result<&Cell> {

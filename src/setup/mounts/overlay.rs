@@ -46,7 +46,9 @@ impl Layers {
         let merged = attach_to_root(stage).and_then(|()| {
             let merged = file::fchdir(stage).and_then(|()| self.merge(stage, workshop));
             let left = file::fchdir(stage).and_then(|()| mount::detach_here());
-            left.and_then(|()| file::fchdir(here)).and(merged)
+            let left = left.and_then(|()| file::fchdir(here));
+            let merged = merged?;
+            left.inspect_err(|_| file::close(merged)).map(|()| merged)
         });
         file::close(stage);
         file::close(here);

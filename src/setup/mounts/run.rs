@@ -19,7 +19,13 @@ const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 pub(crate) fn run(op: &MountOp, context: &Context<'_>) -> Result<()> {
     let workshop = &context.workshop;
     match op {
-        MountOp::Take(tree) => take(tree, workshop.cell(tree.index)?),
+        MountOp::Take(tree) => {
+            let taken = take(tree, workshop.cell(tree.index)?);
+            if workshop.is_child {
+                file::close(tree.held.as_raw_fd());
+            }
+            taken
+        }
         MountOp::ActAsRoot => process::make_files_as_root(),
         MountOp::Attach { tree, place, attr, below, .. } => {
             let cell = workshop.cell(*tree)?;
