@@ -9,6 +9,7 @@
 mod birth;
 mod clocks;
 mod command;
+mod contained;
 mod counts;
 mod enter;
 mod errors;
@@ -22,6 +23,7 @@ mod machine;
 mod nsenter;
 mod own_code;
 mod place;
+mod since;
 mod stage;
 mod stress;
 mod sub_ids;
@@ -37,6 +39,7 @@ fn main() -> std::process::ExitCode {
         birth::CASES,
         clocks::CASES,
         command::CASES,
+        contained::CASES,
         counts::CASES,
         enter::CASES,
         errors::CASES,
@@ -50,6 +53,7 @@ fn main() -> std::process::ExitCode {
         own_code::CASES,
         nsenter::CASES,
         place::CASES,
+        since::CASES,
         stress::CASES,
         sub_ids::CASES,
         support::CASES,
