@@ -60,9 +60,8 @@ impl NsFd {
     ///
     /// # Errors
     ///
-    /// As of `current`. Before Linux 7.1 a new pid namespace cannot be opened
-    /// ([`NotFound`](crate::ErrorKind::NotFound)) until its first process exists, except that Linux 6.11 and
-    /// newer can on the way that `current` takes when `/proc` is not trusted.
+    /// As of `current`. Before Linux 6.11 a new pid namespace cannot be opened
+    /// ([`NotFound`](crate::ErrorKind::NotFound)) until its first process exists.
     #[doc(alias = "pid_for_children")]
     #[doc(alias = "time_for_children")]
     pub fn for_children(kind: Namespace) -> Result<Self> {
@@ -199,7 +198,11 @@ impl NsFd {
 
     fn of_this_thread(kind: Namespace, for_children: bool) -> Result<Self> {
         if PROC.load(Ordering::Relaxed) == TRUSTED {
-            return Self::of_kind(open_of_this_thread(kind, for_children)?, kind);
+            match open_of_this_thread(kind, for_children) {
+                // A pid namespace without its first process, which a pidfd may know of.
+                Err(error) if for_children && error.kind() == ErrorKind::NotFound => {}
+                file => return Self::of_kind(file?, kind),
+            }
         }
         let through_proc = || -> Result<Self> {
             let file = ProcFs::open()?.namespace("thread-self", name(kind, for_children))?;

@@ -10,9 +10,12 @@ use super::syscall::syscall;
 use super::{Errno, Result};
 
 /// Whether a child may share our memory here. It may not return into the frames of its parent, nor
-/// touch `errno`: that takes assembly, per architecture.
-pub(crate) const CAN_SHARE_MEMORY: bool =
-    cfg!(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"));
+/// touch `errno`: that takes assembly, per architecture. `--cfg linux_namespaces_portable` does without,
+/// so that what other architectures run can be tried on these.
+pub(crate) const CAN_SHARE_MEMORY: bool = cfg!(all(
+    not(linux_namespaces_portable),
+    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
+));
 
 /// What a new process runs. It never returns, and sees nothing but the value it is given.
 pub(crate) type Entry<T> = fn(&T) -> !;
@@ -260,7 +263,7 @@ fn unmap(at: *mut c_void, size: usize) {
 }
 
 /// The calls that make a child. It must not return from them: its frames may be its parent's.
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+#[cfg(all(not(linux_namespaces_portable), target_arch = "x86_64", target_pointer_width = "64"))]
 mod child {
     use super::{Result, Trampoline, c_void};
     use crate::sys::syscall::decode;
@@ -297,7 +300,7 @@ mod child {
     }
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(not(linux_namespaces_portable), target_arch = "aarch64"))]
 mod child {
     use super::{Result, Trampoline, c_void};
     use crate::sys::syscall::decode;
@@ -335,9 +338,9 @@ mod child {
 }
 
 /// For copies of the memory only: [`CAN_SHARE_MEMORY`].
-#[cfg(not(any(
-    all(target_arch = "x86_64", target_pointer_width = "64"),
-    target_arch = "aarch64"
+#[cfg(not(all(
+    not(linux_namespaces_portable),
+    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
 )))]
 mod child {
     use super::{Result, Trampoline, c_void, syscall};

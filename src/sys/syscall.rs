@@ -32,7 +32,7 @@ pub(super) fn decode(answer: isize) -> Result<usize> {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+#[cfg(all(not(linux_namespaces_portable), target_arch = "x86_64", target_pointer_width = "64"))]
 #[inline]
 unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
     let answer;
@@ -51,7 +51,7 @@ unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
     answer
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(not(linux_namespaces_portable), target_arch = "aarch64"))]
 #[inline]
 unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
     let answer;
@@ -70,9 +70,9 @@ unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
 
 /// Elsewhere libc makes the call. It writes `errno`, which is why no child shares memory there:
 /// see [`super::clone::CAN_SHARE_MEMORY`].
-#[cfg(not(any(
-    all(target_arch = "x86_64", target_pointer_width = "64"),
-    target_arch = "aarch64"
+#[cfg(not(all(
+    not(linux_namespaces_portable),
+    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
 )))]
 unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
     // SAFETY: passed on from the caller.

@@ -604,7 +604,9 @@ fn the_plan_says_what_will_be_done() {
     assert_eq!(steps, expected);
     let lines = plan.to_string();
     assert_eq!(lines.lines().count(), expected.len());
-    assert!(lines.contains("in new namespaces: pid,user,uts; sharing the parent's memory"));
+    let memory = if cfg!(linux_namespaces_portable) { "with a copy of" } else { "sharing" };
+    let made = format!("in new namespaces: pid,user,uts; {memory} the parent's memory");
+    assert!(lines.contains(&made), "{lines}");
     assert!(lines.contains("set the hostname: box"));
     // SAFETY: never run.
     unsafe { command.pre_exec(|| Ok(())) };

@@ -16,6 +16,8 @@ pub(crate) enum Need {
     UserNamespaces,
     /// A program in PATH.
     Program(&'static str),
+    /// A file that some package brings.
+    File(&'static str),
     /// One of this crate's examples, built: by `cargo test`, or in the directory that
     /// `LINUX_NAMESPACES_EXAMPLES` names.
     Example(&'static str),
@@ -40,6 +42,9 @@ impl Need {
             }
             Self::Program(name) => {
                 in_path(name).is_none().then(|| format!("no program called {name} here"))
+            }
+            Self::File(path) => {
+                (!Path::new(path).is_file()).then(|| format!("there is no {path} here"))
             }
             Self::Example(name) => {
                 example(name).is_none().then(|| format!("the example {name} is not built"))

@@ -9,6 +9,7 @@
 mod birth;
 mod clocks;
 mod command;
+mod contained;
 mod container;
 mod counts;
 mod enter;
@@ -26,6 +27,7 @@ mod nsenter;
 mod own_code;
 mod pinned;
 mod place;
+mod since;
 mod stage;
 mod stress;
 mod sub_ids;
@@ -41,6 +43,7 @@ fn main() -> std::process::ExitCode {
         birth::CASES,
         clocks::CASES,
         command::CASES,
+        contained::CASES,
         container::CASES,
         counts::CASES,
         enter::CASES,
@@ -66,6 +69,7 @@ fn main() -> std::process::ExitCode {
         pinned::dir::CASES,
         pinned::races::CASES,
         place::CASES,
+        since::CASES,
         stress::CASES,
         sub_ids::CASES,
         support::CASES,

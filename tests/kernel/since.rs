@@ -1,0 +1,202 @@
+//! Every "Linux x.y" of the documentation against the kernel that runs: from that version on a thing is
+//! there, and before it is refused as documented. The crate looks at no version number; this file alone
+//! does, to hold it to its word.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::process::Command as StdCommand;
+
+use linux_namespaces::{
+    Command, Error, ErrorKind, Interface, Namespace, NamespaceSet, NsFd, PidFd, Step, Support,
+    Unshare,
+};
+
+use crate::faults::fork::in_fork;
+use crate::harness::cases;
+use crate::kernel::forbid;
+use crate::machine::Need::UserNamespaces;
+use crate::stage;
+
+cases! {"since":
+    every_interface [UserNamespaces],
+    every_version_of_the_documentation [UserNamespaces],
+}
+
+/// A version that the documentation names, and how to see that it is true.
+struct Row {
+    since: (u32, u32),
+    what: &'static str,
+    /// Whether it is here. Panics if it is refused in another way than documented.
+    is_here: fn() -> bool,
+}
+
+const fn row(since: (u32, u32), what: &'static str, is_here: fn() -> bool) -> Row {
+    Row { since, what, is_here }
+}
+
+/// All but those of [`Interface`]. What came with Linux 5.10 or before is on every kernel that counts.
+/// None of these was carried back to a series of long-term support that Debian has.
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    row((5, 11), "pre_exec sees what close_other_fds closes", descriptors_are_closed_by_exec),
+    row((5, 16), "a child killed by a filter spares who shares its memory", sharers_are_spared),
+    row((6, 9), "pidfds of single threads", pidfds_of_threads),
+    row((6, 11), "NsFd::pid_inside", pids_are_translated),
+    row((6, 11), "NsFd::of_process without /proc", namespaces_without_proc),
+    row((6, 11), "NsFd::for_children before the first child", the_next_pid_namespace_is_opened),
+    row((6, 13), "PidFd::pid without /proc", pids_without_proc),
+    row((6, 15), "Child::wait where SIGCHLD is ignored", statuses_are_kept),
+    row((6, 18), "NsFd::unique_id", ids_are_unique),
+    row((6, 19), "NsFd::by_id", ids_are_opened),
+    row((7, 1), "Command::auto_reap", children_are_reaped),
+    row((7, 1), "Command::kill_on_drop", children_are_killed),
+    row((7, 1), "Command::empty_mounts", mount_namespaces_are_empty),
+];
+
+fn version() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+fn every_interface() {
+    let support = Support::probe().unwrap_or_else(|error| panic!("{error:#}"));
+    let version = version();
+    let wrong = Interface::ALL.iter().filter(|it| support.has(**it) != (version >= it.since()));
+    let wrong: Vec<_> = wrong.map(|it| (it.to_string(), it.since(), support.has(*it))).collect();
+    assert!(wrong.is_empty(), "on Linux {version:?}: {wrong:?}");
+}
+
+fn every_version_of_the_documentation() {
+    let version = version();
+    for Row { since, what, is_here } in ROWS {
+        in_fork(|| assert_eq!(is_here(), version >= *since, "{what}: {since:?}, {version:?}"));
+    }
+}
+
+/// It is here, or this is what the documentation says of older kernels.
+fn or_else<T>(answer: Result<T, Error>, kind: ErrorKind, step: Step) -> bool {
+    answer
+        .map_err(|error| {
+            assert_eq!((error.kind(), error.step()), (kind, Some(step)), "{error:?}");
+            assert!(kind != ErrorKind::Unsupported || error.to_string().len() > 30, "{error}");
+        })
+        .is_ok()
+}
+
+fn descriptors_are_closed_by_exec() -> bool {
+    let (reader, _writer) = std::io::pipe().unwrap();
+    // SAFETY: a new descriptor, which the child inherits.
+    let inherited = unsafe { libc::dup(reader.as_raw_fd()) };
+    let mut command = Command::new("true");
+    // SAFETY: one system call.
+    let look = move || match unsafe { libc::fcntl(inherited, libc::F_GETFD) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    };
+    // SAFETY: as above.
+    unsafe { command.close_other_fds().pre_exec(look) };
+    let outcome = command.status();
+    // SAFETY: made above.
+    unsafe { libc::close(inherited) };
+    outcome
+        .map_err(|error| assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{error:?}"))
+        .is_ok()
+}
+
+/// A child of std's, which shares its parent's memory, is killed when it is to exec.
+fn sharers_are_spared() -> bool {
+    // SAFETY: this process has one thread.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        forbid(libc::SYS_execve);
+        StdCommand::new("true").status().ok();
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(0) }
+    }
+    let mut status = 0;
+    // SAFETY: the child made above.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert!(status == 0 || libc::WTERMSIG(status) == libc::SIGSYS, "{status:#x}");
+    status == 0
+}
+
+fn pidfds_of_threads() -> bool {
+    let open = || {
+        // SAFETY: a number and a flag; a new descriptor is closed.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_open, libc::gettid(), libc::O_EXCL);
+            fd >= 0 && libc::close(fd as i32) == 0
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap())
+}
+
+fn pids_are_translated() -> bool {
+    let here = NsFd::current(Namespace::Pid).unwrap();
+    let pid = here.pid_inside(std::process::id());
+    or_else(pid, ErrorKind::Unsupported, Step::AskNamespace)
+}
+
+fn without_proc<T>(ask: impl FnOnce(&PidFd) -> Result<T, Error>) -> bool {
+    let me = PidFd::current().unwrap();
+    Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
+    stage::tmpfs("/proc");
+    let answer = ask(&me);
+    stage::unmount("/proc");
+    or_else(answer, ErrorKind::UntrustedProc, Step::ReadProc)
+}
+
+fn namespaces_without_proc() -> bool {
+    without_proc(|me| NsFd::of_process(me, Namespace::Uts))
+}
+
+fn pids_without_proc() -> bool {
+    without_proc(PidFd::pid)
+}
+
+fn statuses_are_kept() -> bool {
+    // SAFETY: this process alone.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let mut child = Command::new("true").spawn().unwrap();
+    let status = child.wait();
+    if let Err(error) = &status {
+        assert!(error.explain().unwrap().contains("before Linux 6.15"), "{error:#}");
+    }
+    or_else(status, ErrorKind::Os, Step::Wait)
+}
+
+fn ids_are_unique() -> bool {
+    NsFd::current(Namespace::Uts).unwrap().unique_id().unwrap().is_some()
+}
+
+fn ids_are_opened() -> bool {
+    let uts = NsFd::current(Namespace::Uts).unwrap();
+    let id = uts.unique_id().unwrap().unwrap_or(1);
+    or_else(NsFd::by_id(id), ErrorKind::Unsupported, Step::OpenNamespace)
+}
+
+fn children_are_reaped() -> bool {
+    let child = Command::new("true").auto_reap().status();
+    or_else(child, ErrorKind::Unsupported, Step::Clone)
+}
+
+fn children_are_killed() -> bool {
+    let child = Command::new("true").no_new_privs().kill_on_drop().status();
+    or_else(child, ErrorKind::Unsupported, Step::Clone)
+}
+
+fn mount_namespaces_are_empty() -> bool {
+    let error = Command::new("true").map_root().empty_mounts().status().unwrap_err();
+    // There is no program to be run in it.
+    let nothing = error.step() == Some(Step::Exec) && error.raw_os_error() == Some(libc::ENOENT);
+    nothing || or_else(Err::<(), _>(error), ErrorKind::Unsupported, Step::Clone)
+}
+
+fn the_next_pid_namespace_is_opened() -> bool {
+    // Whatever was asked before.
+    NsFd::current(Namespace::Pid).unwrap();
+    Unshare::new(NamespaceSet::USER | NamespaceSet::PID).map_root().apply().unwrap();
+    or_else(NsFd::for_children(Namespace::Pid), ErrorKind::NotFound, Step::OpenNamespace)
+}
