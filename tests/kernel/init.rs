@@ -189,7 +189,7 @@ const LEAVES: &str = "(trap 'echo term' TERM; echo ready; while :; do sleep 0.01
                       while ! test -e /proc/3; do :; done; sleep 0.2; exit 4";
 
 fn others_that_ignore_term_are_killed() {
-    let grace = Duration::from_millis(300);
+    let grace = Duration::from_secs(2);
     let start = Instant::now();
     let (mut child, lines) =
         until_ready(&mut sh(LEAVES, Init::new().others(Others::Terminate { grace })));

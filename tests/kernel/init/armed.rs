@@ -153,7 +153,7 @@ const LEAVES: &str = "setsid sh -c 'trap \"echo term\" TERM; echo ready; \
 
 fn a_subreaper_ends_the_others() {
     in_fork(|| {
-        let grace = Duration::from_millis(200);
+        let grace = Duration::from_secs(2);
         let init = Init::new().subreaper().others(Others::Terminate { grace });
         let mut armed = init.arm().unwrap();
         let mut child = armed.spawn(sh(LEAVES).stdin(Stdio::piped())).unwrap();
