@@ -275,13 +275,8 @@ fn it_finishes_with_little_memory() {
         let large = vec![1_u8; 20 << 20];
         let mut armed = Init::new().arm().unwrap();
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "echo ready; read line"])
-            .stdout(OwnedFd::from(writer))
-            .stdin(Stdio::piped());
-        let mut child = armed.spawn(&mut command).unwrap();
-        // Nobody closes it: the program ends by a signal.
-        let _open = std::mem::ManuallyDrop::new(child.stdin.take());
+        command.args(["-c", "echo ready; exec sleep 60"]).stdout(OwnedFd::from(writer));
+        let child = armed.spawn(&mut command).unwrap();
         std::hint::black_box(&large);
         drop(command);
         armed.finish(child);
