@@ -205,37 +205,32 @@ fn an_event_loop_sees_what_happens() {
 }
 
 fn the_end_of_the_parent_is_passed_on() {
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     // SAFETY: this process has one thread, and gets the orphan.
     let middle = unsafe { libc::fork() };
     if middle == 0 {
         drop(reader);
+        let (ready, tell) = std::io::pipe().unwrap();
         // SAFETY: as above.
-        let inner = unsafe { libc::fork() };
-        if inner == 0 {
-            let init = Init::new().parent_death_signal(Signal::USR1);
-            let mut armed = init.arm().unwrap();
-            let script =
-                "trap 'echo orphaned; exit 5' USR1; echo ready; while :; do sleep 0.01; done";
-            let child = armed.spawn(sh(script).stdout(OwnedFd::from(writer))).unwrap();
+        if unsafe { libc::fork() } == 0 {
+            drop(ready);
+            let mut armed = Init::new().parent_death_signal(Signal::USR1).arm().unwrap();
+            let script = "trap 'echo orphaned >&2; exit 5' USR1; echo ready; \
+                          while :; do sleep 0.01; done";
+            let mut command = sh(script);
+            command.stdout(OwnedFd::from(tell)).stderr(OwnedFd::from(writer));
+            let child = armed.spawn(&mut command).unwrap();
+            drop(command);
             armed.finish(child);
         }
-        drop(writer);
-        let mut byte = [0];
-        // SAFETY: reads from standard input, which the trial closes.
-        unsafe { libc::read(0, byte.as_mut_ptr().cast(), 1) };
-        kernel::until(|| {
-            !std::fs::read_to_string(format!("/proc/{inner}/task/{inner}/children"))
-                .unwrap()
-                .is_empty()
-        });
+        drop((writer, tell));
+        let mut line = String::new();
+        BufReader::new(ready).read_line(&mut line).unwrap();
         // SAFETY: ends the middle process.
-        unsafe { libc::_exit(0) };
+        unsafe { libc::_exit((line != "ready\n").into()) };
     }
     drop(writer);
-    let mut text = String::new();
-    reader.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "ready\norphaned\n");
+    assert_eq!(rest(reader), "orphaned\n");
     for expected in [0, 5 << 8] {
         let mut status = 0;
         // SAFETY: children of this process.
