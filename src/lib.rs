@@ -34,6 +34,8 @@
 //! - [`Enter`] moves a thread into existing ones: for good, for a while, or another thread for the
 //!   time of a closure. [`CommandExt`] does it for children of std's `Command`.
 //! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
+//! - [`discover`] finds every namespace that can be seen, and [`NsFd::holders`] what keeps one alive.
+//!   [`NsHandle`] is a name of a namespace to store.
 //! - [`uts`] reads and sets host names.
 //! - [`Support`] says what this kernel has and this thread may do, found by trying.
 //! - [`Plan`] is what a command would do; [`Error`] says which [`Step`] of it failed, and explains.
@@ -215,15 +217,18 @@ mod unshare;
 mod child;
 mod command;
 
+mod discover;
+
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
+pub use discover::{Discovery, Found, Gap, Holder, Holders, discover};
 pub use enter::{Enter, Scoped};
 pub use error::{Cause, Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
 pub use mounts::{Mount, Propagation};
 pub use namespace::{Namespace, NamespaceSet};
-pub use ns_fd::{NsFd, NsId};
+pub use ns_fd::{NsFd, NsHandle, NsId};
 pub use pid_fd::PidFd;
 pub use setup::plan::Plan;
 pub use signal::Signal;

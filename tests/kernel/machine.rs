@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -25,6 +26,8 @@ pub(crate) enum Need {
     UnifiedCgroup,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
     PidfdNamespaces,
+    /// Linux 6.12: root can go from one mount namespace to the next.
+    MountNamespaceList,
     /// Linux 6.18: namespaces have unique ids.
     UniqueIds,
 }
@@ -52,6 +55,9 @@ impl Need {
                 .then(|| "no writable cgroup of version 2 here".to_owned()),
             Self::PidfdNamespaces => {
                 (!has_ioctl(0xff09, true)).then(|| "before Linux 6.11".to_owned())
+            }
+            Self::MountNamespaceList => {
+                (!lists_mount_namespaces()).then(|| "before Linux 6.12".to_owned())
             }
             Self::UniqueIds => {
                 (!has_ioctl(0x8008_b70d, false)).then(|| "before Linux 6.18".to_owned())
@@ -113,6 +119,19 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
         }
         got >= 0
     }
+}
+
+/// `NS_MNT_GET_NEXT`: there may be none, or none that we may see.
+fn lists_mount_namespaces() -> bool {
+    let own = fs::File::open("/proc/self/ns/mnt").unwrap();
+    // SAFETY: asks for a descriptor and no more.
+    let got = unsafe { libc::ioctl(own.as_raw_fd(), 0x8010_b70b, 0) };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    if got >= 0 {
+        // SAFETY: the kernel has just made it.
+        unsafe { libc::close(got) };
+    }
+    got >= 0 || !matches!(errno, Some(libc::ENOTTY | libc::EINVAL))
 }
 
 pub(crate) fn in_path(name: &str) -> Option<std::path::PathBuf> {

@@ -10,6 +10,7 @@ mod birth;
 mod clocks;
 mod command;
 mod counts;
+mod discover;
 mod enter;
 mod errors;
 mod faults;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         clocks::CASES,
         command::CASES,
         counts::CASES,
+        discover::CASES,
         enter::CASES,
         errors::CASES,
         faults::CASES,
