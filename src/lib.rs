@@ -108,16 +108,25 @@
 //!
 //! # When is a namespace destroyed?
 //!
-//! When nothing refers to it any more. What refers to a namespace:
+//! When nothing refers to it any more. What does:
 //!
-//! - A process in it: of any kind. A zombie holds its pid and user namespaces until it is waited for.
-//! - An open file of it: an [`NsFd`], in this process or another; or a bind mount of that file. These
-//!   two ways keep a namespace without any process.
-//! - For a pid or time namespace: a thread whose children would be born in it.
-//! - For a pid or user namespace: any namespace below it. For a user namespace: any namespace that it
-//!   owns, and any file that was opened by one of its members.
-//! - For a pid namespace: a mounted proc that shows it, a pidfd of a process that was in it.
-//! - For a network namespace: any socket that was made in it.
+//! | holder | of which kinds | found by [`NsFd::holders`] |
+//! |---|---|---|
+//! | a process or thread in it | all | yes |
+//! | one that has ended and was not waited for | pid, user | yes |
+//! | an open file of it: an [`NsFd`], here or elsewhere, also `O_PATH` | all | yes |
+//! | a mount of that file, in any mount namespace | all | yes, if a process is in that one |
+//! | a thread whose children are born in it | pid, time | yes |
+//! | a namespace inside of it | pid, user | yes, if that one is found |
+//! | a namespace that it owns | user | yes, if that one is found |
+//! | a mounted proc that shows it | pid | yes, while its PID 1 lives |
+//! | a pidfd of a process that was in it, `/proc/PID` of one held open | pid | no |
+//! | a file that a member opened, whoever has it now | user | no |
+//! | a socket that was made in it | net | no |
+//! | a file on its way over a socket | all | no |
+//!
+//! The rest holds nothing: not a mounted mqueue, sysfs or cgroup file system, not a file or directory
+//! within its mounts. An open file or a mount keeps a namespace without any process.
 //!
 //! Mount, UTS, cgroup and time namespaces are gone the moment the last reference is; network, IPC, pid
 //! and user namespaces some 10 to 50 ms later, during which they still count against the limits of

@@ -22,6 +22,7 @@ mod lifetimes;
 mod machine;
 mod nsenter;
 mod own_code;
+mod pins;
 mod place;
 mod stage;
 mod stress;
@@ -51,6 +52,7 @@ fn main() -> std::process::ExitCode {
         lifetimes::CASES,
         own_code::CASES,
         nsenter::CASES,
+        pins::CASES,
         place::CASES,
         stress::CASES,
         sub_ids::CASES,
