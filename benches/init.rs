@@ -11,7 +11,6 @@
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "plain calls on this process")]
 #![allow(clippy::incompatible_msrv, reason = "running the benches takes a current Rust")]
 
-#[allow(dead_code, reason = "the other benches use the rest")]
 mod common;
 
 use std::fs;

@@ -36,6 +36,8 @@
 //! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
 //! - [`Pinned`] is a namespace kept at a path by a bind mount; [`PinDir`] is a directory of them, such as
 //!   that of `ip netns`.
+//! - [`discover`] finds every namespace that can be seen, and [`NsFd::holders`] what keeps one alive.
+//!   [`NsHandle`] is a name of a namespace to store.
 //! - [`uts`] reads and sets host names.
 //! - [`Init`] is a PID 1: it waits for orphans and passes signals on; [`Supervisor`] is this process as one.
 //! - [`Support`] says what this kernel has and this thread may do, found by trying.
@@ -113,16 +115,25 @@
 //!
 //! # When is a namespace destroyed?
 //!
-//! When nothing refers to it any more. What refers to a namespace:
+//! When nothing refers to it any more. What does:
 //!
-//! - A process in it: of any kind. A zombie holds its pid and user namespaces until it is waited for.
-//! - An open file of it: an [`NsFd`], in this process or another.
-//! - A bind mount of that file: [`NsFd::pin`].
-//! - For a pid or time namespace: a thread whose children would be born in it.
-//! - For a pid or user namespace: any namespace below it. For a user namespace: any namespace that it
-//!   owns, and any file that was opened by one of its members.
-//! - For a pid namespace: a mounted proc that shows it, a pidfd of a process that was in it.
-//! - For a network namespace: any socket that was made in it.
+//! | holder | of which kinds | found by [`NsFd::holders`] |
+//! |---|---|---|
+//! | a process or thread in it | all | yes |
+//! | one that has ended and was not waited for | pid, user | yes |
+//! | an open file of it: an [`NsFd`], here or elsewhere, also `O_PATH` | all | yes |
+//! | a mount of that file, in any mount namespace | all | yes, if a process is in that one |
+//! | a thread whose children are born in it | pid, time | yes |
+//! | a namespace inside of it | pid, user | yes, if that one is found |
+//! | a namespace that it owns | user | yes, if that one is found |
+//! | a mounted proc that shows it | pid | yes, while its PID 1 lives |
+//! | a pidfd of a process that was in it, `/proc/PID` of one held open | pid | no |
+//! | a file that a member opened, whoever has it now | user | no |
+//! | a socket that was made in it | net | no |
+//! | a file on its way over a socket | all | no |
+//!
+//! The rest holds nothing: not a mounted mqueue, sysfs or cgroup file system, not a file or directory
+//! within its mounts.
 //!
 //! The file and the mount are the two ways to keep a namespace without any process. A file ends with the
 //! processes that have it open, and is handed on to others over a socket. A mount has a name, outlives all
@@ -244,8 +255,11 @@ mod unshare;
 mod child;
 mod command;
 
+mod discover;
+
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
+pub use discover::{Discovery, Found, Gap, Holder, Holders, discover};
 pub use enter::{Enter, Scoped};
 pub use error::{Cause, Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
@@ -255,7 +269,7 @@ pub use init::policy::{Others, Verbosity};
 pub use init::supervisor::{Event, Supervisor};
 pub use mounts::{HidePid, Mount, Overlay, Propagation, Rootfs};
 pub use namespace::{Namespace, NamespaceSet};
-pub use ns_fd::{NsFd, NsId};
+pub use ns_fd::{NsFd, NsHandle, NsId};
 pub use pid_fd::PidFd;
 pub use pinned::{PinDir, PinState, Pinned};
 pub use setup::plan::Plan;

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::sys::{Errno, abi, file};
@@ -50,6 +50,53 @@ impl ProcFs {
         rustix::fs::openat(&dir, file, flags, Mode::empty()).map_err(|errno| {
             Error::os(Step::OpenNamespace, errno).at(format!("/proc/{task}/ns/{file}"))
         })
+    }
+
+    /// Opens what lies below a directory of this mount, reached across no other mount.
+    pub(crate) fn open_below(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+        flags: OFlags,
+    ) -> core::result::Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::CLOEXEC;
+        let how = ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(dir, path, flags, Mode::empty(), how) {
+            // A filter hides the call.
+            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(dir, path, flags, Mode::empty()),
+            answer => answer,
+        }
+    }
+
+    /// The whole of a file there.
+    pub(crate) fn read(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+    ) -> core::result::Result<Vec<u8>, Errno> {
+        let file = self.open_below(dir, path, OFlags::RDONLY)?;
+        let mut bytes = Vec::with_capacity(4096);
+        while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? > 0 {
+            bytes.reserve(4096);
+        }
+        Ok(bytes)
+    }
+
+    /// What one read gives, for files that have all ready at once.
+    pub(crate) fn read_once(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+    ) -> core::result::Result<Vec<u8>, Errno> {
+        let file = self.open_below(dir, path, OFlags::RDONLY)?;
+        let mut bytes = Vec::with_capacity(4096);
+        rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))?;
+        Ok(bytes)
+    }
+
+    /// The number of the mount, as mountinfo has it.
+    pub(crate) fn mount(&self) -> u64 {
+        self.mount
     }
 
     /// The pid of a pidfd's process, as this proc mount counts: the only number that may be used
@@ -105,6 +152,12 @@ impl ProcFs {
             return Err(untrusted("something is mounted over a part of /proc"));
         }
         Ok(())
+    }
+}
+
+impl AsFd for ProcFs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 }
 

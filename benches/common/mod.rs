@@ -1,6 +1,8 @@
 //! Calls that take turns: a busy moment of the machine then falls on all of them alike, and the ratio
 //! of their medians holds where those of two separate runs would not.
 
+#![allow(dead_code, reason = "each bench takes what it needs")]
+
 use std::time::{Duration, Instant};
 
 /// Whether a few seconds have to do, so that figures mean nothing: `cargo bench -- --test` or

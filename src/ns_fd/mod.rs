@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod by_id;
+mod handle;
 mod open;
 mod socket;
 
@@ -15,6 +16,7 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
+pub use handle::NsHandle;
 pub(crate) use open::{children_are_elsewhere, children_go, distrust_proc};
 
 /// A namespace, held by an open file.

@@ -50,6 +50,9 @@ pub(crate) const NS_GET_NSTYPE: Opcode = opcode::none(0xb7, 3);
 pub(crate) const NS_GET_OWNER_UID: Opcode = opcode::none(0xb7, 4);
 pub(crate) const NS_GET_PID_FROM_PIDNS: Opcode = opcode::read::<i32>(0xb7, 6);
 pub(crate) const NS_GET_PID_IN_PIDNS: Opcode = opcode::read::<i32>(0xb7, 8);
+/// `NS_MNT_GET_NEXT` and `NS_MNT_GET_PREV`, Linux 6.12, with a `struct mnt_ns_info` of 16 bytes.
+pub(crate) const NS_MNT_GET_NEXT: Opcode = opcode::read::<[u64; 2]>(0xb7, 11);
+pub(crate) const NS_MNT_GET_PREV: Opcode = opcode::read::<[u64; 2]>(0xb7, 12);
 pub(crate) const NS_GET_ID: Opcode = opcode::read::<u64>(0xb7, 13);
 
 /// `ioctl(2)` numbers of pidfds, `include/uapi/linux/pidfd.h`.
@@ -88,11 +91,33 @@ pub(crate) const FILEID_NSFS: i32 = 0xf1;
 /// Stands for the root of nsfs. Linux 6.18.
 pub(crate) const FD_NSFS_ROOT: i32 = -10003;
 
+/// The same on all architectures but mips and alpha, where nothing is found. libc lacks it.
+pub(crate) const SYS_LISTNS: libc::c_long = 470;
+
+/// `struct ns_id_req`, `include/uapi/linux/nsfs.h`.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct NsIdReq {
+    pub(crate) size: u32,
+    pub(crate) spare: u32,
+    /// Where the last list ended.
+    pub(crate) last: u64,
+    /// `CLONE_NEW*` flags, or 0 for all kinds.
+    pub(crate) kinds: u32,
+    pub(crate) spare2: u32,
+    /// The owner, or 0 for any.
+    pub(crate) user: u64,
+}
+pub(crate) const NS_ID_REQ_SIZE: u32 = 32;
+const _: () = assert!(size_of::<NsIdReq>() == NS_ID_REQ_SIZE as usize);
+
 /// File system magic numbers, `include/uapi/linux/magic.h`.
 pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) const NSFS_MAGIC: u64 = 0x6e73_6673;
 /// The inode number of the root of every proc mount: `PROC_ROOT_INO`.
 pub(crate) const PROC_ROOT_INO: u64 = 1;
+/// That of the first pid namespace: `PROC_PID_INIT_INO`.
+pub(crate) const PROC_PID_INIT_INO: u64 = 0xefff_fffc;
 
 /// `struct clone_args`, 88 bytes since Linux 5.7.
 #[repr(C)]
@@ -116,6 +141,7 @@ const _: () = assert!(size_of::<CloneArgs>() == 88);
 pub(crate) const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SETGID: u32 = 6;
 pub(crate) const CAP_SETUID: u32 = 7;
+pub(crate) const CAP_SYS_PTRACE: u32 = 19;
 
 /// `struct pidfd_info` up to `PIDFD_INFO_SIZE_VER0`.
 #[repr(C)]

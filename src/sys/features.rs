@@ -12,7 +12,6 @@ use super::{Errno, Result};
 // The same on all architectures but mips and alpha, where nothing is found. libc has not all of them.
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
-const SYS_LISTNS: libc::c_long = 470;
 
 /// An address of the kernel's, where nothing of ours is read or written.
 const NOWHERE: usize = usize::MAX - 7;
@@ -65,7 +64,7 @@ pub(crate) fn open_tree_attr() -> bool {
 }
 
 pub(crate) fn listns() -> bool {
-    has_call(SYS_LISTNS, [0; 5])
+    has_call(abi::SYS_LISTNS, [0; 5])
 }
 
 /// `OPEN_TREE_NAMESPACE`.

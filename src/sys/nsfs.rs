@@ -42,9 +42,15 @@ pub(crate) fn get_id(file: RawFd) -> Result<u64> {
     Ok(id)
 }
 
-/// `open_by_handle_at(2)` of a handle that consists of a namespace's unique id. Linux 6.19.
+/// [`open_by_handle`] of a handle that consists of a namespace's unique id. Linux 6.19.
 pub(crate) fn open_by_id(id: u64) -> Result<OwnedFd> {
-    let mut handle = abi::NsfsHandle { bytes: 16, kind: abi::FILEID_NSFS, ..Default::default() };
+    open_by_handle(id, 0, 0)
+}
+
+/// `open_by_handle_at(2)` of a namespace's unique id, `CLONE_NEW*` flag and inode number. Linux 6.18.
+pub(crate) fn open_by_handle(id: u64, namespace_kind: u32, inode: u32) -> Result<OwnedFd> {
+    let kind = abi::FILEID_NSFS;
+    let mut handle = abi::NsfsHandle { bytes: 16, kind, id: [0; 2], namespace_kind, inode };
     // The handle is not aligned to 8.
     let words = id.to_ne_bytes();
     for (word, half) in handle.id.iter_mut().zip(words.chunks_exact(4)) {
@@ -56,6 +62,15 @@ pub(crate) fn open_by_id(id: u64) -> Result<OwnedFd> {
     let answer =
         unsafe { syscall(libc::SYS_open_by_handle_at, [arg(abi::FD_NSFS_ROOT), at, flags]) };
     answer.map(owned)
+}
+
+/// `listns(2)`: the unique ids of namespaces, from the one after `last` on; how many. Linux 6.19.
+pub(crate) fn list(last: u64, ids: &mut [u64]) -> Result<usize> {
+    let request = abi::NsIdReq { size: abi::NS_ID_REQ_SIZE, last, ..abi::NsIdReq::default() };
+    let request = ptr::from_ref(&request).expose_provenance();
+    let at = ids.as_mut_ptr().expose_provenance();
+    // SAFETY: a request of the size that it tells, and room for as many ids as told.
+    unsafe { syscall(abi::SYS_LISTNS, [request, at, ids.len(), 0]) }
 }
 
 /// `NS_GET_PID_FROM_PIDNS` and `NS_GET_PID_IN_PIDNS`, which take and answer a pid by value.

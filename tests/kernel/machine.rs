@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -27,6 +28,10 @@ pub(crate) enum Need {
     UnifiedCgroup,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
     PidfdNamespaces,
+    /// Linux 6.12: root can go from one mount namespace to the next.
+    MountNamespaceList,
+    /// Linux 6.18 and not 6.19: a file handle opens whatever exists, also what nobody is in.
+    HandlesOfAll,
     /// Linux 6.18: namespaces have unique ids.
     UniqueIds,
 }
@@ -58,6 +63,16 @@ impl Need {
             Self::PidfdNamespaces => {
                 (!has_ioctl(0xff09, true)).then(|| "before Linux 6.11".to_owned())
             }
+            Self::MountNamespaceList => {
+                (!lists_mount_namespaces()).then(|| "before Linux 6.12".to_owned())
+            }
+            Self::HandlesOfAll => Self::UniqueIds.missing().or_else(|| {
+                // SAFETY: listns(2) without a request.
+                let answer = unsafe { libc::syscall(470, 0, 0, 0, 0) };
+                let errno = std::io::Error::last_os_error().raw_os_error();
+                let is_older = answer < 0 && errno == Some(libc::ENOSYS);
+                (!is_older).then(|| "handles of Linux 6.19 are of what is in use".to_owned())
+            }),
             Self::UniqueIds => {
                 (!has_ioctl(0x8008_b70d, false)).then(|| "before Linux 6.18".to_owned())
             }
@@ -118,6 +133,19 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
         }
         got >= 0
     }
+}
+
+/// `NS_MNT_GET_NEXT`: there may be none, or none that we may see.
+fn lists_mount_namespaces() -> bool {
+    let own = fs::File::open("/proc/self/ns/mnt").unwrap();
+    // SAFETY: asks for a descriptor and no more.
+    let got = unsafe { libc::ioctl(own.as_raw_fd(), 0x8010_b70b, 0) };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    if got >= 0 {
+        // SAFETY: the kernel has just made it.
+        unsafe { libc::close(got) };
+    }
+    got >= 0 || !matches!(errno, Some(libc::ENOTTY | libc::EINVAL))
 }
 
 pub(crate) fn in_path(name: &str) -> Option<std::path::PathBuf> {

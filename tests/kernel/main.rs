@@ -12,6 +12,7 @@ mod command;
 mod contained;
 mod container;
 mod counts;
+mod discover;
 mod enter;
 mod errors;
 mod faults;
@@ -26,6 +27,7 @@ mod mounts;
 mod nsenter;
 mod own_code;
 mod pinned;
+mod pins;
 mod place;
 mod since;
 mod stage;
@@ -46,6 +48,7 @@ fn main() -> std::process::ExitCode {
         contained::CASES,
         container::CASES,
         counts::CASES,
+        discover::CASES,
         enter::CASES,
         errors::CASES,
         faults::CASES,
@@ -68,6 +71,7 @@ fn main() -> std::process::ExitCode {
         pinned::CASES,
         pinned::dir::CASES,
         pinned::races::CASES,
+        pins::CASES,
         place::CASES,
         since::CASES,
         stress::CASES,

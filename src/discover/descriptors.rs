@@ -1,0 +1,67 @@
+//! The namespaces that processes have files of.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::Result;
+use crate::sys::{self, Errno};
+
+use super::survey::{Survey, is_gone, numbers, read_link};
+use super::{Gap, Holder, text};
+
+/// `bound` are the paths at which namespaces are mounted.
+pub(super) fn walk(survey: &mut Survey, pids: &[u32], bound: &HashSet<Vec<u8>>) -> Result<()> {
+    for &pid in pids {
+        if let Err(errno) = process(survey, pid, bound) {
+            if !is_gone(errno)? {
+                survey.gaps.push(Gap::Descriptors { pid });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn process(survey: &mut Survey, pid: u32, bound: &HashSet<Vec<u8>>) -> sys::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let dir = survey.proc.open_below(survey.proc.as_fd(), &format!("{pid}/fd"), flags)?;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    for fd in numbers(&dir)? {
+        let name = fd.to_string();
+        // Closed in the meantime, if it is not there.
+        let Ok(link) = read_link(dir.as_fd(), &name, &mut buffer) else {
+            continue;
+        };
+        // A file that was opened by the path of its mount has that path for a name, or none once it is
+        // mounted no more.
+        if text::namespace(link).is_some() || link == b"/" || bound.contains(link) {
+            descriptor(survey, dir.as_fd(), pid, fd, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What it is of is asked of the kernel, and of nobody else: the file is not opened unless it is of a
+/// namespace.
+fn descriptor(
+    survey: &mut Survey,
+    dir: BorrowedFd<'_>,
+    pid: u32,
+    fd: u32,
+    name: &str,
+) -> sys::Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
+        place => place?,
+    };
+    if let Some((kind, ino, file)) = survey.open_place(&place)? {
+        let index = survey.add(kind, ino, Holder::Descriptor { pid, fd });
+        survey.ask(index, &file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The namespaces that the kernel lists by itself, to root.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::error::Result;
+use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
+use crate::sys::{self, Errno, abi, nsfs};
+
+use super::survey::{Survey, is_gone};
+
+pub(super) fn walk(survey: &mut Survey) -> Result<()> {
+    let listed = match all(survey) {
+        // Before Linux 6.19, or a filter.
+        Err(Errno::NOSYS | Errno::PERM) => mount_namespaces(survey),
+        answer => answer,
+    };
+    match listed {
+        Ok(()) => Ok(()),
+        Err(errno) => is_gone(errno).map(drop),
+    }
+}
+
+/// `listns(2)`.
+fn all(survey: &mut Survey) -> sys::Result<()> {
+    let known: std::collections::HashSet<_> =
+        survey.found.iter().filter_map(|found| found.unique_id).collect();
+    let mut ids = [0; 512];
+    let mut last = 0;
+    loop {
+        let count = nsfs::list(last, &mut ids)?;
+        let Some(end) = ids[..count].last() else {
+            return Ok(());
+        };
+        last = *end;
+        for id in ids[..count].iter().filter(|id| !known.contains(id)) {
+            match nsfs::open_by_id(*id) {
+                Ok(file) => add(survey, &file)?,
+                Err(errno) => super::survey::unless_exhausted(errno)?,
+            }
+        }
+    }
+}
+
+/// `NS_MNT_GET_NEXT` and `NS_MNT_GET_PREV`, Linux 6.12: from ours in both directions.
+fn mount_namespaces(survey: &mut Survey) -> sys::Result<()> {
+    for direction in [abi::NS_MNT_GET_NEXT, abi::NS_MNT_GET_PREV] {
+        let Ok(own) = NsFd::current(Namespace::Mount) else {
+            return Ok(());
+        };
+        let mut here = OwnedFd::from(own);
+        loop {
+            here = match nsfs::get_fd(here.as_raw_fd(), direction) {
+                Ok(next) => next,
+                Err(errno) => {
+                    super::survey::unless_exhausted(errno)?;
+                    break;
+                }
+            };
+            add(survey, &here)?;
+        }
+    }
+    Ok(())
+}
+
+fn add(survey: &mut Survey, file: &OwnedFd) -> sys::Result<()> {
+    let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag)?;
+    if let (Some(kind), Some(ino)) = (kind, survey.number_of(file)) {
+        let index = survey.entry(kind, ino);
+        survey.ask(index, file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Every namespace that this process can see, and what keeps it alive.
+
+#![forbid(unsafe_code)]
+
+mod descriptors;
+mod found;
+mod holder;
+mod kernel_lists;
+mod members;
+mod mounts;
+mod processes;
+mod survey;
+mod text;
+
+use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::namespace::Namespace;
+use crate::ns_fd::NsId;
+
+pub use found::{Found, Gap};
+pub use holder::{Holder, Holders};
+
+use survey::Survey;
+
+/// All namespaces that this process can see, of all kinds.
+///
+/// They are found through the processes and threads in them and those whose children will be, through open
+/// files of processes, through bind mounts in every mount namespace that a process is in, and through the
+/// namespaces that they own or lie around: also one without any process. Where the kernel lists
+/// namespaces by itself (mount namespaces since Linux 6.12, all since 6.19, for root), what it lists too.
+///
+/// This is a look at what changes all the time. It takes some 50 microseconds for each process, and
+/// what is told of a process or a mount was so when it was looked at. No process is taken for
+/// another that got its number: each is looked at through one open directory, which ends with it.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{Namespace, NsFd, discover};
+///
+/// let all = discover()?;
+/// let mine = all.find(NsFd::current(Namespace::Uts)?.id()?).expect("I am in it");
+/// println!("{} processes, first {:?}", mine.processes(), mine.oldest());
+/// for gap in all.gaps() {
+///     println!("not seen: {gap}");
+/// }
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed;
+/// [`LimitReached`](crate::ErrorKind::LimitReached) without a few descriptors to work with. What
+/// may not be looked into is no error but a [`Gap`].
+///
+/// # Privileges
+///
+/// None. Processes of others take `PTRACE_MODE_READ_FSCREDS` (`ptrace(2)`), so an ordinary user sees the
+/// namespaces of their own processes.
+///
+/// # Limits
+///
+/// A namespace that only a socket, a pidfd or a file on its way over a socket holds is not found before
+/// Linux 6.19; nor are mounts in a mount namespace that no process is in, or outside of the root
+/// directory of all processes in there.
+///
+/// # References
+///
+/// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html),
+/// [proc(5)](https://man7.org/linux/man-pages/man5/proc.5.html),
+/// [lsns(8)](https://man7.org/linux/man-pages/man8/lsns.8.html)
+#[doc(alias = "lsns")]
+pub fn discover() -> Result<Discovery> {
+    Discovery::look(true)
+}
+
+/// What [`discover`] found.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    found: Vec<Found>,
+    by_id: HashMap<NsId, usize>,
+    gaps: Vec<Gap>,
+    /// The number of this process, as its `/proc` counts.
+    me: u32,
+}
+
+impl Discovery {
+    /// As [`discover`], without a look at the files that processes have open, which takes a third of the
+    /// time. What only such a file holds is not found then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Discovery, Holder};
+    ///
+    /// let all = Discovery::without_descriptors()?;
+    /// let mut holders = all.namespaces().flat_map(|found| found.holders());
+    /// assert!(!holders.any(|holder| matches!(holder, Holder::Descriptor { .. })));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As of [`discover`].
+    pub fn without_descriptors() -> Result<Self> {
+        Self::look(false)
+    }
+
+    fn look(at_descriptors: bool) -> Result<Self> {
+        let mut survey = Survey::new()?;
+        let pids = processes::walk(&mut survey)?;
+        let bound = mounts::walk(&mut survey)?;
+        if at_descriptors {
+            descriptors::walk(&mut survey, &pids, &bound)?;
+        }
+        kernel_lists::walk(&mut survey)?;
+        Ok(survey.finish())
+    }
+
+    /// All of them, in the order of their inode numbers.
+    pub fn namespaces(&self) -> core::slice::Iter<'_, Found> {
+        self.found.iter()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn find(&self, id: NsId) -> Option<&Found> {
+        self.by_id.get(&id).map(|index| &self.found[*index])
+    }
+
+    /// Where it could not be looked, so that namespaces and holders may be missing.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// The tops of the trees that a kind of namespace forms: those that lie in no other one of the kind, or
+    /// in one that this process cannot see. Of kinds that do not nest, all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Discovery, Found, Namespace, discover};
+    ///
+    /// fn print(all: &Discovery, one: &Found, depth: usize) {
+    ///     println!("{:depth$}user:[{}]", "", one.id().ino);
+    ///     all.children(one).for_each(|child| print(all, child, depth + 2));
+    /// }
+    /// let all = discover()?;
+    /// all.roots(Namespace::User).for_each(|root| print(&all, root, 0));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn roots(&self, kind: Namespace) -> impl Iterator<Item = &Found> {
+        self.found.iter().filter(move |it| it.kind() == kind && it.parent().is_none())
+    }
+
+    /// The pid or user namespaces that lie directly in this one.
+    pub fn children<'a>(&'a self, of: &'a Found) -> impl Iterator<Item = &'a Found> {
+        of.holders().iter().filter_map(|holder| match holder {
+            Holder::Child(id) => self.find(*id),
+            _ => None,
+        })
+    }
+
+    /// The namespaces of other kinds that this user namespace owns.
+    pub fn owned<'a>(&'a self, by: &'a Found) -> impl Iterator<Item = &'a Found> {
+        by.holders().iter().filter_map(|holder| match holder {
+            Holder::Owned(id) => self.find(*id),
+            _ => None,
+        })
+    }
+}

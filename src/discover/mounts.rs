@@ -1,0 +1,180 @@
+//! The namespaces that are mounted, in every mount namespace that a process is in.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::error::Result;
+use crate::namespace::Namespace;
+use crate::ns_fd::NsId;
+use crate::sys::{self, Errno, abi};
+
+use super::survey::{Survey, is_gone, read_link};
+use super::text::MountLine;
+use super::{Found, Gap, Holder, text};
+
+/// Answers the paths at which namespaces are mounted, anywhere.
+pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
+    let mut bound = HashSet::new();
+    let all = survey.found.iter().filter(|found| found.kind == Namespace::Mount);
+    let all: Vec<_> = all.map(|found| (found.id, members(found))).collect();
+    for (id, members) in all {
+        match view(survey, id, members)? {
+            Some(view) => look(survey, &view, &mut bound)?,
+            None => survey.gaps.push(Gap::Mounts { mount_namespace: id }),
+        }
+    }
+    Ok(bound)
+}
+
+/// Directories in `/proc` of the tasks in a mount namespace.
+fn members(found: &Found) -> Vec<String> {
+    let task = |holder: &Holder| match holder {
+        Holder::Process { pid } => Some(format!("{pid}/ns")),
+        Holder::Thread { pid, tid } => Some(format!("{pid}/task/{tid}/ns")),
+        _ => None,
+    };
+    found.holders.iter().filter_map(task).collect()
+}
+
+/// A mount namespace as one of its tasks sees it.
+struct View {
+    id: NsId,
+    /// The task's directory `ns`.
+    task: OwnedFd,
+    mountinfo: Vec<u8>,
+}
+
+/// What the first task tells that sees all of the namespace; else what the last one does. One in a
+/// `chroot(2)` sees only what is mounted in there.
+fn view(survey: &Survey, id: NsId, members: Vec<String>) -> Result<Option<View>> {
+    let mut best = None;
+    // Others will hardly see more than these.
+    for task in members.into_iter().take(16) {
+        match view_of(survey, id, &task) {
+            Ok(Some(view)) => {
+                let sees_all = text::mounts(&view.mountinfo).any(|mount| *mount.point == *b"/");
+                best = Some(view);
+                if sees_all {
+                    break;
+                }
+            }
+            Ok(None) => {}
+            Err(errno) => drop(is_gone(errno)?),
+        }
+    }
+    Ok(best)
+}
+
+fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let task = survey.proc.open_below(survey.proc.as_fd(), task, flags)?;
+    let mountinfo = survey.proc.read(task.as_fd(), "../mountinfo")?;
+    // It may have gone elsewhere since it was seen there.
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let now = text::namespace(read_link(task.as_fd(), "mnt", &mut buffer)?);
+    Ok((now == Some((Namespace::Mount, id.ino))).then_some(View { id, task, mountinfo }))
+}
+
+fn look(survey: &mut Survey, view: &View, bound: &mut HashSet<Vec<u8>>) -> Result<()> {
+    let mut root = None;
+    for mount in text::mounts(&view.mountinfo) {
+        let is_proc = mount.file_system == b"proc" && *mount.root == *b"/";
+        let namespace = text::namespace(&mount.root).filter(|_| mount.file_system == b"nsfs");
+        if !is_proc && namespace.is_none() {
+            continue;
+        }
+        // A link, behind which is the root directory of the task.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = root.get_or_insert_with(|| {
+            rustix::fs::openat(&view.task, "../root", flags, Mode::empty()).ok()
+        });
+        let place = match root {
+            Some(root) => open(root, &mount.point),
+            None => Err(Errno::NOENT),
+        };
+        if let Some((kind, ino)) = namespace {
+            bound.insert(mount.point.to_vec());
+            bound_at(survey, view, &mount, (kind, ino), place)?;
+        } else if let Ok(place) = place {
+            shown_at(survey, view, &mount, &place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Without a wait: no file system is asked for what the kernel does not know already, as it does of every
+/// place where something is mounted.
+fn open(root: &OwnedFd, point: &[u8]) -> sys::Result<OwnedFd> {
+    let path = point.strip_prefix(b"/").filter(|path| !path.is_empty()).unwrap_or(b".");
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), how | ResolveFlags::CACHED) {
+        // Before Linux 5.12.
+        Err(Errno::INVAL) => rustix::fs::openat2(root, path, flags, Mode::empty(), how),
+        answer => answer,
+    }
+}
+
+fn bound_at(
+    survey: &mut Survey,
+    view: &View,
+    mount: &MountLine<'_>,
+    (kind, ino): (Namespace, u64),
+    place: sys::Result<OwnedFd>,
+) -> Result<()> {
+    let path = path(&mount.point);
+    let index = survey.add(kind, ino, Holder::Mount { mount_namespace: view.id, path });
+    if survey.found[index].asked {
+        return Ok(());
+    }
+    match place.and_then(|place| survey.open_place(&place)) {
+        Ok(Some((_, number, file))) if number == ino => {
+            if let Err(errno) = survey.ask(index, &file) {
+                is_gone(errno)?;
+            }
+        }
+        // Something else covers it, perhaps another namespace.
+        Ok(_) => {
+            let path = self::path(&mount.point);
+            survey.gaps.push(Gap::CoveredMount { mount_namespace: view.id, path });
+        }
+        Err(errno) => drop(is_gone(errno)?),
+    }
+    Ok(())
+}
+
+/// Which pid namespace a proc shows is seen by its PID 1, if that is alive.
+fn shown_at(
+    survey: &mut Survey,
+    view: &View,
+    mount: &MountLine<'_>,
+    place: &OwnedFd,
+) -> Result<()> {
+    let is_proc = rustix::fs::fstat(place).is_ok_and(|it| it.st_ino == abi::PROC_ROOT_INO)
+        && sys::file::is_on(place, abi::PROC_SUPER_MAGIC).is_ok_and(|is_on| is_on);
+    if !is_proc {
+        return Ok(());
+    }
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let shown = read_link(place.as_fd(), "1/ns/pid", &mut buffer).ok().and_then(text::namespace);
+    if let Some((Namespace::Pid, ino)) = shown {
+        let holder = Holder::Proc { mount_namespace: view.id, path: path(&mount.point) };
+        let index = survey.add(Namespace::Pid, ino, holder);
+        if let Err(errno) = survey.ask_link(index, place.as_fd(), "1/ns/pid") {
+            is_gone(errno)?;
+        }
+    }
+    Ok(())
+}
+
+fn path(point: &[u8]) -> PathBuf {
+    OsStr::from_bytes(point).into()
+}

@@ -1,0 +1,154 @@
+//! The namespaces that processes and threads are in.
+//!
+//! All that is asked of a process is asked through its open directory `/proc/PID/ns`, below which nothing
+//! is there any more once it is gone, also when its number is given to another.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
+
+use crate::error::{AtStep, Result, Step};
+use crate::namespace::Namespace;
+use crate::proc_fs::ProcFs;
+use crate::sys::{self, Errno};
+
+use super::survey::{Survey, is_gone, numbers, read_link};
+use super::{Gap, Holder, text};
+
+/// The numbers of a task's namespaces, in the order of the kinds.
+type Links = [Option<u64>; 8];
+
+const FOR_CHILDREN: [(Namespace, &str); 2] =
+    [(Namespace::Pid, "pid_for_children"), (Namespace::Time, "time_for_children")];
+
+/// Answers the processes that could be looked into.
+pub(super) fn walk(survey: &mut Survey) -> Result<Vec<u32>> {
+    let root = survey.proc.open_below(survey.proc.as_fd(), ".", DIRECTORY);
+    let pids = numbers(root.at_step(Step::ReadProc)?).at_step(Step::ReadProc)?;
+    let mut kept = Vec::with_capacity(pids.len());
+    for pid in pids {
+        match process(survey, pid) {
+            Ok(()) => kept.push(pid),
+            Err(errno) => {
+                if !is_gone(errno)? {
+                    survey.gaps.push(Gap::Process { pid });
+                }
+            }
+        }
+    }
+    Ok(kept)
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+
+fn process(survey: &mut Survey, pid: u32) -> sys::Result<()> {
+    let dir = survey.proc.open_below(survey.proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
+    let own = links(dir.as_fd())?;
+    for (kind, ino) in present(&own) {
+        let index = survey.add(kind, ino, Holder::Process { pid });
+        survey.ask_link(index, dir.as_fd(), kind.name())?;
+    }
+    children(survey, dir.as_fd(), &own, pid, pid)?;
+    if threads(dir.as_fd()) > 1 {
+        threads_elsewhere(survey, &dir, &own, pid)?;
+    }
+    Ok(())
+}
+
+fn present(links: &Links) -> impl Iterator<Item = (Namespace, u64)> {
+    Namespace::ALL.into_iter().zip(links).filter_map(|(kind, ino)| Some((kind, (*ino)?)))
+}
+
+/// A zombie has but a user and a pid namespace, an old kernel no time namespace.
+fn links(dir: BorrowedFd<'_>) -> sys::Result<Links> {
+    let mut links = Links::default();
+    for (kind, link) in Namespace::ALL.into_iter().zip(&mut links) {
+        *link = match_link(dir, kind, kind.name())?;
+    }
+    Ok(links)
+}
+
+fn match_link(dir: BorrowedFd<'_>, kind: Namespace, name: &str) -> sys::Result<Option<u64>> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    match read_link(dir, name, &mut buffer) {
+        Ok(text) => Ok(text::namespace(text).filter(|found| found.0 == kind).map(|found| found.1)),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Where the children of a task are born, if it is not where the task is.
+fn children(
+    survey: &mut Survey,
+    dir: BorrowedFd<'_>,
+    own: &Links,
+    pid: u32,
+    tid: u32,
+) -> sys::Result<()> {
+    for (kind, name) in FOR_CHILDREN {
+        // A zombie has no children any more.
+        let here = own[kind as usize];
+        if let (Some(here), Some(ino)) = (here, match_link(dir, kind, name)?) {
+            if ino != here {
+                let index = survey.add(kind, ino, Holder::Children { pid, tid });
+                survey.ask_link(index, dir, name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many threads the process has: each is a directory in `task`.
+fn threads(dir: BorrowedFd<'_>) -> u32 {
+    let about = rustix::fs::statx(dir, "../task", AtFlags::empty(), StatxFlags::NLINK);
+    about.map_or(0, |about| about.stx_nlink.saturating_sub(2))
+}
+
+fn threads_elsewhere(
+    survey: &mut Survey,
+    dir: &OwnedFd,
+    first: &Links,
+    pid: u32,
+) -> sys::Result<()> {
+    let tasks = survey.proc.open_below(dir.as_fd(), "../task", DIRECTORY)?;
+    for tid in numbers(&tasks)?.into_iter().filter(|tid| *tid != pid) {
+        let dir = match survey.proc.open_below(tasks.as_fd(), &format!("{tid}/ns"), PLACE) {
+            Err(Errno::NOENT | Errno::SRCH) => continue,
+            dir => dir?,
+        };
+        let own = links(dir.as_fd())?;
+        for (kind, ino) in present(&own).filter(|(kind, ino)| first[*kind as usize] != Some(*ino)) {
+            let index = survey.add(kind, ino, Holder::Thread { pid, tid });
+            survey.ask_link(index, dir.as_fd(), kind.name())?;
+        }
+        children(survey, dir.as_fd(), &own, pid, tid)?;
+    }
+    Ok(())
+}
+
+/// The words of a process that is in this namespace.
+pub(super) fn command_line(
+    proc: &ProcFs,
+    pid: u32,
+    kind: Namespace,
+    ino: u64,
+) -> sys::Result<Option<Vec<OsString>>> {
+    let dir = proc.open_below(proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
+    if match_link(dir.as_fd(), kind, kind.name())? != Some(ino) {
+        return Ok(None);
+    }
+    let cmdline = proc.read_once(dir.as_fd(), "../cmdline")?;
+    let mut words = text::words(&cmdline);
+    let name;
+    if words.is_empty() {
+        name = proc.read_once(dir.as_fd(), "../comm")?;
+        words.push(name.strip_suffix(b"\n").unwrap_or(&name));
+    }
+    Ok(Some(words.into_iter().map(|word| OsString::from_vec(word.to_vec())).collect()))
+}

@@ -1,0 +1,220 @@
+//! What was found so far. Each namespace is opened and asked once, whoever leads to it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, RawDir};
+
+use crate::error::{AtStep, Result, Step};
+use crate::namespace::Namespace;
+use crate::ns_fd::NsId;
+use crate::proc_fs::ProcFs;
+use crate::sys::{self, Errno, abi, caps, nsfs};
+
+use super::{Discovery, Found, Gap, Holder, text};
+
+pub(super) struct Survey {
+    pub(super) proc: ProcFs,
+    pub(super) found: Vec<Found>,
+    pub(super) gaps: Vec<Gap>,
+    index: HashMap<(Namespace, u64), usize>,
+    /// The device number of nsfs.
+    device: u64,
+    me: u32,
+}
+
+impl Survey {
+    pub(super) fn new() -> Result<Self> {
+        let proc = ProcFs::open()?;
+        let own = proc.namespace("thread-self", "pid")?;
+        let about = rustix::fs::fstat(&own).at_step(Step::AskNamespace)?;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let me = read_link(proc.as_fd(), "self", &mut buffer).ok();
+        let me = me.and_then(text::number).unwrap_or_default();
+        let mut gaps = Vec::new();
+        if about.st_ino != abi::PROC_PID_INIT_INO {
+            gaps.push(Gap::OtherPidNamespaces);
+        }
+        if !caps::has(abi::CAP_SYS_PTRACE) && is_hiding(&proc)? {
+            gaps.push(Gap::HiddenProcesses);
+        }
+        let (found, index) = (Vec::new(), HashMap::new());
+        Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
+    }
+
+    pub(super) fn id(&self, ino: u64) -> NsId {
+        NsId { dev: self.device, ino }
+    }
+
+    /// The place of a namespace in what was found.
+    pub(super) fn entry(&mut self, kind: Namespace, ino: u64) -> usize {
+        let id = self.id(ino);
+        match self.index.entry((kind, ino)) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                self.found.push(Found {
+                    kind,
+                    id,
+                    unique_id: None,
+                    owner: None,
+                    parent: None,
+                    owner_uid: None,
+                    holders: Vec::new(),
+                    asked: false,
+                });
+                *entry.insert(self.found.len() - 1)
+            }
+        }
+    }
+
+    /// Notes what holds a namespace. Answers its place.
+    pub(super) fn add(&mut self, kind: Namespace, ino: u64, holder: Holder) -> usize {
+        let index = self.entry(kind, ino);
+        self.found[index].holders.push(holder);
+        index
+    }
+
+    /// The number of the namespace whose file this is; `None` for any other file.
+    pub(super) fn number_of(&self, file: impl AsFd) -> Option<u64> {
+        let about = rustix::fs::fstat(file).ok()?;
+        (about.st_dev == self.device).then_some(about.st_ino)
+    }
+
+    /// Asks the namespace that a link in `dir` leads to, unless it was asked. It is another one by now
+    /// where the numbers differ.
+    pub(super) fn ask_link(
+        &mut self,
+        index: usize,
+        dir: BorrowedFd<'_>,
+        name: &str,
+    ) -> sys::Result<()> {
+        if self.found[index].asked {
+            return Ok(());
+        }
+        match rustix::fs::openat(dir, name, READ, Mode::empty()) {
+            Ok(file) if self.number_of(&file) == Some(self.found[index].id.ino) => {
+                self.ask(index, &file)
+            }
+            Ok(_) => Ok(()),
+            Err(errno) => unless_exhausted(errno),
+        }
+    }
+
+    /// Opens a place that may be any file, only if it is a namespace's; with kind and number.
+    pub(super) fn open_place(
+        &self,
+        place: &OwnedFd,
+    ) -> sys::Result<Option<(Namespace, u64, OwnedFd)>> {
+        let Some(ino) = self.number_of(place) else {
+            return Ok(None);
+        };
+        let path = format!("thread-self/fd/{}", place.as_raw_fd());
+        let file = rustix::fs::openat(&self.proc, path, READ, Mode::empty())?;
+        let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag)?;
+        Ok(kind.map(|kind| (kind, ino, file)))
+    }
+
+    /// Unique id, owner and parent; and those of the owner and the parent, if these are new.
+    pub(super) fn ask(&mut self, index: usize, file: &OwnedFd) -> sys::Result<()> {
+        if self.found[index].asked {
+            return Ok(());
+        }
+        let Found { kind, id, .. } = self.found[index];
+        self.found[index].asked = true;
+        self.found[index].unique_id = nsfs::get_id(file.as_raw_fd()).ok();
+        let owner = self.relative(file, abi::NS_GET_USERNS, Namespace::User)?;
+        self.found[index].owner = owner.map(|owner| self.found[owner].id);
+        // The owner of a user namespace is its parent.
+        let parent = match kind {
+            Namespace::User => owner,
+            Namespace::Pid => self.relative(file, abi::NS_GET_PARENT, kind)?,
+            _ => None,
+        };
+        self.found[index].parent = parent.map(|parent| self.found[parent].id);
+        if let Some(parent) = parent {
+            self.found[parent].holders.push(Holder::Child(id));
+        }
+        if kind == Namespace::User {
+            self.found[index].owner_uid = nsfs::get_owner_uid(file.as_raw_fd()).ok();
+        } else if let Some(owner) = owner {
+            self.found[owner].holders.push(Holder::Owned(id));
+        }
+        Ok(())
+    }
+
+    /// What an ioctl on a namespace leads to; `None` if that lies outside of our own.
+    fn relative(
+        &mut self,
+        file: &OwnedFd,
+        number: rustix::ioctl::Opcode,
+        kind: Namespace,
+    ) -> sys::Result<Option<usize>> {
+        let relative = match nsfs::get_fd(file.as_raw_fd(), number) {
+            Ok(relative) => relative,
+            Err(errno) => return unless_exhausted(errno).map(|()| None),
+        };
+        let Some(ino) = self.number_of(&relative) else {
+            return Ok(None);
+        };
+        let index = self.entry(kind, ino);
+        self.ask(index, &relative)?;
+        Ok(Some(index))
+    }
+
+    pub(super) fn finish(mut self) -> Discovery {
+        let unasked = self.found.iter().filter(|found| !found.asked);
+        self.gaps.extend(unasked.map(|found| Gap::Namespace { id: found.id }));
+        self.found.sort_by_key(|found| found.id);
+        let numbered = self.found.iter().enumerate();
+        let by_id = numbered.map(|(index, found)| (found.id, index)).collect();
+        Discovery { found: self.found, by_id, gaps: self.gaps, me: self.me }
+    }
+}
+
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+
+/// Whether what was looked for is gone, or else may not be seen. That this process has no descriptors or
+/// memory left says nothing about it, and is the error.
+pub(super) fn is_gone(errno: Errno) -> Result<bool> {
+    unless_exhausted(errno).at_step(Step::ReadProc)?;
+    Ok(matches!(errno, Errno::NOENT | Errno::SRCH))
+}
+
+pub(super) fn unless_exhausted(errno: Errno) -> sys::Result<()> {
+    match errno {
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => Err(errno),
+        _ => Ok(()),
+    }
+}
+
+/// Room for the text of a link.
+pub(super) type Text = [MaybeUninit<u8>; 4096];
+
+pub(super) fn read_link<'a>(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    buffer: &'a mut Text,
+) -> sys::Result<&'a [u8]> {
+    rustix::fs::readlinkat_raw(dir, name, buffer).map(|(text, _)| &*text)
+}
+
+/// The numbers that are names in a directory of `/proc`.
+pub(super) fn numbers(dir: impl AsFd) -> sys::Result<Vec<u32>> {
+    let mut buffer = [MaybeUninit::uninit(); 8192];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    let mut numbers = Vec::new();
+    while let Some(entry) = entries.next() {
+        numbers.extend(text::number(entry?.file_name().to_bytes()));
+    }
+    Ok(numbers)
+}
+
+fn is_hiding(proc: &ProcFs) -> Result<bool> {
+    let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
+    let mount = text::mounts(&mounts).find(|mount| mount.id == proc.mount());
+    Ok(mount.is_some_and(|mount| text::hides_processes(mount.options)))
+}

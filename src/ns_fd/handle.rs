@@ -1,0 +1,149 @@
+//! A namespace's name that can be stored.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::str::FromStr;
+use std::os::fd::AsRawFd;
+
+use super::NsFd;
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::namespace::Namespace;
+use crate::sys::{Errno, nsfs};
+
+/// A name of a namespace that outlasts all handles of it, as text or in a file: to open the namespace again
+/// while something keeps it alive, and never another one.
+///
+/// It is good until the machine restarts. It does not keep the namespace alive itself.
+///
+/// # Examples
+///
+/// ```
+/// use linux_namespaces::{ErrorKind, Namespace, NsFd, NsHandle};
+///
+/// let uts = NsFd::current(Namespace::Uts)?;
+/// match uts.handle() {
+///     Ok(handle) => {
+///         let text = handle.to_string();                      // "uts:4026531838:27"
+///         assert_eq!(text.parse::<NsHandle>()?, handle);
+///         assert_eq!(handle.open()?, uts);
+///     }
+///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+/// }
+/// # Ok::<(), linux_namespaces::Error>(())
+/// ```
+///
+/// # Kernel
+///
+/// Linux 6.18.
+///
+/// # References
+///
+/// [open_by_handle_at(2)](https://man7.org/linux/man-pages/man2/open_by_handle_at.2.html),
+/// `struct nsfs_file_handle` of `include/uapi/linux/nsfs.h`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[doc(alias = "name_to_handle_at")]
+pub struct NsHandle {
+    kind: Namespace,
+    ino: u32,
+    unique_id: u64,
+}
+
+impl NsHandle {
+    /// The kind of the namespace.
+    #[must_use]
+    pub fn kind(&self) -> Namespace {
+        self.kind
+    }
+
+    /// The number that no other namespace ever has: [`NsFd::unique_id`].
+    #[must_use]
+    pub fn unique_id(&self) -> u64 {
+        self.unique_id
+    }
+
+    /// Opens the namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) if it is gone, or not for this process to open: the kernel
+    /// does not tell which. [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.18.
+    ///
+    /// A pid or user namespace can be found for some 10 to 50 ms after its end, as it is being destroyed.
+    /// Since Linux 6.19 one is only found as long as a process is in it, or a file of it open or mounted;
+    /// 6.18 also finds what a socket or a child namespace keeps.
+    ///
+    /// # Privileges
+    ///
+    /// None for one's own namespaces; for others `CAP_SYS_ADMIN` in the initial user namespace, from the
+    /// initial pid namespace.
+    #[doc(alias = "open_by_handle_at")]
+    pub fn open(&self) -> Result<NsFd> {
+        let refused = |errno, kind| {
+            Error::os(Step::OpenNamespace, errno).on(format!("of handle {self}")).with_kind(kind)
+        };
+        match nsfs::open_by_handle(self.unique_id, self.kind.flag(), self.ino) {
+            Ok(fd) => NsFd::checked(fd),
+            Err(errno @ Errno::STALE) => Err(refused(errno, ErrorKind::NotFound)),
+            // Before Linux 6.18 there is no such descriptor, and an ordinary user is refused first.
+            Err(errno @ (Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)) => {
+                Err(refused(errno, ErrorKind::Unsupported))
+            }
+            Err(errno) => {
+                Err(Error::os(Step::OpenNamespace, errno).on(format!("of handle {self}")))
+            }
+        }
+    }
+}
+
+impl NsFd {
+    /// A name of the namespace to store.
+    ///
+    /// # Examples
+    ///
+    /// See [`NsHandle`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.18.
+    pub fn handle(&self) -> Result<NsHandle> {
+        let refused = |errno| Error::os(Step::AskNamespace, errno).of(self.kind());
+        let unique_id = nsfs::get_id(self.as_raw_fd()).map_err(|errno| match errno {
+            Errno::NOTTY | Errno::NOSYS => refused(errno).with_kind(ErrorKind::Unsupported),
+            _ => refused(errno),
+        })?;
+        // The kernel keeps it in 32 bits.
+        let ino = u32::try_from(self.id()?.ino).map_err(|_| refused(Errno::OVERFLOW))?;
+        Ok(NsHandle { kind: self.kind(), ino, unique_id })
+    }
+}
+
+/// `KIND:INODE:UNIQUE-ID`.
+impl fmt::Display for NsHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.kind, self.ino, self.unique_id)
+    }
+}
+
+/// What [`Display`](fmt::Display) prints.
+impl FromStr for NsHandle {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parse = || {
+            let mut parts = text.split(':');
+            let kind = parts.next()?.parse().ok()?;
+            let ino = decimal(parts.next()?)?.try_into().ok()?;
+            let unique_id = decimal(parts.next()?)?;
+            parts.next().is_none().then_some(Self { kind, ino, unique_id })
+        };
+        parse().ok_or_else(|| {
+            Error::invalid(format!("{text:?} is no handle such as \"uts:4026531838:27\""))
+        })
+    }
+}
+
+/// Digits without a sign.
+fn decimal(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}

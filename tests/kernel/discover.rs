@@ -1,0 +1,363 @@
+//! `discover()` and `NsFd::holders()` on namespaces that the trial makes itself.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+
+use linux_namespaces::{
+    Child, Command, Discovery, Found, Gap, Holder, Namespace, NamespaceSet, NsFd, NsId, Stdio,
+    Unshare, discover,
+};
+
+use crate::harness::cases;
+use crate::kernel;
+use crate::machine::Need::{MountNamespaceList, Ordinary, Program, Root, UserNamespaces};
+use crate::stage;
+
+cases! {"discover":
+    a_process_is_found_in_all_its_namespaces [UserNamespaces],
+    a_thread_that_is_elsewhere_is_found [UserNamespaces],
+    an_open_file_is_found_by_whatever_name [UserNamespaces],
+    mounts_of_a_foreign_namespace_are_found [UserNamespaces, Program("unshare"), Program("mount")],
+    a_covered_mount_is_taken_for_what_it_is [UserNamespaces, Program("unshare"), Program("mount")],
+    a_proc_tells_whom_it_shows [UserNamespaces],
+    where_children_will_be_born_is_found [UserNamespaces],
+    a_parent_without_a_process_is_found [UserNamespaces, Program("unshare")],
+    pid_namespaces_form_a_tree [UserNamespaces, Program("unshare")],
+    a_mount_namespace_without_a_process_is_listed [Root, MountNamespaceList],
+    what_may_not_be_seen_is_told [Ordinary],
+    nothing_is_invented_while_processes_come_and_go [UserNamespaces, Program("unshare")],
+    a_dead_process_s_directory_is_no_later_one_s [Root],
+    members_end_and_the_wait_ends [UserNamespaces],
+}
+
+fn id(ino: u64) -> NsId {
+    NsId { dev: fs::metadata("/proc/self/ns/uts").unwrap().dev(), ino }
+}
+
+pub(crate) fn id_of(pid: impl std::fmt::Display, name: &str) -> NsId {
+    id(kernel::ns(pid, name))
+}
+
+fn me() -> u32 {
+    std::process::id()
+}
+
+pub(crate) fn find(all: &Discovery, id: NsId) -> &Found {
+    all.find(id).unwrap_or_else(|| panic!("{id:?} was not found"))
+}
+
+fn sleeper(set: NamespaceSet) -> Child {
+    let mut command = Command::new("sleep");
+    command.arg("60").unshare(set).map_root();
+    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// A program that says numbers on a line when it is ready.
+fn ready(command: &mut Command) -> (Child, Vec<u64>) {
+    let mut child = command.stdout(Stdio::piped()).kill_on_parent_exit().spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, line.split_whitespace().map(|word| word.parse().unwrap()).collect())
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn a_process_is_found_in_all_its_namespaces() {
+    let child = sleeper(NamespaceSet::all() - NamespaceSet::TIME);
+    let all = discover().unwrap();
+    let user = find(&all, id_of(child.id(), "user"));
+    assert_eq!(user.parent(), Some(id_of("self", "user")));
+    // SAFETY: asks for a number.
+    assert_eq!(user.owner_uid(), Some(unsafe { libc::geteuid() }));
+    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Time) {
+        let found = find(&all, id_of(child.id(), kind.name()));
+        assert_eq!((found.kind(), found.processes()), (kind, 1));
+        assert_eq!(found.oldest(), Some(child.id()));
+        assert_eq!(found.command_line().unwrap().unwrap(), ["sleep", "60"]);
+        assert!(found.holders().contains(&Holder::Process { pid: child.id() }), "{found:?}");
+        let owner = if kind == Namespace::User { user.parent() } else { Some(user.id()) };
+        assert_eq!(found.owner(), owner, "{kind}");
+        let handle = child.namespace(kind).unwrap();
+        assert_eq!(found.unique_id(), handle.unique_id().unwrap());
+        if kind != Namespace::User {
+            assert!(all.owned(user).any(|owned| owned.id() == found.id()), "{kind}");
+        }
+    }
+    let parent = find(&all, id_of("self", "user"));
+    assert!(all.children(parent).any(|child| child.id() == user.id()));
+    // Of a process that is gone nothing is told, and nothing of the one that has its number now.
+    let net = find(&all, id_of(child.id(), "net"));
+    end(child);
+    assert_eq!(net.command_line().unwrap(), None);
+}
+
+fn a_thread_that_is_elsewhere_is_found() {
+    Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+    let (tell, told) = mpsc::channel();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        Unshare::new(NamespaceSet::UTS).apply().unwrap();
+        // SAFETY: asks for a number.
+        let tid = unsafe { libc::gettid() }.cast_unsigned();
+        tell.send((tid, kernel::ns("thread-self", "uts"))).unwrap();
+        stopped.recv().ok();
+    });
+    let (tid, uts) = told.recv().unwrap();
+    let all = discover().unwrap();
+    let found = find(&all, id(uts));
+    assert_eq!(found.holders(), [Holder::Thread { pid: me(), tid }]);
+    assert_eq!((found.processes(), found.oldest()), (0, None));
+    assert_eq!(found.owner(), Some(id_of("self", "user")));
+    drop(stop);
+    thread.join().unwrap();
+    assert!(discover().unwrap().find(id(uts)).is_none());
+}
+
+/// A UTS namespace that only its handle holds.
+fn alone() -> NsFd {
+    let make = || {
+        Unshare::new(NamespaceSet::UTS).apply().unwrap();
+        NsFd::current(Namespace::Uts).unwrap()
+    };
+    thread::spawn(make).join().unwrap()
+}
+
+fn an_open_file_is_found_by_whatever_name() {
+    Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
+    let handle = alone();
+    let uts = handle.id().unwrap();
+    let descriptor =
+        |file: &NsFd| Holder::Descriptor { pid: me(), fd: file.as_raw_fd().try_into().unwrap() };
+    assert_eq!(find(&discover().unwrap(), uts).holders(), [descriptor(&handle)]);
+    assert_eq!(handle.holders().unwrap().iter().count(), 0, "besides the handle");
+    // By the path of its mount, and by no name at all.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a b");
+    fs::write(&path, "").unwrap();
+    stage::private();
+    stage::bind(format!("/proc/self/fd/{}", handle.as_raw_fd()), &path);
+    drop(handle);
+    let opened = NsFd::open(&path).unwrap();
+    let mount = Holder::Mount { mount_namespace: id_of("self", "mnt"), path: path.clone() };
+    let all = discover().unwrap();
+    assert_eq!(find(&all, uts).holders(), [mount.clone(), descriptor(&opened)]);
+    let quick = Discovery::without_descriptors().unwrap();
+    assert_eq!(find(&quick, uts).holders(), [mount]);
+    stage::unmount(&path);
+    assert_eq!(find(&discover().unwrap(), uts).holders(), [descriptor(&opened)]);
+    drop(opened);
+    assert!(discover().unwrap().find(uts).is_none());
+}
+
+/// A shell in new user and mount namespaces, which has its own `/mnt`.
+fn in_foreign_mounts(script: &str) -> (Child, Vec<u64>) {
+    let script = format!("mount -t tmpfs none /mnt && cd /mnt && {script}; exec sleep 60");
+    let mut command = Command::new("sh");
+    ready(command.args(["-c", &script]).unshare(NamespaceSet::MOUNT).map_root())
+}
+
+fn mounts_of_a_foreign_namespace_are_found() {
+    let script = "d=$(printf 'a b\\n\\\\c\\303\\244'); mkdir \"$d\"; touch \"$d/uts\"; \
+        unshare --uts=\"$d/uts\" true; stat -c %i \"$d/uts\"";
+    let (child, inos) = in_foreign_mounts(script);
+    let all = discover().unwrap();
+    let found = find(&all, id(inos[0]));
+    let path = PathBuf::from("/mnt/a b\n\\cä/uts");
+    let holder = Holder::Mount { mount_namespace: id_of(child.id(), "mnt"), path };
+    assert_eq!((found.kind(), found.holders()), (Namespace::Uts, &[holder][..]));
+    assert_eq!(found.owner(), Some(id_of(child.id(), "user")), "it was opened and asked");
+    end(child);
+    assert!(discover().unwrap().find(id(inos[0])).is_none());
+}
+
+fn a_covered_mount_is_taken_for_what_it_is() {
+    let script = "touch x; unshare --uts=/mnt/x true; u=$(stat -c %i x); \
+        unshare --ipc=/mnt/x true; echo $u $(stat -c %i x)";
+    let (child, inos) = in_foreign_mounts(script);
+    let all = discover().unwrap();
+    let (mount_namespace, path) = (id_of(child.id(), "mnt"), PathBuf::from("/mnt/x"));
+    for (ino, kind) in inos.iter().zip([Namespace::Uts, Namespace::Ipc]) {
+        let found = find(&all, id(*ino));
+        let holder = Holder::Mount { mount_namespace, path: path.clone() };
+        assert_eq!((found.kind(), found.holders()), (kind, &[holder][..]));
+    }
+    // One of them can be reached, and the other one is told to be out of reach.
+    assert_eq!(find(&all, id(inos[1])).owner(), Some(id_of(child.id(), "user")));
+    assert_eq!(find(&all, id(inos[0])).owner(), None);
+    assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path }));
+    end(child);
+}
+
+fn a_proc_tells_whom_it_shows() {
+    let mut command = Command::new("sleep");
+    command.arg("60").unshare(NamespaceSet::PID).map_root();
+    let child = command.mount(linux_namespaces::Mount::proc("/proc").unwrap()).spawn().unwrap();
+    let all = discover().unwrap();
+    let found = find(&all, id_of(child.id(), "pid"));
+    let mount_namespace = id_of(child.id(), "mnt");
+    let holder = Holder::Proc { mount_namespace, path: "/proc".into() };
+    assert!(found.holders().contains(&holder), "{found:?}");
+    end(child);
+}
+
+fn where_children_will_be_born_is_found() {
+    Unshare::new(NamespaceSet::PID | NamespaceSet::TIME).map_root().apply().unwrap();
+    let child = Command::new("sleep").arg("60").spawn().unwrap();
+    let all = discover().unwrap();
+    for name in ["pid", "time"] {
+        let found = find(&all, id_of("thread-self", &format!("{name}_for_children")));
+        let holders: HashSet<_> = found.holders().iter().collect();
+        let expected =
+            [Holder::Children { pid: me(), tid: me() }, Holder::Process { pid: child.id() }];
+        assert_eq!(holders, expected.iter().collect(), "{name}");
+        assert_eq!(found.processes(), 1);
+    }
+    end(child);
+}
+
+fn a_parent_without_a_process_is_found() {
+    let mut command = Command::new("unshare");
+    command.args([
+        "-r",
+        "unshare",
+        "-r",
+        "sh",
+        "-c",
+        "stat -Lc %i /proc/self/ns/user; exec sleep 60",
+    ]);
+    let (child, inos) = ready(&mut command);
+    let all = discover().unwrap();
+    let inner = find(&all, id(inos[0]));
+    let outer = find(&all, inner.parent().unwrap());
+    assert_eq!((outer.kind(), outer.processes()), (Namespace::User, 0));
+    assert_eq!(outer.holders(), [Holder::Child(inner.id())]);
+    assert_eq!(outer.parent(), Some(id_of("self", "user")), "it was asked as well");
+    let names: Vec<_> = all.children(outer).map(Found::id).collect();
+    assert_eq!(names, [inner.id()]);
+    // From a root down to it.
+    let above = find(&all, outer.parent().unwrap());
+    assert!(all.children(above).any(|child| child.id() == outer.id()));
+    assert!(all.roots(Namespace::User).all(|root| root.id() != outer.id()));
+    end(child);
+    reap_orphans();
+}
+
+fn pid_namespaces_form_a_tree() {
+    let mut command = Command::new("unshare");
+    let script = "stat -Lc %i /proc/self/ns/pid; exec sleep 60";
+    command.args(["-rpf", "--mount-proc", "--kill-child", "unshare", "-pf", "--mount-proc"]);
+    let (child, inos) = ready(command.args(["--kill-child", "sh", "-c", script]));
+    let all = discover().unwrap();
+    let inner = find(&all, id(inos[0]));
+    let outer = find(&all, inner.parent().unwrap());
+    assert_eq!(outer.parent(), Some(id_of("self", "pid")));
+    assert!(outer.holders().contains(&Holder::Child(inner.id())), "{outer:?}");
+    assert_eq!(outer.processes(), 1);
+    // What said the number may not have been waited for yet.
+    assert!(inner.processes() >= 1);
+    let here = find(&all, id_of("self", "pid"));
+    assert!(all.children(here).any(|child| child.id() == outer.id()));
+    end(child);
+    reap_orphans();
+}
+
+/// What the programs in between left to this process, when they died with their namespaces.
+fn reap_orphans() {
+    // SAFETY: waits for children; there are no others.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+}
+
+fn a_mount_namespace_without_a_process_is_listed() {
+    let make = || {
+        Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
+        NsFd::current(Namespace::Mount).unwrap()
+    };
+    let handle = thread::spawn(make).join().unwrap();
+    let id = handle.id().unwrap();
+    // A quick look does not see the descriptor, so that only the kernel's list has it.
+    let all = Discovery::without_descriptors().unwrap();
+    assert!(find(&all, id).holders().is_empty());
+    drop(handle);
+    assert!(Discovery::without_descriptors().unwrap().find(id).is_none());
+}
+
+fn what_may_not_be_seen_is_told() {
+    let all = discover().unwrap();
+    assert!(all.gaps().contains(&Gap::Process { pid: 1 }), "{:?}", all.gaps());
+    assert!(all.namespaces().all(|found| !found.holders().contains(&Holder::Process { pid: 1 })));
+    // It is found for what owns ours, but not as one that may be asked.
+    let mine = find(&all, id_of("self", "uts"));
+    assert!(mine.holders().contains(&Holder::Process { pid: me() }));
+    assert_eq!(
+        mine.owner(),
+        NsFd::current(Namespace::Uts).unwrap().owner().ok().map(|it| it.id().unwrap())
+    );
+}
+
+fn nothing_is_invented_while_processes_come_and_go() {
+    let stable = sleeper(NamespaceSet::UTS | NamespaceSet::IPC);
+    let churn = "while :; do unshare -ru true & unshare -ri true; wait; done";
+    let spawn = |_| {
+        let mut command = Command::new("setsid");
+        command.args(["-w", "sh", "-c", churn]).unshare(NamespaceSet::PID).map_root();
+        command.kill_on_parent_exit().spawn().unwrap()
+    };
+    let churners: Vec<_> = (0..3).map(spawn).collect();
+    for _ in 0..40 {
+        let all = discover().unwrap();
+        for name in ["uts", "ipc"] {
+            let found = find(&all, id_of(stable.id(), name));
+            assert_eq!(found.holders(), [Holder::Process { pid: stable.id() }]);
+            assert_eq!(found.owner(), Some(id_of(stable.id(), "user")));
+        }
+        let ids: HashSet<_> = all.namespaces().map(Found::id).collect();
+        assert_eq!(ids.len(), all.namespaces().len(), "each once");
+        for found in all.namespaces() {
+            let relatives = [found.owner(), found.parent()];
+            assert!(relatives.into_iter().flatten().all(|id| ids.contains(&id)), "{found:?}");
+        }
+    }
+    // With the PID 1 of each ends all that it started.
+    churners.into_iter().for_each(end);
+    end(stable);
+}
+
+/// What the walk rests on.
+fn a_dead_process_s_directory_is_no_later_one_s() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let first = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = first.id();
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let path = format!("/proc/{pid}/ns");
+    let dir = fs::File::options().read(true).custom_flags(flags).open(path).unwrap();
+    let link = format!("/proc/self/fd/{}/uts", dir.as_raw_fd());
+    assert!(fs::read_link(&link).is_ok());
+    end(first);
+    let second = Command::new("sleep").arg("60").set_tid([pid]).spawn();
+    assert!(fs::read_link(&link).is_err());
+    // Unless somebody was faster.
+    second.map(end).ok();
+}
+
+fn members_end_and_the_wait_ends() {
+    let child = sleeper(NamespaceSet::UTS);
+    let uts = child.namespace(Namespace::Uts).unwrap();
+    let members = uts.members().unwrap();
+    let pids: Vec<_> = members.iter().map(|it| it.pid().unwrap()).collect();
+    assert_eq!(pids, [Some(child.id())]);
+    assert!(!uts.wait_until_empty(Some(std::time::Duration::ZERO)).unwrap());
+    let killer = thread::spawn(move || end(child));
+    assert!(uts.wait_until_empty(None).unwrap());
+    killer.join().unwrap();
+    assert!(members[0].has_ended().unwrap());
+    assert!(uts.members().unwrap().is_empty());
+}
