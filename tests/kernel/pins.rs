@@ -206,7 +206,7 @@ fn a_namespace_inside() {
         let mut child = command.args(["sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ino = line.trim().parse().unwrap();
+        let ino: u64 = line.trim().parse().unwrap();
         let all = linux_namespaces::discover().unwrap();
         let inside = all.namespaces().find(|it| it.kind() == kind && it.id().ino == ino).unwrap();
         let kept = NsFd::of_pid(inside.oldest().unwrap(), kind).unwrap();
