@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command as StdCommand, ExitCode};
 
-use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd};
+use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, discover};
 
 use crate::harness::cases;
 use crate::machine::Need::{Program, Root, UserNamespaces};
@@ -16,6 +16,7 @@ cases! {"counts":
     a_stay_is_the_raw_calls_and_no_more [Program("strace"), Root],
     a_plain_spawn [Program("strace")],
     a_spawn_with_a_user_namespace [Program("strace"), UserNamespaces],
+    a_process_among_others_is_found_in_few [Program("strace"), Program("unshare"), UserNamespaces],
 }
 
 /// The environment variable that names the action.
@@ -32,6 +33,7 @@ pub(crate) fn act(name: &str) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ("contained", filter) => return crate::contained::act(filter),
+        ("discover", others) => return discover_among(others.parse().unwrap()),
         ("nest", levels) => return crate::birth::nest(levels.parse().unwrap()),
         _ => {}
     }
@@ -46,6 +48,18 @@ pub(crate) fn act(name: &str) -> ExitCode {
         "plain" => drop(counted(|| plain.spawn().unwrap()).wait()),
         "mapped" => drop(counted(|| mapped.spawn().unwrap()).wait()),
         _ => return ExitCode::FAILURE,
+    }
+    ExitCode::SUCCESS
+}
+
+/// So many processes in the namespaces that this one is in.
+fn discover_among(others: usize) -> ExitCode {
+    let spawn = |_| Command::new("sleep").arg("60").close_other_fds().spawn().unwrap();
+    let children: Vec<_> = (0..others).map(spawn).collect();
+    drop(counted(|| discover().unwrap()));
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
     ExitCode::SUCCESS
 }
@@ -65,8 +79,12 @@ fn mark() {
 
 /// The calls between the marks: those of this process, and those of its child up to its exec.
 fn count(action: &str) -> [BTreeMap<String, usize>; 2] {
+    count_by(StdCommand::new("strace"), action)
+}
+
+fn count_by(mut strace: StdCommand, action: &str) -> [BTreeMap<String, usize>; 2] {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let status = StdCommand::new("strace")
+    let status = strace
         .args(["-f", "-qq", "-o"])
         .arg(file.path())
         .arg(std::env::current_exe().unwrap())
@@ -159,4 +177,19 @@ fn a_spawn_with_a_user_namespace() {
         ("write", 3),
     ];
     expect(&child, &expected);
+}
+
+fn a_process_among_others_is_found_in_few() {
+    // Where there are no other processes.
+    let count = |others: usize| -> usize {
+        let mut unshare = StdCommand::new("unshare");
+        unshare.args(["-rpf", "--mount-proc", "strace"]);
+        let [mut calls, _] = count_by(unshare, &format!("discover={others}"));
+        calls.retain(|name, _| !matches!(name.as_str(), "mmap" | "munmap" | "mremap"));
+        calls.values().sum()
+    };
+    let each = (count(25) - count(5)) / 20;
+    // Ten links; a directory to open and to close; how many threads; the list of descriptors, and three
+    // of these. lsns(8) makes some 61 and looks at no descriptors.
+    assert!((18..=22).contains(&each), "{each}");
 }
