@@ -14,11 +14,11 @@ use crate::faults::kills::supervised;
 use crate::faults::{Engine, Place};
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::Need::{Overlays, Root, UserNamespaces};
 use crate::machine::is_root;
 
 cases! {"undone":
-    a_thread_s_failure_leaves_nothing [UserNamespaces],
+    a_thread_s_failure_leaves_nothing [UserNamespaces, Overlays],
     a_source_that_is_replaced_is_refused [UserNamespaces],
     a_source_that_vanishes_is_told [UserNamespaces],
     a_root_in_an_entered_user_namespace [UserNamespaces],
