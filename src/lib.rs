@@ -33,6 +33,7 @@
 //! - [`Unshare`] makes new namespaces for the calling thread.
 //! - [`Enter`] moves a thread into existing ones: for good, for a while, or another thread for the
 //!   time of a closure. [`CommandExt`] does it for children of std's `Command`.
+//! - [`Mount`], [`Rootfs`] and [`Overlay`] say what a new mount namespace shows of files.
 //! - [`NsFd`] holds a namespace and answers questions about it; [`PidFd`] holds a process.
 //! - [`Pinned`] is a namespace kept at a path by a bind mount; [`PinDir`] is a directory of them, such as
 //!   that of `ip netns`.
@@ -97,6 +98,22 @@
 //! When PID 1 ends, the kernel kills all others, at once and surely; PID 1 can be waited for only when
 //! they are gone. After that the namespace may still exist, but no process can be made in it: the error
 //! is `ENOMEM`, which [`Error::explain`] explains.
+//!
+//! # Mounts, and a root of its own
+//!
+//! A new mount namespace begins as a copy of the caller's. [`Command::mount`] changes it, and
+//! [`Command::rootfs`] gives it another root, out of which no path leads: `pivot_root(2)`, and the old one
+//! unmounted. All of that an ordinary user may do in a user namespace, with these limits of the kernel:
+//!
+//! - What was mounted before stays, in one piece: nothing that a mount hides can be laid bare, no mount loses
+//!   a flag such as read-only, and binds take along what is mounted below.
+//! - A `proc` takes a pid namespace of the same user namespace, `sysfs` a network namespace, `mqueue` an IPC
+//!   namespace, `cgroup2` a cgroup namespace; `proc` and `sysfs` also that nothing of the present one is covered.
+//! - Devices cannot be made, but bound: [`Mount::dev`].
+//! - Files of ids that are not mapped belong to uid 65534, and nobody inside can do more than others with them.
+//!
+//! Binds are of the files that the caller sees. The child has to find them again, since its mounts are
+//! others; it refuses what is not the same file.
 //!
 //! # A socket of another network
 //!
@@ -204,7 +221,7 @@
 //!
 //! Linux 5.10 and newer. Nothing is decided by a version number: the newest interface is tried first,
 //! and the next one where it is missing or hidden by a filter, as `clone3` is by those of many container
-//! engines. Where a kernel cannot do a thing at all, the error's kind is [`ErrorKind::Unsupported`].
+//! engines; `mount(2)` serves where the calls on open mounts are hidden. Where a kernel cannot do a thing at all, the error's kind is [`ErrorKind::Unsupported`].
 //!
 //! # Limits of this version
 //!
@@ -215,6 +232,7 @@
 //!   refused.
 //! - Someone in an entered user namespace can stop the child before it runs the program; the spawn then
 //!   waits until it is continued or killed.
+//! - A bind of a file that only the caller's mount namespace shows, in an entered one, is refused.
 //!
 //! # References
 //!

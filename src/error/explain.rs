@@ -116,7 +116,7 @@ const TABLE: &[Row] = &[
     (Step::WriteTimeOffsets, None, Errno::XDEV, COVERED),
     (Step::SetPropagation, None, Errno::INVAL, "the root directory is no mount point, as in a chroot"),
     (Step::SetPropagation, None, Errno::PERM, "the mount namespace is owned by a user namespace where CAP_SYS_ADMIN is missing, or a Landlock or seccomp rule forbids mounts"),
-    (Step::Mount, None, Errno::PERM, "the user namespace must own the mount namespace, and for proc the pid namespace too (make a new one with it); where parts of the present /proc are covered, as in a container, a new proc is refused"),
+    (Step::Mount, None, Errno::PERM, "the user namespace must own the mount namespace, and for proc the pid namespace too (make a new one with it); where parts of the present /proc are covered, as in a container, a new proc is refused; an overlay is root's alone before Linux 5.11"),
     (Step::Mount, None, Errno::NOENT, "the mount point does not exist"),
     (Step::Mount, None, Errno::NOTDIR, "a file is mounted on a file, and a directory on a directory; or a part of the path is no directory"),
     (Step::Mount, None, Errno::LOOP, "a link is in the way that leads round in a circle, or any link where a seccomp filter hides openat2(2)"),

@@ -302,11 +302,24 @@ impl Mount {
         self
     }
 
-    /// A bind in which the owners of files are those that the id maps of a user namespace make of them: what
-    /// belongs to `outside` of a map on disk belongs to its `inside`... seen from here, the other way
-    /// round: id 0 on disk is what uid 0 in `namespace` is outside of it.
+    /// A bind in which files have other owners, by the id maps of a user namespace: if its 0 is 100000
+    /// outside, what is root's on disk belongs to 100000 here, which is root inside of that namespace; and what
+    /// that root makes is root's on disk. What is mounted below is not taken along.
     ///
     /// The mount is made by the caller when the command is compiled, with the caller's rights.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount, Namespace, NsFd, Step};
+    ///
+    /// // the first user namespace changes nothing, so that the kernel refuses it
+    /// let first = NsFd::current(Namespace::User)?;
+    /// let mut command = Command::new("true");
+    /// let error = command.mount(Mount::bind("/etc", "/mnt")?.idmapped(first)).plan().unwrap_err();
+    /// assert_eq!(error.step(), Some(Step::MapIds));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

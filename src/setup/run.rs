@@ -10,6 +10,7 @@ use core::ffi::{CStr, c_char};
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 
+use crate::ns_fd::distrust_proc;
 use crate::setup::become_init::become_init;
 use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::mounts::{self, Workshop};
@@ -232,6 +233,8 @@ fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
     let ours = [context.proc, context.helper, context.parent];
     let copies = context.others.iter().chain(&ours);
     copies.filter(|&&copy| copy >= 0).for_each(|&copy| file::close(copy));
+    // What the parent saw of it was in its own mount namespace.
+    distrust_proc();
     file::write_once(context.started, &[1])?;
     file::close(context.started);
     let _end = EndOnUnwind;

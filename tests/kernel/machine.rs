@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -26,6 +27,10 @@ pub(crate) enum Need {
     MemoryCgroup,
     /// A cgroup file system of version 2 in which groups can be made.
     UnifiedCgroup,
+    /// Linux 5.11: overlays in user namespaces, built in or loaded.
+    Overlays,
+    /// Mounts whose owners are changed, of the file system for temporary files. As root.
+    MappedOwners,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
     PidfdNamespaces,
     /// Linux 6.12: root can go from one mount namespace to the next.
@@ -60,6 +65,9 @@ impl Need {
             Self::UnifiedCgroup => unified_cgroup()
                 .is_none()
                 .then(|| "no writable cgroup of version 2 here".to_owned()),
+            Self::Overlays => (!overlays()).then(|| "no overlays in user namespaces".to_owned()),
+            Self::MappedOwners => (is_root() && !mapped_owners())
+                .then(|| "no change of owners in mounts of temporary files".to_owned()),
             Self::PidfdNamespaces => {
                 (!has_ioctl(0xff09, true)).then(|| "before Linux 6.11".to_owned())
             }
@@ -111,6 +119,68 @@ fn user_namespaces() -> bool {
         // SAFETY: the child made above.
         unsafe { libc::waitpid(pid, &raw mut status, 0) };
         status == 0
+    })
+}
+
+/// Puts one over two directories, in a forked child.
+fn overlays() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let text = |text| CString::new(text).unwrap();
+    let (kind, target, layers) = (text("overlay"), text("/etc"), text("lowerdir=/etc:/usr"));
+    *ANSWER.get_or_init(|| {
+        // SAFETY: this process has one thread; the child changes itself alone. C strings.
+        unsafe {
+            let pid = libc::fork();
+            if pid == 0 {
+                let made = libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+                let layers = layers.as_ptr().cast();
+                let done = libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, layers);
+                libc::_exit((made != 0 || done != 0).into())
+            }
+            let mut status = 0;
+            libc::waitpid(pid, &raw mut status, 0);
+            status == 0
+        }
+    })
+}
+
+/// Does it, with a namespace of a forked child.
+fn mapped_owners() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let (mut told, tell) = std::io::pipe().unwrap();
+        // SAFETY: this process has one thread; the child changes itself alone, until it is killed.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: as above.
+            unsafe { libc::unshare(libc::CLONE_NEWUSER) };
+            (&tell).write_all(b"x").ok();
+            loop {
+                // SAFETY: sleeps.
+                unsafe { libc::pause() };
+            }
+        }
+        drop(tell);
+        told.read_exact(&mut [0]).ok();
+        for map in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{pid}/{map}"), "0 100000 65536").ok();
+        }
+        let dir = CString::new(std::env::temp_dir().to_str().unwrap()).unwrap();
+        let user = fs::File::open(format!("/proc/{pid}/ns/user"));
+        let user = user.map_or(-1, |user| i64::from(std::os::fd::IntoRawFd::into_raw_fd(user)));
+        let attr = [0x0010_0000_u64, 0, 0, user.cast_unsigned()];
+        // SAFETY: C strings, a mount_attr of the size told, and descriptors that are closed again.
+        unsafe {
+            let tree = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, dir.as_ptr(), 1) as i32;
+            let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+            let call = libc::SYS_mount_setattr;
+            let done = libc::syscall(call, tree, empty, flags, attr.as_ptr(), 32);
+            libc::close(tree);
+            libc::close(user as i32);
+            libc::kill(pid, libc::SIGKILL);
+            libc::waitpid(pid, std::ptr::null_mut(), 0);
+            done == 0
+        }
     })
 }
 

@@ -30,8 +30,12 @@ pub(crate) fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) {
 }
 
 pub(crate) fn tmpfs(target: impl AsRef<Path>) {
+    tmpfs_with(target, 0);
+}
+
+pub(crate) fn tmpfs_with(target: impl AsRef<Path>, flags: libc::c_ulong) {
     let kind = text("tmpfs");
-    mount(&kind, target, Some(&kind), 0);
+    mount(&kind, target, Some(&kind), flags);
 }
 
 pub(crate) fn unmount(target: impl AsRef<Path>) {

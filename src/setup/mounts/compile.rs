@@ -169,6 +169,12 @@ impl Compiler {
             let (tree, _) = self.tree(lower, Attr::default(), idmap)?;
             lowers.push((tree, c_name(&lowers.len().to_string())));
         }
+        let mode = match self.takes.iter().nth_back(lowers.len() - 1) {
+            Some(MountOp::Take(tree)) => {
+                rustix::fs::fstat(&tree.held).map_or(0o755, |it| it.st_mode)
+            }
+            _ => 0o755,
+        };
         let names: Vec<_> = (0..lowers.len()).map(|index| index.to_string()).collect();
         let top = TOP.to_string_lossy();
         let mut data = format!("lowerdir={}", names.join(":"));
@@ -200,7 +206,14 @@ impl Compiler {
             None => format!("memory over {:?}", overlay.lowers),
         };
         let stage = NewFs::tmpfs(0o755).into();
-        Ok(Layers { stage, lowers, upper, data: CString::new(data).unwrap_or_default(), text })
+        Ok(Layers {
+            stage,
+            lowers,
+            upper,
+            mode: mode & 0o7777,
+            data: CString::new(data).unwrap_or_default(),
+            text,
+        })
     }
 
     /// The number of a new tree, and what is mounted below it if that has to be changed one by one.

@@ -22,6 +22,8 @@ pub(crate) struct Layers {
     /// Each with its name there.
     pub(super) lowers: Vec<(usize, CString)>,
     pub(super) upper: Option<Upper>,
+    /// The permissions of the uppermost, which an upper directory of ours is to have.
+    pub(super) mode: u32,
     pub(super) data: CString,
     /// For people.
     pub(super) text: String,
@@ -76,7 +78,7 @@ impl Layers {
             None => {
                 let top = file::open_at(stage, TOP, libc::O_PATH | libc::O_DIRECTORY)?;
                 let made =
-                    make_dir(top, c"upper", 0o755).and_then(|()| make_dir(top, c"work", 0o755));
+                    make_dir(top, c"upper", self.mode).and_then(|()| make_dir(top, c"work", 0o755));
                 file::close(top);
                 made?;
             }

@@ -49,15 +49,16 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>) -> Result<()> {
         }),
         MountOp::Mask { null, empty, place } => {
             let cell = workshop.cell(*null)?;
-            unless_missing(at(place, context, |_, target| {
+            let done = if_there(place, context, |_, target| {
                 if identity(target)?.is_dir() {
-                    close(&cell.mount);
                     return put_new(empty, Attr::READ_ONLY, target, context).map(drop);
                 }
                 attach(cell, target, context)
-            }))
+            });
+            close(&cell.mount);
+            done
         }
-        MountOp::Protect(place) => unless_missing(protect(place, context)),
+        MountOp::Protect(place) => protect(place, context),
         MountOp::MakeDir { place, mode } => in_root(context, |root| {
             let _exactly = NoUmask::begin();
             place.in_dir(root, |dir, name| make_dir(dir, name, *mode))
@@ -151,7 +152,11 @@ fn change_attached(
 fn remount_all(top: RawFd, attr: Attr, below: &[Place], context: &Context<'_>) -> Result<()> {
     remount(top, attr, context)?;
     for place in below {
-        let mount = place.open(top)?;
+        let mount = match place.open(top) {
+            // Covered by another mount, or where nobody in here may search.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
+            mount => mount?,
+        };
         let done = remount(mount, attr, context);
         file::close(mount);
         done?;
@@ -228,7 +233,7 @@ fn put_new_by_path(fs: &Fs, attr: Attr, target: RawFd, context: &Context<'_>) ->
 }
 
 fn protect(place: &Place, context: &Context<'_>) -> Result<()> {
-    at(place, context, |root, target| {
+    if_there(place, context, |root, target| {
         let late = match clone_tree(target, c"", true) {
             Err(Errno::NOSYS | Errno::PERM) => {
                 by_numbers(Some(target), target, None, BIND, context).map(|()| true)
@@ -311,11 +316,21 @@ fn at(
     })
 }
 
-fn unless_missing(done: Result<()>) -> Result<()> {
-    match done {
+/// The same, and nothing where there is no such file.
+fn if_there(
+    place: &Place,
+    context: &Context<'_>,
+    work: impl FnOnce(RawFd, RawFd) -> Result<()>,
+) -> Result<()> {
+    in_root(context, |root| match place.open(root) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        done => done,
-    }
+        target => {
+            let target = target?;
+            let done = work(root, target);
+            file::close(target);
+            done
+        }
+    })
 }
 
 /// From here on the root is the new one, and the working directory, too.

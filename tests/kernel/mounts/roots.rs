@@ -21,6 +21,7 @@ cases! {"roots":
     proc_hides_what_it_is_told [UserNamespaces],
     a_proc_is_refused_where_the_present_one_is_covered [UserNamespaces],
     a_full_table_of_mounts [UserNamespaces],
+    flags_that_are_locked_are_kept [UserNamespaces],
     a_shared_root_shares_nothing_with_the_machine [UserNamespaces],
     a_mount_of_another_propagation [UserNamespaces],
     a_thread_in_a_root_of_its_own [UserNamespaces],
@@ -92,6 +93,27 @@ fn a_full_table_of_mounts() {
         assert_eq!(got, (Some(Step::Mount), Some(libc::ENOSPC), ErrorKind::LimitReached));
         assert!(error.explain().unwrap().contains("here: fs.mount-max="), "{error:#}");
         stage::unmount(dir.path());
+    });
+}
+
+/// A user namespace may not take them from what it inherited.
+fn flags_that_are_locked_are_kept() {
+    let check = || {
+        stage::private();
+        let dir = dir();
+        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
+        stage::tmpfs_with(dir.path(), flags);
+        let mut command = shell("grep ' /x ' /proc/self/mountinfo");
+        command.unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
+        command.mount(Mount::bind(dir.path(), "/x").unwrap().read_only());
+        let line = output(&mut command);
+        assert!(line.contains(" ro,nosuid,nodev,noexec,noatime "), "{line}");
+        stage::unmount(dir.path());
+    };
+    staged(check);
+    staged(|| {
+        refuse(libc::SYS_mount_setattr, libc::ENOSYS);
+        check();
     });
 }
 

@@ -14,11 +14,11 @@ use crate::faults::kills::supervised;
 use crate::faults::{Engine, Place};
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::Need::{Overlays, Root, UserNamespaces};
 use crate::machine::is_root;
 
 cases! {"undone":
-    a_thread_s_failure_leaves_nothing [UserNamespaces],
+    a_thread_s_failure_leaves_nothing [UserNamespaces, Overlays],
     a_source_that_is_replaced_is_refused [UserNamespaces],
     a_source_that_vanishes_is_told [UserNamespaces],
     a_root_in_an_entered_user_namespace [UserNamespaces],
@@ -37,6 +37,7 @@ fn everything(has_rights: bool) -> Unshare {
         .mount(Mount::bind("/etc", "/a/b/c").unwrap().read_only())
         .mount(Mount::mask("/a/b/c/passwd").unwrap())
         .mount(Mount::mask("/a/b").unwrap())
+        .mount(Mount::mask("/no/such/file").unwrap())
         .mount(Mount::read_only_path("/dev").unwrap())
         .mount(Mount::overlay("/usr", Overlay::new(["/usr"]).unwrap()).unwrap())
 }
@@ -152,7 +153,9 @@ fn descriptors_are_closed_without_exec() {
     let mut command = Command::new("inside");
     command.map_root().rootfs(Rootfs::tmpfs()).kill_on_parent_exit();
     command.mount(Mount::bind("/proc", "/proc").unwrap()).mount(Mount::dev("/dev").unwrap());
-    command.mount(Mount::mask("/dev/null").unwrap()).mount(Mount::mask("/dev/shm").unwrap());
+    for path in ["/dev/null", "/dev/shm", "/no/such/file"] {
+        command.mount(Mount::mask(path).unwrap());
+    }
     // SAFETY: this process has one thread.
     let child = unsafe { command.spawn_fn(move || u8::try_from(files()).unwrap()) };
     let mut child = child.unwrap_or_else(|error| panic!("{error:#}"));
