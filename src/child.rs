@@ -219,7 +219,7 @@ impl Child {
             // It may be still running, if the kernel is to reap it.
             Err(Errno::CHILD) => match file::poll_readable(self.pid_fd.as_raw_fd(), block) {
                 Ok(false) => None,
-                Ok(true) => Some(self.kept_status()?),
+                Ok(true) => self.kept_status(block)?,
                 Err(errno) => return Err(Error::os(Step::Wait, errno)),
             },
             Err(errno) => return Err(Error::os(Step::Wait, errno)),
@@ -227,13 +227,24 @@ impl Child {
         Ok(self.status)
     }
 
-    /// The status that the pidfd keeps when nobody could wait for it. Linux 6.15.
-    fn kept_status(&self) -> Result<ExitStatus> {
-        let info = process::pidfd_info(self.pid_fd.as_raw_fd());
-        info.ok()
-            .filter(|info| info.mask & abi::PIDFD_INFO_EXIT != 0)
-            .map(|info| ExitStatus::from_raw(info.exit_code))
-            .ok_or_else(|| Error::os(Step::Wait, Errno::CHILD))
+    /// The status that the pidfd keeps when nobody could wait for it. Linux 6.15. `None`: not yet, with
+    /// `block` false.
+    fn kept_status(&self, block: bool) -> Result<Option<ExitStatus>> {
+        let pid_fd = self.pid_fd.as_raw_fd();
+        let none = |errno| Error::os(Step::Wait, errno);
+        let kept = || process::pidfd_info(pid_fd).map_err(|_| none(Errno::CHILD));
+        let mut info = kept()?;
+        if info.mask & abi::PIDFD_INFO_EXIT == 0 {
+            // The end is told a moment before the kernel lets go of the process, and keeps the status.
+            if !file::poll_hang_up(pid_fd, block).map_err(none)? {
+                return Ok(None);
+            }
+            info = kept()?;
+        }
+        if info.mask & abi::PIDFD_INFO_EXIT == 0 {
+            return Err(none(Errno::CHILD));
+        }
+        Ok(Some(ExitStatus::from_raw(info.exit_code)))
     }
 }
 

@@ -50,17 +50,19 @@ impl NsFd {
         match nsfs::open_by_id(id) {
             Ok(fd) => Self::checked(fd),
             // What a kernel without such handles answers, or the descriptor that stands for their root.
-            Err(errno @ (Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS)) => {
-                Err(refused(errno).with_kind(ErrorKind::Unsupported))
-            }
+            Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS) => Err(unsupported()),
             // Before Linux 6.18 an ordinary user is refused first.
-            Err(errno @ (Errno::STALE | Errno::PERM)) if !knows_ids() => {
-                Err(refused(errno).with_kind(ErrorKind::Unsupported))
-            }
+            Err(Errno::STALE | Errno::PERM) if !knows_ids() => Err(unsupported()),
             Err(Errno::STALE) => Err(refused(Errno::STALE).with_kind(ErrorKind::NotFound)),
             Err(errno) => Err(refused(errno)),
         }
     }
+}
+
+fn unsupported() -> Error {
+    let why =
+        "no namespace can be opened by its id here: that takes Linux 6.19, and no seccomp filter";
+    Error::new(ErrorKind::Unsupported, why).at_step(Step::OpenNamespace)
 }
 
 /// Linux 6.18 takes handles only whole. One's own namespace can always be opened where the id will do.

@@ -169,7 +169,17 @@ pub(crate) fn chroot_here() -> Result<()> {
 /// Whether `file` is readable now: for a pidfd, whether its process has ended. With `wait`, sleeps
 /// until it is.
 pub(crate) fn poll_readable(file: RawFd, wait: bool) -> Result<bool> {
-    let mut entry = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+    poll(file, libc::POLLIN, wait)
+}
+
+/// Whether the process of a pidfd is not even a zombie any more: from Linux 6.9 on. With `wait`, sleeps
+/// until it is so.
+pub(crate) fn poll_hang_up(pidfd: RawFd, wait: bool) -> Result<bool> {
+    poll(pidfd, 0, wait)
+}
+
+fn poll(file: RawFd, events: i16, wait: bool) -> Result<bool> {
+    let mut entry = libc::pollfd { fd: file, events, revents: 0 };
     let at = core::ptr::from_mut(&mut entry).expose_provenance();
     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let timeout = if wait { 0 } else { core::ptr::from_ref(&zero).expose_provenance() };

@@ -615,8 +615,12 @@ fn the_plan_says_what_will_be_done() {
 
 fn std_s_command_enters_namespaces() {
     use linux_namespaces::CommandExt;
-    let held = Held::new(NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::TIME);
     let set = NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::TIME;
+    let held = Held::new(set);
+    // Exec lets a parent that sleeps go on before it enters the time namespace.
+    while kernel::ns(held.0.id(), "time") == kernel::ns("self", "time") {
+        std::thread::yield_now();
+    }
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "for n in user uts time; do stat -Lc %i /proc/self/ns/$n; done"]);
     let output = command.enter(&held.process(set)).unwrap().output().unwrap();

@@ -283,10 +283,7 @@ fn a_namespace_is_found_by_its_id() {
             assert_eq!(NsFd::by_id(u64::MAX).unwrap_err().kind(), ErrorKind::NotFound);
         }
         // Linux 6.18.
-        Err(error) => {
-            let got = (error.kind(), error.raw_os_error());
-            assert_eq!(got, (ErrorKind::Unsupported, Some(libc::ESTALE)));
-        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:#}"),
     }
 }
 

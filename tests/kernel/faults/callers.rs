@@ -11,7 +11,8 @@ use super::fork::in_fork;
 use super::{ALL, Engine, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::{Need::Root, Need::UserNamespaces};
+use crate::machine::Need::{PidfdNamespaces, Root, UserNamespaces};
+use crate::machine::is_root;
 
 cases! {"callers":
     one_without_standard_streams [],
@@ -182,9 +183,11 @@ fn one_who_wants_no_zombies() {
     }
 }
 
-/// `/proc` gives the files of such a process to root, so that it cannot map its own ids.
+/// `/proc` gives the files of such a process to root, so that it cannot map its own ids; nor, where pidfds
+/// tell nothing, ask for the namespaces that it is to enter.
 fn one_who_is_not_dumpable() {
-    for engine in available(ALL) {
+    let may_ask = is_root() || PidfdNamespaces.missing().is_none();
+    for engine in available(if may_ask { ALL } else { FRESH }) {
         in_fork(|| {
             let place = engine.place();
             // SAFETY: this process alone.
