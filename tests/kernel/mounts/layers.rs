@@ -22,6 +22,7 @@ cases! {"layers":
     a_root_that_is_an_overlay [UserNamespaces, Overlays],
     an_overlay_that_cannot_be [UserNamespaces, Overlays],
     owners_are_mapped [Root, MappedOwners],
+    owners_are_mapped_in_an_overlay [Root, MappedOwners, Overlays],
     owners_are_not_mapped_for_everybody [UserNamespaces],
 }
 
@@ -138,6 +139,17 @@ fn shifted() -> NsFd {
     namespace
 }
 
+/// What a script tells as root of such a user namespace.
+fn inside(mount: Mount, script: &str) -> String {
+    let extent = IdExtent { inside: 0, outside: 100_000, count: 65_536 };
+    let map = IdMap::new([extent]).unwrap();
+    let mut command = sh(script);
+    command.uid_map(map.clone()).gid_map(map).uid(0).gid(0).groups([]);
+    command.rootfs(Rootfs::tmpfs()).mount(mount);
+    with_programs(&mut command);
+    output(&mut command)
+}
+
 fn owners_are_mapped() {
     let (dir, namespace) = (lower(), shifted());
     let bind = || Mount::bind(dir.path(), "/x").unwrap().idmapped(namespace.try_clone().unwrap());
@@ -146,22 +158,9 @@ fn owners_are_mapped() {
     command.rootfs(Rootfs::tmpfs()).mount(bind());
     with_programs(&mut command);
     assert_eq!(output(&mut command), "100000:100000\n");
-    let inside = |mount: Mount, script: &str| {
-        let extent = IdExtent { inside: 0, outside: 100_000, count: 65_536 };
-        let map = IdMap::new([extent]).unwrap();
-        let mut command = sh(script);
-        command.uid_map(map.clone()).gid_map(map).uid(0).gid(0).groups([]);
-        command.rootfs(Rootfs::tmpfs()).mount(mount);
-        with_programs(&mut command);
-        output(&mut command)
-    };
     assert_eq!(inside(bind(), "stat -c %u:%g /x/file; true >/x/new"), "0:0\n");
     assert_eq!(fs::metadata(dir.path().join("new")).unwrap().uid(), 0);
     fs::remove_file(dir.path().join("new")).unwrap();
-    let overlay = Overlay::new([dir.path()]).unwrap().idmapped(namespace.try_clone().unwrap());
-    let mount = Mount::overlay("/x", overlay).unwrap();
-    assert_eq!(inside(mount, "stat -c %u:%g /x/file; rm /x/file"), "0:0\n");
-    assert!(is_untouched(&dir));
     // Proc cannot, nor can the first user namespace be.
     let proc = Mount::bind("/proc", "/x").unwrap().idmapped(namespace);
     let error = refused(shell("true").mount(proc));
@@ -171,6 +170,14 @@ fn owners_are_mapped() {
     let error =
         refused(shell("true").mount(Mount::bind(dir.path(), "/x").unwrap().idmapped(first)));
     assert_eq!((error.step(), error.raw_os_error()), (Some(Step::MapIds), Some(libc::EPERM)));
+}
+
+fn owners_are_mapped_in_an_overlay() {
+    let (dir, namespace) = (lower(), shifted());
+    let overlay = Overlay::new([dir.path()]).unwrap().idmapped(namespace);
+    let mount = Mount::overlay("/x", overlay).unwrap();
+    assert_eq!(inside(mount, "stat -c %u:%g /x/file; rm /x/file"), "0:0\n");
+    assert!(is_untouched(&dir));
 }
 
 fn owners_are_not_mapped_for_everybody() {
