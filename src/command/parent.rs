@@ -29,7 +29,7 @@ use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending, open_proc};
-use crate::sys::clone::{SharedBox, Stack};
+use crate::sys::clone::{CAN_SHARE_MEMORY, SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::{MaskGuard, SignalSet};
 use crate::sys::{Errno, features};
@@ -109,7 +109,7 @@ impl Launch {
         };
         let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own.
-        let needs_stack = (shares && has_intermediate) || plan.has_init();
+        let needs_stack = (shares && has_intermediate) || (plan.has_init() && CAN_SHARE_MEMORY);
         let stack = needs_stack.then(Stack::new).transpose().map_err(prepare)?;
         let job = Job::new(plan, context, stack.as_ref());
         let started = if has_intermediate {

@@ -15,7 +15,7 @@ use crate::init::policy::{Policy, Verbosity};
 use crate::init::report::Notice;
 use crate::setup::plan::Op;
 use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, Request};
+use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request};
 use crate::sys::signal::{self, ALL};
 use crate::sys::{Errno, Result, abi, caps, file, memory, process};
 
@@ -55,7 +55,11 @@ pub(super) fn become_init(
 }
 
 fn start(program: &Program<'_>) -> Result<i32> {
-    let flags = if program.context.has_no_exec { 0 } else { abi::CLONE_VM | abi::CLONE_VFORK };
+    let flags = match (program.context.has_no_exec, CAN_SHARE_MEMORY) {
+        (true, _) => 0,
+        (false, true) => abi::CLONE_VM | abi::CLONE_VFORK,
+        (false, false) => abi::CLONE_VFORK,
+    };
     let exit_signal = libc::SIGCHLD.unsigned_abs().into();
     // Handlers were reset when this process was made.
     let request = Request { exit_signal, ..Request::new(flags, ptr::null_mut(), None) };
