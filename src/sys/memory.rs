@@ -1,5 +1,6 @@
 //! Giving memory back, in a process that is to do one small thing for the rest of its life.
 
+use super::clone::CAN_SHARE_MEMORY;
 use super::file;
 use super::process::{RawFd, arg};
 use super::syscall::syscall;
@@ -15,6 +16,10 @@ use super::{Errno, Result, rseq};
 /// This process has one thread, and until its end that uses nothing but its frames from here on, and
 /// constants.
 pub(crate) unsafe fn forget(proc: RawFd) -> Result<()> {
+    // Elsewhere system calls go through libc, which needs its thread's memory.
+    if !CAN_SHARE_MEMORY {
+        return Err(Errno::NOTSUP);
+    }
     let list = file::open_on_same_mount(proc, c"self/smaps", libc::O_RDONLY)?;
     // SAFETY: the caller's contract.
     if !unsafe { rseq::shed() } {
