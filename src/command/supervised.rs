@@ -124,8 +124,8 @@ impl Supervisor {
     /// Looks after the program as [`supervise`](Self::supervise), and then ends this process as the program
     /// ended: with [its exit code](Self::exit_code). Never returns, and no destructor runs.
     ///
-    /// This is for a process that has nothing else to do. It closes all descriptors but the standard streams,
-    /// and if there is no other thread it gives up all memory that the loop does not need.
+    /// This is for a process that has nothing else to do. If there is no other thread, it closes all descriptors
+    /// but the standard streams and gives up all memory that the loop does not need.
     ///
     /// # Examples
     ///
