@@ -190,7 +190,7 @@
 //! libc. So the cost does not grow with the parent's memory, as a fork's does, and a failed step is
 //! known with its error number. Some children get a copy of the memory instead, by the same steps:
 //!
-//! - an [`Init`], which outlives the spawn, and gives the memory up once it has started the program;
+//! - an [`Init`], which outlives the spawn, and gives the copy up once it has started the program;
 //! - one that runs the caller's code ([`Command::pre_exec`], [`Command::spawn_fn`]), which must not write
 //!   into the parent;
 //! - one that enters a user or pid namespace: what lives there could trace it and read the parent's

@@ -33,7 +33,7 @@ impl Command {
     /// Steps that make a place, namespaces and mounts, are the init's; what makes the program what it is, its
     /// ids, streams, session and limits, is done by the program's process. The init starts as a copy of this
     /// process, and before anybody can wait for the program it has given up all of that: the memory, the
-    /// descriptors, and the capabilities but `CAP_KILL`. Until then it cannot be traced, unless by who has
+    /// descriptors, and the capabilities but `CAP_KILL` (the memory on x86_64 and aarch64 only). Until then it cannot be traced, unless by who has
     /// `CAP_SYS_PTRACE` in this process's user namespace.
     ///
     /// # Examples
@@ -125,7 +125,7 @@ impl Supervisor {
     /// ended: with [its exit code](Self::exit_code). Never returns, and no destructor runs.
     ///
     /// This is for a process that has nothing else to do. If there is no other thread, it closes all descriptors
-    /// but the standard streams and gives up all memory that the loop does not need.
+    /// but the standard streams and, on x86_64 and aarch64, gives up all memory that the loop does not need.
     ///
     /// # Examples
     ///
