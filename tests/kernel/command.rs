@@ -343,7 +343,11 @@ impl Held {
         if set.contains(NamespaceSet::USER) {
             command.map_root();
         }
-        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
+        let held = Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")));
+        if set.contains(NamespaceSet::TIME) {
+            kernel::await_time_namespace(held.0.id());
+        }
+        held
     }
 
     fn process(&self, set: NamespaceSet) -> Enter {
@@ -617,10 +621,6 @@ fn std_s_command_enters_namespaces() {
     use linux_namespaces::CommandExt;
     let set = NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::TIME;
     let held = Held::new(set);
-    // Exec lets a parent that sleeps go on before it enters the time namespace.
-    while kernel::ns(held.0.id(), "time") == kernel::ns("self", "time") {
-        std::thread::yield_now();
-    }
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "for n in user uts time; do stat -Lc %i /proc/self/ns/$n; done"]);
     let output = command.enter(&held.process(set)).unwrap().output().unwrap();
