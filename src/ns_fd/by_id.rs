@@ -50,19 +50,19 @@ impl NsFd {
         match nsfs::open_by_id(id) {
             Ok(fd) => Self::checked(fd),
             // What a kernel without such handles answers, or the descriptor that stands for their root.
-            Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS) => Err(unsupported()),
+            Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS) => Err(unsupported(id)),
             // Before Linux 6.18 an ordinary user is refused first.
-            Err(Errno::STALE | Errno::PERM) if !knows_ids() => Err(unsupported()),
+            Err(Errno::STALE | Errno::PERM) if !knows_ids() => Err(unsupported(id)),
             Err(Errno::STALE) => Err(refused(Errno::STALE).with_kind(ErrorKind::NotFound)),
             Err(errno) => Err(refused(errno)),
         }
     }
 }
 
-fn unsupported() -> Error {
-    let why =
-        "no namespace can be opened by its id here: that takes Linux 6.19, and no seccomp filter";
-    Error::new(ErrorKind::Unsupported, why).at_step(Step::OpenNamespace)
+fn unsupported(id: u64) -> Error {
+    let why = "that takes Linux 6.19, and no seccomp filter in its way";
+    Error::new(ErrorKind::Unsupported, format!("cannot open the namespace of id {id}: {why}"))
+        .at_step(Step::OpenNamespace)
 }
 
 /// Linux 6.18 takes handles only whole. One's own namespace can always be opened where the id will do.

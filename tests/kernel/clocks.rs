@@ -207,6 +207,7 @@ fn a_member_freezes_the_clocks() {
         .time_offset(Clock::Boottime, ClockOffset::new(5, 0).unwrap())
         .spawn()
         .unwrap();
+    kernel::await_time_namespace(child.id());
     let enter = Enter::new()
         .process(child.pid_fd().try_clone().unwrap(), NamespaceSet::USER | NamespaceSet::TIME);
     let script = "echo 'boottime 7 0' 2>/dev/null >/proc/self/timens_offsets || cat /proc/self/timens_offsets";
