@@ -206,7 +206,7 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
 }
 
 /// `NS_MNT_GET_NEXT`: there may be none, or none that we may see.
-fn lists_mount_namespaces() -> bool {
+pub(crate) fn lists_mount_namespaces() -> bool {
     let own = fs::File::open("/proc/self/ns/mnt").unwrap();
     // SAFETY: asks for a descriptor and no more.
     let got = unsafe { libc::ioctl(own.as_raw_fd(), 0x8010_b70b, 0) };

@@ -386,7 +386,7 @@ fn what_is_refused_names_its_reason() {
     for (args, word) in [
         ("-t PID -U -u -Z", "SELinux"),
         ("--net=:4711x", "is no id"),
-        ("--net=:18446744073709551615", " id "),
+        ("--net=:18446744073709551615", "of id 18446744073709551615"),
         ("--uts=/proc/PID/ns/user", "is a user namespace"),
         ("-t PID -u -w -W /", "cannot be used with"),
         ("-t 1 -N 0 --user-parent -- true", "descriptor"),

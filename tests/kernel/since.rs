@@ -15,6 +15,7 @@ use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::forbid;
 use crate::machine::Need::UserNamespaces;
+use crate::machine::lists_mount_namespaces;
 use crate::stage;
 
 cases! {"since":
@@ -44,6 +45,7 @@ const ROWS: &[Row] = &[
     row((6, 11), "NsFd::pid_inside", pids_are_translated),
     row((6, 11), "NsFd::of_process without /proc", namespaces_without_proc),
     row((6, 11), "NsFd::for_children before the first child", the_next_pid_namespace_is_opened),
+    row((6, 12), "discover goes through lists of mount namespaces", lists_mount_namespaces),
     row((6, 13), "PidFd::pid without /proc", pids_without_proc),
     row((6, 15), "Child::wait where SIGCHLD is ignored", statuses_are_kept),
     row((6, 18), "NsFd::unique_id", ids_are_unique),
