@@ -137,7 +137,7 @@ fn latencies(tools: &[Tool]) -> Vec<f64> {
 }
 
 fn storms(tools: &[Tool]) -> Vec<f64> {
-    let rounds = if is_short() { 1 } else { 15 };
+    let rounds = if is_short() { 1 } else { 61 };
     let mut times = vec![Vec::new(); tools.len()];
     for round in 0..rounds {
         for turn in 0..tools.len() {
