@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -166,12 +166,44 @@ impl Survey {
     }
 
     pub(super) fn finish(mut self) -> Discovery {
+        drop_ended(&mut self.found);
         let unasked = self.found.iter().filter(|found| !found.asked);
         self.gaps.extend(unasked.map(|found| Gap::Namespace { id: found.id }));
         self.found.sort_by_key(|found| found.id);
         let numbered = self.found.iter().enumerate();
         let by_id = numbered.map(|(index, found)| (found.id, index)).collect();
         Discovery { found: self.found, by_id, gaps: self.gaps, me: self.me }
+    }
+}
+
+/// A number is one namespace's at a time: what had it earlier in the walk has ended, and with a user or pid
+/// namespace all that it owned or contained.
+fn drop_ended(found: &mut Vec<Found>) {
+    loop {
+        let now: HashMap<NsId, (Namespace, Option<NsId>)> =
+            found.iter().map(|it| (it.id, (it.kind, it.owner))).collect();
+        let is = |id: NsId, kind| now.get(&id).is_some_and(|(found, _)| *found == kind);
+        let before = found.len();
+        found.retain(|it| {
+            is(it.id, it.kind)
+                && it.owner.is_none_or(|owner| is(owner, Namespace::User))
+                && it.parent.is_none_or(|parent| is(parent, it.kind))
+        });
+        if found.len() == before {
+            for it in found {
+                let (own, kind) = (it.id, it.kind);
+                let mut seen = HashSet::new();
+                it.holders.retain(|holder| match holder {
+                    Holder::Child(id) => is(*id, kind) && seen.insert(*id),
+                    Holder::Owned(id) => {
+                        let owner = now.get(id).and_then(|(_, owner)| *owner);
+                        owner == Some(own) && seen.insert(*id)
+                    }
+                    _ => true,
+                });
+            }
+            return;
+        }
     }
 }
 
@@ -217,4 +249,48 @@ fn is_hiding(proc: &ProcFs) -> Result<bool> {
     let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
     let mount = text::mounts(&mounts).find(|mount| mount.id == proc.mount());
     Ok(mount.is_some_and(|mount| text::hides_processes(mount.options)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Found, Holder, Namespace, NsId, drop_ended};
+
+    fn id(ino: u64) -> NsId {
+        NsId { dev: 4, ino }
+    }
+
+    fn found(kind: Namespace, ino: u64, owner: Option<u64>, holders: &[Holder]) -> Found {
+        Found {
+            kind,
+            id: id(ino),
+            unique_id: None,
+            owner: owner.map(id),
+            parent: None,
+            owner_uid: None,
+            holders: holders.to_vec(),
+            asked: true,
+        }
+    }
+
+    #[test]
+    fn who_had_a_number_before_has_ended_with_all_that_it_owned() {
+        let process = [Holder::Process { pid: 7 }];
+        let owns = |ino| Holder::Owned(id(ino));
+        let mut all = vec![
+            found(Namespace::User, 1, None, &[owns(2), owns(4), owns(5), owns(2)]),
+            found(Namespace::Uts, 2, Some(1), &process),
+            found(Namespace::User, 3, None, &[owns(4)]),
+            found(Namespace::Uts, 4, Some(3), &process),
+            // These two came to their numbers when others had ended.
+            found(Namespace::Ipc, 3, Some(1), &process),
+            found(Namespace::Ipc, 2, Some(1), &process),
+        ];
+        all[0].holders.push(owns(3));
+        drop_ended(&mut all);
+        let left: Vec<_> = all.iter().map(|it| (it.kind, it.id.ino)).collect();
+        let expected = [(Namespace::User, 1), (Namespace::Ipc, 3), (Namespace::Ipc, 2)];
+        assert_eq!(left, expected);
+        assert_eq!(all[0].holders, [owns(2), owns(3)]);
+        assert_eq!(all[1].holders, process);
+    }
 }
