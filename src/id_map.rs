@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::str::FromStr;
 
 use crate::error::{Error, Result};
 
@@ -165,6 +166,31 @@ impl fmt::Display for IdExtent {
 impl fmt::Display for IdMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|extent| writeln!(f, "{extent}"))
+    }
+}
+
+/// One line of `/proc/PID/uid_map`, with any spaces between the numbers.
+impl FromStr for IdExtent {
+    type Err = Error;
+
+    fn from_str(line: &str) -> Result<Self> {
+        let mut words = line.split_ascii_whitespace().map(str::parse);
+        match [words.next(), words.next(), words.next(), words.next()] {
+            [Some(Ok(inside)), Some(Ok(outside)), Some(Ok(count)), None] => {
+                Ok(Self { inside, outside, count })
+            }
+            _ => Err(Error::invalid(format!("{line:?} is no extent of an id map"))),
+        }
+    }
+}
+
+/// The text of `/proc/PID/uid_map`, as the kernel writes it. It is empty for a user namespace without a map,
+/// which is an error here.
+impl FromStr for IdMap {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::new(text.lines().map(str::parse).collect::<Result<Vec<_>>>()?)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ns_fd;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::id_maps::IdMaps;
 use crate::setup::map_tool::Log;
-use crate::setup::mounts::Workshop;
+use crate::setup::mounts::{MountRights, Workshop};
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::run::{Context, run_all};
 use crate::setup::slot::Slot;
@@ -231,7 +231,7 @@ impl Unshare {
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());
         ops.extend(self.setup.time_op());
-        ops.extend(self.setup.ops(false)?);
+        ops.extend(self.setup.ops(MountRights::default())?);
         let user = set.contains(NamespaceSet::USER);
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
         let outcome = carry_out(&ops, &maps.outside);

@@ -13,6 +13,7 @@ use crate::namespace::NamespaceSet;
 use crate::ns_fd;
 use crate::setup::id_maps::IdMaps;
 use crate::setup::join::Joins;
+use crate::setup::mounts::MountRights;
 use crate::setup::plan::{Op, Plan};
 use crate::setup::time_entry;
 use crate::sys::abi;
@@ -73,6 +74,7 @@ impl Command {
         let elsewhere = ns_fd::children_are_elsewhere()?;
         let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
         let hide = company || elsewhere.entered;
+        let of_entered_user = joins.set().contains(NamespaceSet::USER);
         // Before Linux 6.2 only a birth leads into a time namespace, and none that shares memory.
         let has_clocks = self.setup.time_op().is_some();
         // clone(2) cannot make the namespace, so that the child would have to.
@@ -107,7 +109,7 @@ impl Command {
                  that enters other namespaces must not be: spawn from another thread",
             ));
         }
-        ops.extend(self.setup.ops(as_root)?);
+        ops.extend(self.setup.ops(MountRights { as_root, of_entered_user })?);
         self.place.enter(&mut ops);
         if let Some(init) = init {
             ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));

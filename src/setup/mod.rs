@@ -124,7 +124,7 @@ impl Setup {
     }
 
     /// The steps inside that need no order. Files are made as root's where the caller has no id.
-    pub(crate) fn ops(&self, as_root: bool) -> Result<Vec<Op>> {
+    pub(crate) fn ops(&self, rights: mounts::MountRights) -> Result<Vec<Op>> {
         let mut ops = Vec::new();
         let propagation = self.namespaces.contains(NamespaceSet::MOUNT).then_some(self.propagation);
         let propagation = propagation.filter(|propagation| propagation.flag().is_some());
@@ -132,7 +132,7 @@ impl Setup {
         let is_late = self.rootfs.is_some() && propagation == Some(Propagation::Shared);
         let first = if is_late { Some(Propagation::Private) } else { propagation };
         ops.extend(first.map(Op::SetPropagation));
-        let mounts = mounts::compile(self, as_root)?;
+        let mounts = mounts::compile(self, rights)?;
         ops.extend(mounts.into_iter().map(Op::Mount));
         ops.extend(propagation.filter(|_| is_late).map(Op::SetPropagation));
         ops.extend(self.hostname.clone().map(Op::SetHostname));

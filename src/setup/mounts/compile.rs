@@ -23,6 +23,15 @@ use crate::sys::below::identity;
 use crate::sys::features;
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
 
+/// What the process that mounts is allowed, beyond what its new namespaces say.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MountRights {
+    /// It has to become root for it.
+    pub(crate) as_root: bool,
+    /// Its capabilities are those of a user namespace that it has entered.
+    pub(crate) of_entered_user: bool,
+}
+
 /// Steps under way.
 #[derive(Default)]
 struct Compiler {
@@ -36,16 +45,18 @@ struct Compiler {
 }
 
 /// The steps for all mounts, below a new root or the present one.
-pub(crate) fn compile(setup: &Setup, as_root: bool) -> Result<Vec<MountOp>> {
+pub(crate) fn compile(setup: &Setup, rights: MountRights) -> Result<Vec<MountOp>> {
     if !setup.has_mounts() {
         return Ok(Vec::new());
     }
     let mut compiler = Compiler {
         has_root: setup.rootfs.is_some(),
-        is_nested: setup.namespaces.contains(NamespaceSet::USER) || is_nested(),
+        is_nested: setup.namespaces.contains(NamespaceSet::USER)
+            || rights.of_entered_user
+            || is_nested(),
         ..Compiler::default()
     };
-    compiler.steps.extend(as_root.then_some(MountOp::ActAsRoot));
+    compiler.steps.extend(rights.as_root.then_some(MountOp::ActAsRoot));
     if let Some(rootfs) = &setup.rootfs {
         compiler.root(rootfs)?;
     }

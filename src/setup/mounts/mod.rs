@@ -23,7 +23,7 @@ use crate::sys::{Errno, Result, file};
 use overlay::Layers;
 use place::Place;
 
-pub(crate) use compile::compile;
+pub(crate) use compile::{MountRights, compile};
 pub(super) use run::run;
 
 /// One step in the building of a mount namespace.

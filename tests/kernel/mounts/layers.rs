@@ -11,6 +11,7 @@ use linux_namespaces::{
 use tempfile::TempDir;
 
 use super::{NEW_CALLS, dir, each_engine, output, refused, sh, shell, with_programs};
+use crate::faults::Place;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::refuse;
@@ -20,6 +21,7 @@ cases! {"layers":
     an_overlay_that_is_thrown_away [UserNamespaces, Overlays],
     an_overlay_that_is_kept [UserNamespaces, Overlays],
     a_root_that_is_an_overlay [UserNamespaces, Overlays],
+    an_overlay_in_a_user_namespace_that_is_entered [UserNamespaces, Overlays],
     an_overlay_that_cannot_be [UserNamespaces, Overlays],
     owners_are_mapped [Root, MappedOwners],
     owners_are_mapped_in_an_overlay [Root, MappedOwners, Overlays],
@@ -104,6 +106,20 @@ fn a_root_that_is_an_overlay() {
         output(&mut command);
         assert!(is_untouched(&lower));
     }
+}
+
+/// What the kernel notes of a directory that hides another is not root's to write there.
+fn an_overlay_in_a_user_namespace_that_is_entered() {
+    let (lower, upper) = (lower(), dir());
+    let place = Place::new(NamespaceSet::USER);
+    let mut command = sh("rm -r /x/sub; mkdir /x/sub; ls /x/sub");
+    command.enter(place.enter(NamespaceSet::USER)).unshare(NamespaceSet::MOUNT);
+    command.rootfs(Rootfs::tmpfs());
+    with_programs(&mut command);
+    let overlay = Overlay::new([lower.path()]).unwrap().upper(upper.path().join("kept")).unwrap();
+    assert_eq!(output(command.mount(Mount::overlay("/x", overlay).unwrap())), "");
+    assert!(is_untouched(&lower));
+    open_work(&upper.path().join("kept.work"));
 }
 
 fn an_overlay_that_cannot_be() {
