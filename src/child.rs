@@ -16,6 +16,7 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
+use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
 use crate::sys::process::{self, Ended};
 use crate::sys::{Errno, abi, file};
@@ -48,11 +49,12 @@ pub struct Child {
     pub stderr: Option<ChildStderr>,
     pid: u32,
     pid_fd: PidFd,
+    is_init: bool,
     status: Option<ExitStatus>,
 }
 
 impl Child {
-    pub(crate) fn new(pid: u32, pid_fd: PidFd, pipes: [Option<OwnedFd>; 3]) -> Self {
+    pub(crate) fn new(pid: u32, pid_fd: PidFd, is_init: bool, pipes: [Option<OwnedFd>; 3]) -> Self {
         let [stdin, stdout, stderr] = pipes;
         Self {
             stdin: stdin.map(Into::into),
@@ -60,6 +62,7 @@ impl Child {
             stderr: stderr.map(Into::into),
             pid,
             pid_fd,
+            is_init,
             status: None,
         }
     }
@@ -77,7 +80,64 @@ impl Child {
         &self.pid_fd
     }
 
-    /// A namespace of the child, which the handle keeps alive beyond the child's end.
+    /// The process of the program: the child itself or, if that is an [init](crate::Command::init), what it
+    /// looks after, which is the oldest of its children. So when the program has ended and the init waits for
+    /// [others](crate::Init::others), it is one of those.
+    ///
+    /// An init cannot be traced, so that an ordinary user enters a container by its program.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Enter, Init, NamespaceSet};
+    ///
+    /// let inside = NamespaceSet::USER | NamespaceSet::PID | NamespaceSet::UTS;
+    /// let mut container = Command::new("sleep");
+    /// container.arg("60").unshare(inside).map_root().init(Init::new());
+    /// match container.spawn() {
+    ///     Ok(mut container) => {
+    ///         assert_eq!(container.program()?.pids()?.last(), Some(&2));
+    ///         let mut other = Command::new("true");
+    ///         other.enter(Enter::new().process(container.program()?, inside));
+    ///         assert!(other.status()?.success());
+    ///         container.kill()?;
+    ///         container.wait()?;
+    ///     }
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if it has ended. For an init,
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a kernel without `CONFIG_PROC_CHILDREN`.
+    ///
+    /// # References
+    ///
+    /// `/proc/PID/task/TID/children` in
+    /// [proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)
+    pub fn program(&self) -> Result<PidFd> {
+        if !self.is_init {
+            return self.pid_fd.try_clone();
+        }
+        let proc = ProcFs::open()?;
+        let gone = || Error::os(Step::OpenProcess, Errno::SRCH).on("the program");
+        let init = proc.pid_of(self.pid_fd.as_fd())?.ok_or_else(gone)?;
+        loop {
+            let first = proc.first_child(init)?.ok_or_else(gone)?;
+            let opened = PidFd::open(first);
+            // The number is its own if it is a child still, and the init's number is if that has not ended.
+            if proc.first_child(init)? == Some(first) && !self.pid_fd.has_ended()? {
+                return opened;
+            }
+        }
+    }
+
+    /// A namespace of the child, which the handle keeps alive beyond the child's end. Those of an
+    /// [init](crate::Command::init) can be opened by who has `CAP_SYS_PTRACE` in this process's user namespace;
+    /// [`program`](Self::program) is in them as well.
     ///
     /// # Examples
     ///

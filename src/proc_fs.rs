@@ -125,6 +125,20 @@ impl ProcFs {
         Ok(text)
     }
 
+    /// The oldest child of a process, by its first thread.
+    pub(crate) fn first_child(&self, pid: u32) -> Result<Option<u32>> {
+        let dir = self.dir(format!("{pid}/task/{pid}"))?;
+        let list = self.read_once(dir.as_fd(), "children").map_err(|errno| match errno {
+            Errno::NOENT => Error::new(
+                ErrorKind::Unsupported,
+                "this kernel does not list children: CONFIG_PROC_CHILDREN",
+            )
+            .at_step(Step::ReadProc),
+            errno => refused(errno),
+        })?;
+        Ok(parse_first(&list))
+    }
+
     /// The path of a descriptor of this thread, for calls that take no descriptor.
     pub(crate) fn path_of(&self, file: BorrowedFd<'_>) -> Result<String> {
         self.dir("thread-self/fd".to_owned())?;
@@ -180,6 +194,11 @@ fn parse_pids(fdinfo: &str) -> Vec<u32> {
     pids.filter(|pids| !pids.contains(&0)).unwrap_or_default()
 }
 
+fn parse_first(pids: &[u8]) -> Option<u32> {
+    let first = pids.split(|&byte| byte == b' ').next()?;
+    core::str::from_utf8(first).ok()?.parse().ok()
+}
+
 fn statx(dir: BorrowedFd<'_>, path: &str, how: AtFlags) -> Result<Statx> {
     let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
     rustix::fs::statx(dir, path, how, wanted).map_err(refused)
@@ -195,7 +214,14 @@ fn untrusted(why: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_pid, parse_pids};
+    use super::{parse_first, parse_pid, parse_pids};
+
+    #[test]
+    fn the_first_child() {
+        assert_eq!(parse_first(b"31 7 8 "), Some(31));
+        assert_eq!(parse_first(b""), None);
+        assert_eq!(parse_first(b"x 7"), None);
+    }
 
     #[test]
     fn pids_are_read_from_fdinfo() {

@@ -66,6 +66,10 @@ fn an_id_map_is_refused_before_the_kernel_would() {
     assert!(invalid(many(341)).contains("340"));
     let long = (0..340).map(|id| extent(1_000_000_000 + 2 * id, 2_000_000_000 + 2 * id, 1));
     assert!(invalid(IdMap::new(long)).contains("4095"));
+    for text in ["0 0", "0 0 1 1", "0 0 -1", "0 0 4294967296", "a b c", "0 0 1\n\n"] {
+        assert!(invalid(text.parse::<IdMap>()).contains("no extent"), "{text:?}");
+    }
+    assert!(invalid("".parse::<IdMap>()).contains("at least one"));
 }
 
 #[test]
@@ -139,6 +143,9 @@ proptest! {
                 extents.iter().map(|it| vec![it.inside, it.outside, it.count]).collect();
             prop_assert_eq!(read, expected);
             prop_assert!(text.len() < 4096);
+            prop_assert_eq!(text.parse::<IdMap>()?, map.clone());
+            // The kernel writes columns.
+            prop_assert_eq!(text.replace(' ', "     ").parse::<IdMap>()?, map);
         }
     }
 

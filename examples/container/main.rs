@@ -35,6 +35,8 @@ mod terminal;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use linux_namespaces::{Command, Error, ErrorKind, Hostname, Init, NamespaceSet, Step};
@@ -119,7 +121,7 @@ fn run(options: &Options) -> Result<u8, Error> {
         print!("{}", command.plan()?);
         return Ok(0);
     }
-    terminal::leave_signals_to_the_program();
+    leave_signals_to_the_program();
     let status = if program.is_some() {
         command.status()?
     } else {
@@ -137,4 +139,12 @@ fn run(options: &Options) -> Result<u8, Error> {
 fn status_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(OUR_FAULT)
+}
+
+/// Ctrl-C and Ctrl-\ go to all processes at the terminal. What they mean is for the program to say; we
+/// live until it ends. A handler, since what is ignored would be ignored in the program, too.
+fn leave_signals_to_the_program() {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).ok();
+    }
 }

@@ -1,8 +1,6 @@
 //! The terminal, which we lend to the program and take back.
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{getpgrp, tcgetpgrp, tcsetpgrp};
@@ -22,13 +20,5 @@ pub(crate) fn take_back() {
     if blocked.thread_block().is_ok() {
         tcsetpgrp(stdin(), getpgrp()).ok();
         blocked.thread_unblock().ok();
-    }
-}
-
-/// Ctrl-C and Ctrl-\ go to all processes at the terminal. What they mean is for the program to say; we
-/// live until it ends. A handler, since what is ignored would be ignored in the program, too.
-pub(crate) fn leave_signals_to_the_program() {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).ok();
     }
 }

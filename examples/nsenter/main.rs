@@ -17,6 +17,7 @@
 //! - `--follow-context` is refused, since this program knows no SELinux.
 //! - A script without a `#!` line is not handed to a shell.
 
+mod cgroup;
 mod options;
 mod outcome;
 mod target;

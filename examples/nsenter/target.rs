@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use linux_namespaces::PidFd;
 
-use crate::Result;
+use crate::{Result, cgroup};
 
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -67,9 +67,7 @@ impl Target {
     pub(crate) fn join_cgroup(&self) -> Result<()> {
         let mut text = String::new();
         self.file("cgroup")?.read_to_string(&mut text)?;
-        let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-        let path = path.ok_or("--join-cgroup is only supported in cgroup v2")?;
-        let file = cgroup_mount()?.join(path.trim_start_matches('/')).join("cgroup.procs");
+        let file = cgroup::dir_of(&text)?.1.join("cgroup.procs");
         let refused = |error| format!("failed to open or write {file:?}: {error}");
         let mut procs = OpenOptions::new().write(true).open(&file).map_err(refused)?;
         // 0 is the writer.
@@ -98,17 +96,4 @@ pub(crate) fn open_dir(path: &Path) -> Result<File> {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     let dir = OpenOptions::new().read(true).custom_flags(flags).open(path);
     Ok(dir.map_err(|error| format!("cannot open {path:?}: {error}"))?)
-}
-
-/// Where cgroup version 2 is mounted whole.
-fn cgroup_mount() -> Result<PathBuf> {
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let of_line = |line: &str| {
-        let (about, kind) = line.split_once(" - ")?;
-        let mut fields = about.split(' ').skip(3);
-        let is_whole = fields.next() == Some("/");
-        let place = fields.next()?;
-        (is_whole && kind.starts_with("cgroup2 ")).then(|| place.into())
-    };
-    table.lines().find_map(of_line).ok_or_else(|| "no cgroup v2 is mounted".into())
 }

@@ -134,7 +134,8 @@ impl Launch {
             Some(pid_fd) if runs => PidFd::from_kernel(pid_fd),
             other => return Err(what_became(plan, &log, slot, other)),
         };
-        Ok(Child::new(pid, pid_fd, self.streams.map(|stream| stream.parent)))
+        let is_init = self.plan.ops.iter().any(|op| matches!(op, Op::BecomeInit(_)));
+        Ok(Child::new(pid, pid_fd, is_init, self.streams.map(|stream| stream.parent)))
     }
 }
 

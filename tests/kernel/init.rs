@@ -13,13 +13,15 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
-    Child, Command, ErrorKind, Init, Mount, NamespaceSet, Others, Signal, Stdio, Step,
+    Child, Command, Enter, ErrorKind, Init, Mount, Namespace, NamespaceSet, Others, Signal, Stdio,
+    Step,
 };
 
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::is_root;
 
 cases! {"init":
     the_program_is_a_process_like_any_other [UserNamespaces],
@@ -38,6 +40,7 @@ cases! {"init":
     nothing_of_the_parent_is_left_in_it [UserNamespaces],
     the_program_has_the_caller_s_mask_and_ignored_signals [UserNamespaces],
     ids_are_the_program_s [Root],
+    its_program_is_told_and_can_be_entered [UserNamespaces],
     inits_nest [UserNamespaces],
     the_caller_s_code_may_be_the_program [UserNamespaces],
     a_program_that_does_not_start_is_told [UserNamespaces],
@@ -270,11 +273,11 @@ fn nothing_of_the_parent_is_left_in_it() {
     let init = child.id();
     // Right after the program was started, which is when we learn of it.
     kernel::until(|| fs::read_to_string(format!("/proc/{init}/comm")).unwrap().trim() == "init");
-    if crate::machine::is_root() {
+    if is_root() {
         kernel::until(|| fs::read_dir(format!("/proc/{init}/fd")).unwrap().count() == 0);
     }
     // The portable engine's calls go through libc, which needs its memory.
-    if crate::machine::is_root() && !cfg!(linux_namespaces_portable) {
+    if is_root() && !cfg!(linux_namespaces_portable) {
         let maps = fs::read_to_string(format!("/proc/{init}/maps")).unwrap();
         let own: Vec<&str> = maps
             .lines()
@@ -339,6 +342,27 @@ fn ids_are_the_program_s() {
     let mut child = command.arg("60").uid(65534).init(Init::new()).spawn().unwrap();
     child.signal(Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+/// By an ordinary user, too, who cannot look into the init.
+fn its_program_is_told_and_can_be_entered() {
+    let inside = NamespaceSet::USER | NamespaceSet::PID | NamespaceSet::MOUNT;
+    let (mut child, _lines) = until_ready(&mut sh("echo ready; exec sleep 600", Init::new()));
+    let program = child.program().unwrap();
+    assert_eq!(program.pids().unwrap().last(), Some(&2));
+    assert_eq!(child.namespace(Namespace::Pid).is_ok(), is_root());
+    let mut other = Command::new("sh");
+    other.args(["-c", "echo $$; cat /proc/1/comm"]);
+    other.enter(Enter::new().process(child.program().unwrap(), inside));
+    assert_eq!(text(&mut other), "3\ninit");
+    program.signal(Signal::KILL).unwrap();
+    child.wait().unwrap();
+    assert_eq!(child.program().unwrap_err().kind(), ErrorKind::ProcessGone);
+    // Without an init it is the child.
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    assert_eq!(child.program().unwrap().pid().unwrap(), Some(child.id()));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 fn inits_nest() {

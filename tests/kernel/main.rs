@@ -7,6 +7,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "flags and pids")]
 
 mod birth;
+mod bocker;
 mod clocks;
 mod command;
 mod contained;
@@ -43,6 +44,7 @@ fn main() -> std::process::ExitCode {
     }
     harness::main(&[
         birth::CASES,
+        bocker::CASES,
         clocks::CASES,
         command::CASES,
         contained::CASES,
