@@ -4,6 +4,7 @@
 
 mod mount;
 mod new_fs;
+mod options;
 mod overlay;
 mod propagation;
 mod rootfs;
@@ -14,7 +15,8 @@ use std::path::{Component, Path};
 
 use crate::error::{Error, Result};
 
-pub use mount::{HidePid, Mount};
+pub use mount::Mount;
+pub use options::HidePid;
 pub use overlay::Overlay;
 pub use propagation::Propagation;
 pub use rootfs::Rootfs;

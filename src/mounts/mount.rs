@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{NewFs, Overlay, Propagation, Target};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ns_fd::NsFd;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID};
 
@@ -71,7 +71,7 @@ pub struct Mount {
     pub(crate) propagation: Option<Propagation>,
     pub(crate) idmap: Option<Arc<NsFd>>,
     /// An option that what is mounted does not have.
-    misplaced: Option<&'static str>,
+    pub(super) misplaced: Option<&'static str>,
 }
 
 /// What is mounted.
@@ -86,31 +86,6 @@ pub(crate) enum Kind {
     Mask,
     /// What is there, as it is but read-only.
     Protect,
-}
-
-/// What a new `proc` shows of processes that a program may not trace.
-///
-/// # Examples
-///
-/// ```
-/// use linux_namespaces::{HidePid, Mount};
-///
-/// let proc = Mount::proc("/proc")?.hidepid(HidePid::Invisible);
-/// # Ok::<(), linux_namespaces::Error>(())
-/// ```
-///
-/// # References
-///
-/// [proc(5)](https://man7.org/linux/man-pages/man5/proc.5.html), "Mount options"
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HidePid {
-    /// Their directories, and nothing in them.
-    NoAccess,
-    /// Nothing.
-    Invisible,
-    /// Nothing, of those of the same user either. Linux 5.8.
-    Ptraceable,
 }
 
 impl Mount {
@@ -140,7 +115,8 @@ impl Mount {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput), here and below, for a target that is not absolute,
     /// has a `..` or a NUL byte, or is `/`. The plan of a command answers
-    /// [`NotFound`](crate::ErrorKind::NotFound) for a source that is not there.
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a source that is not there; the spawn `ESTALE` where the child
+    /// sees another file there than the caller, as in a mount namespace that it enters.
     #[doc(alias = "MS_BIND")]
     #[doc(alias = "open_tree")]
     pub fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Self> {
@@ -151,6 +127,21 @@ impl Mount {
     /// An empty file system in memory, gone with its last user, without setuid programs and devices. Anybody
     /// may write into it, as into `/tmp`, unless [`mode`](Self::mode) says otherwise.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo only here >/tmp/file && test $(ls /tmp | wc -l) = 1"]).map_root();
+    /// command.mount(Mount::tmpfs("/tmp")?.size(16 << 20));
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
@@ -160,6 +151,21 @@ impl Mount {
 
     /// A new `proc`, which shows the pid namespace of the process that mounts it, without setuid
     /// programs, devices or executables.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test $(readlink /proc/self) -lt 10"]).map_root().unshare(NamespaceSet::PID);
+    /// command.mount(Mount::proc("/proc")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -172,6 +178,21 @@ impl Mount {
 
     /// A new `sysfs`, which shows the network namespace of the process that mounts it.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test $(ls /sys/class/net) = lo"]).map_root().unshare(NamespaceSet::NET);
+    /// command.mount(Mount::sysfs("/sys")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As of [`proc`](Self::proc), for the network namespace and the present `/sys`.
@@ -180,6 +201,21 @@ impl Mount {
     }
 
     /// New pseudo-terminals, none of which is anybody else's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test $(ls /dev/pts) = ptmx"]).map_root();
+    /// command.mount(Mount::devpts("/dev/pts")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -190,6 +226,21 @@ impl Mount {
 
     /// The POSIX message queues of the IPC namespace.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test -z $(ls /mnt)"]).map_root().unshare(NamespaceSet::IPC);
+    /// command.mount(Mount::mqueue("/mnt")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As of [`proc`](Self::proc), for the IPC namespace.
@@ -198,6 +249,21 @@ impl Mount {
     }
 
     /// The cgroups of version 2, from the root of the cgroup namespace on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test -e /mnt/cgroup.procs"]).map_root().unshare(NamespaceSet::CGROUP);
+    /// command.mount(Mount::cgroup2("/mnt")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -208,6 +274,21 @@ impl Mount {
 
     /// Directories over each other, seen as one.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount, Overlay};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo mine >/etc/motd && grep -q mine /etc/motd"]).map_root();
+    /// command.mount(Mount::overlay("/etc", Overlay::new(["/etc"])?)?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
@@ -217,6 +298,21 @@ impl Mount {
 
     /// A minimal `/dev`: `null`, `zero`, `full`, `random`, `urandom` and `tty` are the machine's own; `fd`,
     /// `stdin`, `stdout`, `stderr` and `ptmx` are links; `pts` are new pseudo-terminals, and `shm` is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test -c /dev/null && test $(ls /dev | wc -l) -lt 20"]).map_root();
+    /// command.mount(Mount::dev("/dev")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -229,6 +325,22 @@ impl Mount {
     /// Puts a file or directory out of sight, as container engines do with parts of `/proc`: a file becomes
     /// empty, and so does a directory, which is read-only as well. One that is not there need not be hidden.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test ! -s /proc/kallsyms && test -z $(ls /proc/bus)"]).map_root();
+    /// command.mount(Mount::mask("/proc/kallsyms")?);
+    /// command.mount(Mount::mask("/proc/bus")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
@@ -237,140 +349,29 @@ impl Mount {
     }
 
     /// Makes a file or directory read-only, with all that is mounted below it, and leaves it as it is
-    /// otherwise. One that is not there need not be protected.
+    /// otherwise. One that is not there need not be protected. Before Linux 5.12 what is mounted below stays
+    /// writable, and is to be named itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "! touch /etc/x 2>/dev/null"]).map_root();
+    /// command.mount(Mount::read_only_path("/etc")?);
+    /// match command.status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
     pub fn read_only_path(path: impl AsRef<Path>) -> Result<Self> {
         Self::new(path.as_ref(), Kind::Protect)
-    }
-}
-
-/// Options.
-impl Mount {
-    /// Nothing can be written, in a bind not in what is mounted below it either.
-    ///
-    /// # Kernel
-    ///
-    /// Linux 5.12; before that each mount below a bind is changed on its own, as many as were there when the
-    /// command was compiled.
-    #[must_use]
-    pub fn read_only(mut self) -> Self {
-        self.read_only = true;
-        self
-    }
-
-    /// How many bytes a [`tmpfs`](Self::tmpfs) holds at most; half of the memory without this.
-    #[must_use]
-    pub fn size(self, bytes: u64) -> Self {
-        self.option(c"tmpfs", "size is an option of tmpfs", c"size", bytes.to_string())
-    }
-
-    /// The permissions of the root directory of a [`tmpfs`](Self::tmpfs), as of `chmod(2)`.
-    #[must_use]
-    pub fn mode(self, mode: u32) -> Self {
-        self.option(c"tmpfs", "mode is an option of tmpfs", c"mode", format!("{:o}", mode & 0o7777))
-    }
-
-    /// What a [`proc`](Self::proc) hides.
-    ///
-    /// # Kernel
-    ///
-    /// Linux 5.8: before that all mounts of one pid namespace have the same options.
-    #[must_use]
-    pub fn hidepid(self, hide: HidePid) -> Self {
-        let value = match hide {
-            HidePid::NoAccess => "1",
-            HidePid::Invisible => "2",
-            HidePid::Ptraceable => "4",
-        };
-        self.option(c"proc", "hidepid is an option of proc", c"hidepid", value.to_owned())
-    }
-
-    /// A [`proc`](Self::proc) with nothing in it but processes. Linux 5.8; from 7.2 on it is allowed also where
-    /// the present `/proc` is covered in part.
-    #[must_use]
-    pub fn subset_pid(self) -> Self {
-        self.option(c"proc", "subset_pid is an option of proc", c"subset", "pid".to_owned())
-    }
-
-    /// Whether mounts made below it later pass to other namespaces and from them.
-    #[must_use]
-    pub fn propagation(mut self, propagation: Propagation) -> Self {
-        self.propagation = Some(propagation);
-        self
-    }
-
-    /// A bind in which files have other owners, by the id maps of a user namespace: if its 0 is 100000
-    /// outside, what is root's on disk belongs to 100000 here, which is root inside of that namespace; and what
-    /// that root makes is root's on disk. What is mounted below is not taken along.
-    ///
-    /// The mount is made by the caller when the command is compiled, with the caller's rights.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount, Namespace, NsFd, Step};
-    ///
-    /// // the first user namespace changes nothing, so that the kernel refuses it
-    /// let first = NsFd::current(Namespace::User)?;
-    /// let mut command = Command::new("true");
-    /// let error = command.mount(Mount::bind("/etc", "/mnt")?.idmapped(first)).plan().unwrap_err();
-    /// assert_eq!(error.step(), Some(Step::MapIds));
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The plan of a command answers `EPERM` for the first user namespace and for callers without
-    /// `CAP_SYS_ADMIN` over the file system; `EINVAL` for a file system that cannot do it.
-    ///
-    /// # Privileges
-    ///
-    /// `CAP_SYS_ADMIN` in the user namespace in which the file system was mounted: root's, for a disk.
-    ///
-    /// # Kernel
-    ///
-    /// Linux 5.12; tmpfs 6.3. There is no other way before.
-    ///
-    /// # References
-    ///
-    /// [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html), "ID-mapped mounts"
-    #[doc(alias = "MOUNT_ATTR_IDMAP")]
-    #[must_use]
-    pub fn idmapped(mut self, namespace: NsFd) -> Self {
-        self.idmap = Some(Arc::new(namespace));
-        self
-    }
-
-    fn option(
-        mut self,
-        of: &core::ffi::CStr,
-        misplaced: &'static str,
-        key: &'static core::ffi::CStr,
-        value: String,
-    ) -> Self {
-        match self.kind {
-            Kind::New(fs) if fs.name == of => self.kind = Kind::New(fs.with(key, value)),
-            _ => self.misplaced = Some(misplaced),
-        }
-        self
-    }
-
-    /// Options that cannot be meant.
-    pub(crate) fn check(&self) -> Result<()> {
-        if let Some(misplaced) = self.misplaced {
-            return Err(Error::invalid(format!("{misplaced}, not of {self}")));
-        }
-        if self.idmap.is_some() && !matches!(self.kind, Kind::Bind(_)) {
-            return Err(Error::invalid(format!("idmapped is an option of bind, not of {self}")));
-        }
-        let no_options = matches!(self.kind, Kind::Dev | Kind::Mask | Kind::Protect);
-        if no_options && (self.read_only || self.propagation.is_some()) {
-            return Err(Error::invalid(format!("{self} has no options")));
-        }
-        Ok(())
     }
 }
 
@@ -385,26 +386,5 @@ impl fmt::Display for Mount {
             Kind::Mask => f.write_str("a mask"),
             Kind::Protect => f.write_str("a read-only path"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_of_one_kind() {
-        let fs = |mount: Mount| match mount.kind {
-            Kind::New(fs) => fs.data(),
-            _ => unreachable!(),
-        };
-        let tmpfs = Mount::tmpfs("/tmp").unwrap().mode(0o755).size(4096).size(8192);
-        assert_eq!(fs(tmpfs), c"mode=755,size=8192".to_owned());
-        let proc = Mount::proc("/proc").unwrap().hidepid(HidePid::Ptraceable).subset_pid();
-        assert_eq!(fs(proc), c"hidepid=4,subset=pid".to_owned());
-        assert!(Mount::proc("/proc").unwrap().size(1).check().is_err());
-        assert!(Mount::bind("/", "/a").unwrap().subset_pid().check().is_err());
-        assert!(Mount::mask("/a").unwrap().read_only().check().is_err());
-        assert!(Mount::bind("/", "/a").unwrap().read_only().check().is_ok());
     }
 }

@@ -12,7 +12,8 @@ use crate::ns_fd::NsFd;
 /// Directories over each other: all are seen as one, and what is written lands in the uppermost.
 ///
 /// The lower ones are never written. Without [`upper`](Self::upper) what is written is kept in memory and
-/// gone with the mount namespace.
+/// gone with the mount namespace; the root directory has the mode of the first lower one then, and belongs to who
+/// mounts it.
 ///
 /// # Examples
 ///
