@@ -91,10 +91,13 @@ fn walk<'a>(root: RawFd, names: impl Iterator<Item = &'a CStr>) -> Result<RawFd>
         let next = open_at(dir, name, libc::O_PATH | libc::O_NOFOLLOW);
         close(dir);
         dir = next?;
-        if identity(dir)?.is_link() {
-            close(dir);
-            return Err(Errno::LOOP);
-        }
+        let refused = match identity(dir) {
+            Ok(about) if about.is_link() => Errno::LOOP,
+            Ok(_) => continue,
+            Err(errno) => errno,
+        };
+        close(dir);
+        return Err(refused);
     }
     Ok(dir)
 }
