@@ -209,12 +209,10 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
 /// Makes the child by way of a process that enters namespaces, and awaits the end of that one.
 fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     let slot = job.context.slot;
-    let mut number: RawFd = -1;
     // SAFETY: signals are blocked; its child is seen to below.
-    let started = unsafe { job.start_intermediate(&raw mut number) };
-    started.map_err(|errno| Error::os(Step::Clone, errno))?;
+    unsafe { job.start_intermediate() }.map_err(|errno| Error::os(Step::Clone, errno))?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
-    let intermediate = unsafe { OwnedFd::from_raw_fd(number) };
+    let intermediate = unsafe { OwnedFd::from_raw_fd(slot.middle_pid_fd.load(SeqCst)) };
     let ended = process::await_end(intermediate.as_raw_fd());
     if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
