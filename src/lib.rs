@@ -227,8 +227,6 @@
 //!
 //! - A new pid namespace inside an entered one, or id maps together with an entered user namespace, take
 //!   two steps: enter with one program, and let that make the new one.
-//! - A program may enter its new time namespace a moment after the spawn returned: who asks for that of
-//!   the child at once may be given the old one.
 //! - [`Scoped`] cannot find out in advance whether the way back will be open.
 //! - [`Command::enter`] from a thread whose own next child would be PID 1 of a new pid namespace is
 //!   refused.

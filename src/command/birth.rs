@@ -80,7 +80,7 @@ impl Command {
     /// # Kernel
     ///
     /// Linux 7.1; before, the spawn fails with [`Unsupported`](crate::ErrorKind::Unsupported). Not for a
-    /// program that enters namespaces.
+    /// program that enters namespaces, nor for an init or code of the caller's with clocks of its own.
     #[doc(alias = "CLONE_AUTOREAP")]
     pub fn auto_reap(&mut self) -> &mut Self {
         self.auto_reap = true;

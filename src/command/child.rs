@@ -51,11 +51,12 @@ impl<'a> Job<'a> {
     ///
     /// # Safety
     ///
-    /// All signals are blocked; `pid_fd` is valid for a write. Should the intermediate child be killed,
-    /// its child is killed and waited for before self or the plan changes.
-    pub(super) unsafe fn start_intermediate(&self, pid_fd: *mut i32) -> Result<u32> {
+    /// All signals are blocked. Should the intermediate child be killed, its child is killed and waited
+    /// for before self or the plan changes.
+    pub(super) unsafe fn start_intermediate(&self) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
         let flags = self.memory() | abi::CLONE_VFORK | abi::CLONE_FILES;
+        let pid_fd = self.context.slot.middle_pid_fd.as_ptr();
         let request =
             Request { exit_signal: self.exit_signal(), ..Request::new(flags, pid_fd, None) };
         // SAFETY: the caller's contract.
@@ -143,9 +144,13 @@ fn become_program(job: &Job<'_>) -> ! {
     process::exit(FAILED)
 }
 
-/// What clone3 would have done, had it been allowed.
+/// What comes before the plan: what clone3 would have done, had it been allowed.
 fn prepare(job: &Job<'_>) -> Result<()> {
     job.context.slot.begin(job.plan.before.len());
+    if job.context.arrival >= 0 {
+        // Without it the parent goes on a moment too early.
+        let _ = file::lock(job.context.arrival);
+    }
     if !job.legacy.load(SeqCst) {
         return Ok(());
     }

@@ -64,13 +64,6 @@ impl Command {
                 "a root of its own together with an open directory, which would lead out of it",
             ));
         }
-        let clone_flags = self.clone_flags();
-        if clone_flags & abi::CLONE_AUTOREAP != 0 && !joins.is_empty() {
-            return Err(Error::invalid(
-                "a child made by an intermediate process, which enters namespaces, cannot be reaped or \
-                 killed by the kernel for us: it is not ours from the start",
-            ));
-        }
         let elsewhere = ns_fd::children_are_elsewhere()?;
         let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
         let hide = company || elsewhere.entered;
@@ -79,11 +72,12 @@ impl Command {
         let has_clocks = self.setup.time_op().is_some();
         // clone(2) cannot make the namespace, so that the child would have to.
         let is_hidden = namespaces.contains(NamespaceSet::TIME) && !features::clone3();
+        let has_init = self.init.is_some();
+        let execs = !has_init && !matches!(last, Op::Run(_));
         let needs_birth = (has_clocks || is_hidden || elsewhere.clocks)
-            && (elsewhere.new || !time_entry::exec_enters_time_namespace());
+            && (!execs || elsewhere.new || !time_entry::exec_enters_time_namespace());
         let by_birth = needs_birth && (has_clocks || is_hidden);
         let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
-        let has_init = self.init.is_some();
         let as_root = maps.leave_out_caller && self.setup.has_mounts();
         let other_ids = as_root || (!has_init && self.uid.or(self.gid).is_some());
         let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
@@ -103,6 +97,13 @@ impl Command {
         } else {
             (Vec::new(), entering.into_iter().chain(session).chain(making).collect())
         };
+        let clone_flags = self.clone_flags();
+        if !before.is_empty() && clone_flags & abi::CLONE_AUTOREAP != 0 {
+            return Err(Error::invalid(
+                "a child made by an intermediate process, which enters namespaces or sets clocks, cannot \
+                 be reaped or killed by the kernel for us: it is not ours from the start",
+            ));
+        }
         if !before.is_empty() && elsewhere.new {
             return Err(Error::invalid(
                 "this thread's next child is to be PID 1 of a new pid namespace, which the process \
@@ -153,6 +154,9 @@ impl Command {
             cgroup: self.cgroup.clone(),
             maps_outside: maps.outside,
             die_with_parent: self.kill_on_parent_exit,
+            arrives_by_exec: execs
+                && !needs_birth
+                && (namespaces.contains(NamespaceSet::TIME) || elsewhere.clocks),
             ops,
         })
     }

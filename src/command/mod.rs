@@ -4,6 +4,7 @@ mod birth;
 mod child;
 mod compile;
 mod exec;
+mod news;
 mod options;
 mod own_code;
 mod parent;

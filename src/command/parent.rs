@@ -11,11 +11,9 @@ use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::id;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
-
 use crate::child::Child;
 use crate::command::child::Job;
+use crate::command::news::{Arrival, Start};
 use crate::command::stdio::Stream;
 use crate::command::strings::CStrings;
 use crate::enter::enter_for_good;
@@ -80,6 +78,7 @@ impl Launch {
         let argv = self.args.pointers();
         let envp = self.env.pointers();
         let start = plan.goes_on().then(Start::new).transpose()?;
+        let arrival = plan.arrives_by_exec.then(Arrival::new).transpose()?;
         let blocked = MaskGuard::block_all();
 
         let work;
@@ -104,8 +103,9 @@ impl Launch {
             // SAFETY: the pointers are into args and env, which live in self.
             exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
             others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
-            started: fd(start.as_ref().map(|start| start.writer.as_raw_fd())),
+            started: fd(start.as_ref().map(Start::for_child)),
             has_no_exec: plan.has_no_exec(),
+            arrival: fd(arrival.as_ref().map(Arrival::for_child)),
         };
         let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own.
@@ -126,6 +126,9 @@ impl Launch {
             (Some(start), Some(pid_fd)) => start.happens(pid_fd),
             _ => slot.failure().is_none() && slot.step() == plan.before.len() + plan.ops.len(),
         };
+        if let Some(arrival) = arrival.filter(|_| runs) {
+            arrival.wait();
+        }
         drop(helper);
         drop(blocked);
 
@@ -168,6 +171,7 @@ impl Launch {
             others: [-1; 3],
             started: -1,
             has_no_exec: false,
+            arrival: -1,
         };
         let errno = run_all(&plan.ops, 0, &context).err().unwrap_or(Errno::INVAL);
         failure_of(plan.ops.get(slot.step()), &[], &Log::none(), &slot, errno)
@@ -206,12 +210,10 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
 /// Makes the child by way of a process that enters namespaces, and awaits the end of that one.
 fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     let slot = job.context.slot;
-    let mut number: RawFd = -1;
     // SAFETY: signals are blocked; its child is seen to below.
-    let started = unsafe { job.start_intermediate(&raw mut number) };
-    started.map_err(|errno| Error::os(Step::Clone, errno))?;
+    unsafe { job.start_intermediate() }.map_err(|errno| Error::os(Step::Clone, errno))?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
-    let intermediate = unsafe { OwnedFd::from_raw_fd(number) };
+    let intermediate = unsafe { OwnedFd::from_raw_fd(slot.middle_pid_fd.load(SeqCst)) };
     let ended = process::await_end(intermediate.as_raw_fd());
     if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
@@ -226,39 +228,6 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
         return Err(died(job.plan, slot, ended));
     }
     Ok(slot.pid.load(SeqCst))
-}
-
-/// How a parent learns that its child runs on without exec.
-struct Start {
-    reader: OwnedFd,
-    writer: OwnedFd,
-}
-
-impl Start {
-    fn new() -> Result<Self> {
-        let make = || {
-            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-            // 0 to 2 are replaced in the child.
-            Ok(Self { reader, writer: rustix::io::fcntl_dupfd_cloexec(writer, 3)? })
-        };
-        make().at_step(Step::Prepare)
-    }
-
-    /// Waits until the child tells, or ends without a word.
-    fn happens(self, child: &OwnedFd) -> bool {
-        drop(self.writer);
-        loop {
-            let mut ready = [&self.reader, child].map(|fd| PollFd::new(fd, PollFlags::IN));
-            if poll(&mut ready, None).is_err() {
-                continue;
-            }
-            // Also one that has ended since may have told before.
-            let told = ready[0].revents().contains(PollFlags::IN);
-            if told || ready.iter().any(|ready| !ready.revents().is_empty()) {
-                return told;
-            }
-        }
-    }
 }
 
 /// Why the child does not run what it was to run.

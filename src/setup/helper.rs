@@ -4,16 +4,14 @@
 //! the namespace is inside at once, or asleep until its child execs; so a helper is made before,
 //! sharing our memory where it can, and sleeps until it is told whom to serve.
 //!
-//! Invariants. The helper reads the writes and the slot, and nothing else, until it ends; [`Helper`]
-//! waits for that end before it lets go of them. Whoever waits for the maps waits for the end of
-//! the helper's pidfd, so a killed helper is noticed; whoever drops the [`Helper`] calls it off
-//! first, so it never sleeps for ever; and if this thread dies, so does the helper.
+//! What it and the others rely on is said in [`slot`](super::slot). It reads the writes and the slot, and nothing
+//! else, until it ends; [`Helper`] waits for that end before it lets go of them.
 
 #![allow(unsafe_code, reason = "it starts a process that shares our memory")]
 
 use core::ffi::CStr;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use core::sync::atomic::AtomicBool;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::error::{Error, Result, Step};
@@ -109,8 +107,7 @@ fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> 
     if work.check_pid_fd {
         // The process asked for its maps and is waiting. If it lives now, then the number was its
         // own when the directory was opened, and a directory never comes to mean another process.
-        let pid_fd = work.slot.pid_fd.load(SeqCst);
-        if file::poll_readable(pid_fd, false).map_err(first)? {
+        if file::poll_readable(work.slot.asker(), false).map_err(first)? {
             return Err((0, Errno::SRCH));
         }
     }

@@ -253,6 +253,8 @@ pub struct Plan {
     /// Written by a helper outside the new user namespace.
     pub(crate) maps_outside: Vec<IdMapWrite>,
     pub(crate) die_with_parent: bool,
+    /// Whether it is exec that enters the program's time namespace.
+    pub(crate) arrives_by_exec: bool,
     /// What the child does.
     pub(crate) ops: Vec<Op>,
 }

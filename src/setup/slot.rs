@@ -1,4 +1,32 @@
-//! What a child tells its parent, in memory that both see.
+//! What a child tells its parent, in memory that both see, and the protocol of a spawn.
+//!
+//! Up to four processes take part: the parent, the child that becomes the program, an intermediate process
+//! that makes the child where namespaces are entered first, and the id-map helper. All but the helper may
+//! share the parent's memory or have a copy; it always shares, where memory can be shared at all. Any of
+//! them may be killed at any moment. `tests/protocol` tries every interleaving of this:
+//!
+//! 1. *Whoever shares the parent's memory has let go of it before the parent frees or reuses any.* The
+//!    parent sleeps in `clone3` (`CLONE_VFORK`) until the process it made has let go by exec or by its end.
+//!    If that was the intermediate process, then a `finished` that is still false says that it was killed,
+//!    maybe while its own child is at work: the parent kills that one by `pid_fd`, which the kernel wrote
+//!    before the child ran, and waits for its end. Until then that child runs on a stack of its own, since
+//!    the parent runs on the one that it would have. The helper's end is waited for in any case.
+//! 2. *Each field has one writer at a time, and is read only when that is done:* `step`, `errno` and
+//!    `detail` by the intermediate process and then the child, read when both have let go; `maps_errno` and
+//!    then `maps` by the helper, read when it has ended. So no order of stores matters but that of one
+//!    process, and all are `SeqCst`.
+//! 3. `target` is the one word that somebody sleeps on: the helper. It is stored before the wake-up, and
+//!    `futex(2)` sleeps only if it still is what the helper loaded, so no wake-up is lost; after each, the
+//!    helper loads again. It goes from 0 to a process that asks, and from either to [`CALLED_OFF`]. The
+//!    parent may overwrite an asker: that one has let go of the memory then, so nobody waits for the answer.
+//! 4. *Nobody waits for a word that a killed process owes.* Whoever waits for another process waits for its
+//!    end, which the kernel tells: the child for the helper's, then reads what it achieved; the parent for
+//!    that of every process that is not to be left. If the parent is killed, then so is the helper, which
+//!    looks, once it is tied to its parent, whether it still had one; so the child's wait ends as well.
+//! 5. *The helper writes the maps of who asked and nobody else.* A number means another process once its
+//!    own has been waited for. So the helper opens `/proc/NUMBER` first and looks afterwards whether the
+//!    process that asked, by its pidfd, still lives.
+//! 6. *An exec that was seen is one that has come to its end*, where that matters: `command/news.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +46,8 @@ pub(crate) struct Slot {
     detail: AtomicU32,
     /// The new process's descriptor, written by the kernel; -1 for none.
     pub(crate) pid_fd: AtomicI32,
+    /// As that, of the intermediate process.
+    pub(crate) middle_pid_fd: AtomicI32,
     /// Its number, where an intermediate process made it.
     pub(crate) pid: AtomicU32,
     /// Whether the intermediate process has come to its end, its child being done with our memory.
@@ -47,6 +77,7 @@ impl Slot {
             errno: AtomicI32::new(0),
             detail: AtomicU32::new(0),
             pid_fd: AtomicI32::new(-1),
+            middle_pid_fd: AtomicI32::new(-1),
             pid: AtomicU32::new(0),
             finished: AtomicBool::new(false),
             target: AtomicU32::new(0),
@@ -94,6 +125,14 @@ impl Slot {
     pub(crate) fn ask_for_maps(&self, pid: u32) {
         self.target.store(pid, SeqCst);
         futex::wake(&self.target);
+    }
+
+    /// The descriptor of the process that asked: the intermediate one does, if there is one.
+    pub(crate) fn asker(&self) -> i32 {
+        match self.middle_pid_fd.load(SeqCst) {
+            -1 => self.pid_fd.load(SeqCst),
+            middle => middle,
+        }
     }
 
     /// The parent says that nobody will ask, or asked and is gone.

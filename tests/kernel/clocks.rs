@@ -1,10 +1,14 @@
 //! Time namespaces: what the clocks show inside, on kernels whose exec enters one and on those whose exec
 //! does not.
 
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use linux_namespaces::{
-    Clock, ClockOffset, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, Step, Unshare,
+    Child, Clock, ClockOffset, Command, Enter, ErrorKind, Init, Namespace, NamespaceSet, NsFd,
+    Step, Unshare,
 };
 
 use crate::faults::fork::in_fork;
@@ -12,6 +16,7 @@ use crate::faults::{Engine, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel::{self, Call};
 use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::is_root;
 
 cases! {"clocks":
     both_clocks_are_set [UserNamespaces],
@@ -22,6 +27,8 @@ cases! {"clocks":
     a_clock_below_zero_is_refused [UserNamespaces],
     only_the_first_thread_sets_clocks [Root],
     a_member_freezes_the_clocks [UserNamespaces],
+    a_spawn_answers_when_the_time_namespace_is_entered [UserNamespaces],
+    own_code_runs_in_its_time_namespace [UserNamespaces],
 }
 
 const CLOCKS: [(Clock, libc::clockid_t, i64); 2] = [
@@ -207,7 +214,6 @@ fn a_member_freezes_the_clocks() {
         .time_offset(Clock::Boottime, ClockOffset::new(5, 0).unwrap())
         .spawn()
         .unwrap();
-    kernel::await_time_namespace(child.id());
     let enter = Enter::new()
         .process(child.pid_fd().try_clone().unwrap(), NamespaceSet::USER | NamespaceSet::TIME);
     let script = "echo 'boottime 7 0' 2>/dev/null >/proc/self/timens_offsets || cat /proc/self/timens_offsets";
@@ -217,4 +223,130 @@ fn a_member_freezes_the_clocks() {
     assert_eq!(text.split_whitespace().nth(4), Some("5"), "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Commands for a time namespace that its program, or process without one, has to be in.
+fn with_clocks() -> [Command; 5] {
+    let with = |choose: fn(&mut Command)| {
+        let mut command = Command::new("sleep");
+        command.arg("60").map_root().unshare(NamespaceSet::TIME | NamespaceSet::PID);
+        choose(&mut command);
+        command
+    };
+    [
+        with(|_| ()),
+        with(set_both),
+        with(|command| {
+            set_both(command);
+            Engine::Copying.choose(command, None);
+        }),
+        with(|command| {
+            command.init(Init::new());
+        }),
+        with(|command| {
+            set_both(command);
+            command.init(Init::new());
+        }),
+    ]
+}
+
+/// Ends with the test, and what is in its pid namespace with it.
+struct First(Child);
+
+impl First {
+    fn of(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
+    }
+
+    /// It, and its child if it is an init. Only root can look into an init.
+    fn to_look_into(&self) -> Vec<u32> {
+        let id = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let children: Vec<u32> =
+            children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        let first = (is_root() || children.is_empty()).then_some(id);
+        first.into_iter().chain(children).collect()
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Keeps the map of this process's memory locked most of the time. A child that shares it needs the map
+/// once more in its exec, between waking its parent and entering a time namespace.
+fn hold_memory_map(over: &Receiver<()>) {
+    const SIZE: usize = 64 << 20;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a mapping that nobody else knows of.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), SIZE, libc::PROT_READ, flags, -1, 0);
+        libc::madvise(at, SIZE, libc::MADV_NOHUGEPAGE);
+        libc::madvise(at, SIZE, libc::MADV_POPULATE_READ);
+        while over.try_recv() == Err(TryRecvError::Empty) {
+            libc::mprotect(at, SIZE, libc::PROT_NONE);
+            libc::mprotect(at, SIZE, libc::PROT_READ);
+        }
+        libc::munmap(at, SIZE);
+    }
+}
+
+/// Asked of a pidfd, as newer kernels let `/proc` wait for the end of an exec.
+fn time_namespace(pid: u32) -> u64 {
+    // SAFETY: numbers, and descriptors that are closed again.
+    unsafe {
+        let pid_fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
+        let file = libc::ioctl(pid_fd, 0xff07, 0);
+        let errno = std::io::Error::last_os_error();
+        libc::close(pid_fd);
+        if file < 0 {
+            let number = errno.raw_os_error();
+            assert!(matches!(number, Some(libc::ENOTTY | libc::EINVAL)), "{errno}");
+            return kernel::ns(pid, "time");
+        }
+        std::fs::File::from_raw_fd(file).metadata().unwrap().ino()
+    }
+}
+
+/// Exec wakes a parent that sleeps in clone before it enters the namespace.
+fn a_spawn_answers_when_the_time_namespace_is_entered() {
+    let own = kernel::ns("self", "time");
+    std::thread::scope(|scope| {
+        let (busy, over) = channel();
+        scope.spawn(move || hold_memory_map(&over));
+        let outside = (0..10).flat_map(|_| with_clocks().into_iter().enumerate()).find_map(|it| {
+            let (number, mut command) = it;
+            let child = First::of(&mut command);
+            child.to_look_into().into_iter().find(|&pid| time_namespace(pid) == own).map(|_| number)
+        });
+        drop(busy);
+        assert_eq!(outside, None, "a child was not in its time namespace yet");
+    });
+}
+
+/// No exec leads the caller's own code into the namespace.
+fn own_code_runs_in_its_time_namespace() {
+    for old in [false, true] {
+        in_fork(|| {
+            if old {
+                refuse_to_enter_by_exec();
+            }
+            let own = seconds(CLOCKS[0].1);
+            let mut command = Command::new("inside");
+            command.map_root();
+            set_both(&mut command);
+            // SAFETY: this process has one thread.
+            let spawned = unsafe {
+                command.spawn_fn(move || u8::from(seconds(CLOCKS[0].1) < own + CLOCKS[0].2))
+            };
+            assert_eq!(spawned.unwrap().wait().unwrap().code(), Some(0));
+        });
+    }
+    // An intermediate process makes it, for which the kernel does not reap.
+    let mut command = Command::new("true");
+    set_both(command.init(Init::new()).auto_reap());
+    assert_eq!(command.plan().unwrap_err().kind(), ErrorKind::InvalidInput);
 }

@@ -343,11 +343,7 @@ impl Held {
         if set.contains(NamespaceSet::USER) {
             command.map_root();
         }
-        let held = Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")));
-        if set.contains(NamespaceSet::TIME) {
-            kernel::await_time_namespace(held.0.id());
-        }
-        held
+        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
     }
 
     fn process(&self, set: NamespaceSet) -> Enter {

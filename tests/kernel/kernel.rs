@@ -14,13 +14,6 @@ pub(crate) fn ns(task: impl std::fmt::Display, name: &str) -> u64 {
     fs::metadata(&path).unwrap_or_else(|error| panic!("{path}: {error}")).ino()
 }
 
-/// Waits until a child is in its new time namespace: exec wakes the parent that sleeps a moment before.
-pub(crate) fn await_time_namespace(pid: u32) {
-    while ns(pid, "time") == ns("self", "time") {
-        std::thread::yield_now();
-    }
-}
-
 /// Which namespaces of two tasks differ.
 pub(crate) fn different(one: &str, other: &str) -> NamespaceSet {
     Namespace::ALL
