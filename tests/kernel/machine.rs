@@ -35,8 +35,6 @@ pub(crate) enum Need {
     PidfdNamespaces,
     /// Linux 6.12: root can go from one mount namespace to the next.
     MountNamespaceList,
-    /// Linux 6.18 and not 6.19: a file handle opens whatever exists, also what nobody is in.
-    HandlesOfAll,
     /// Linux 6.18: namespaces have unique ids.
     UniqueIds,
 }
@@ -74,13 +72,6 @@ impl Need {
             Self::MountNamespaceList => {
                 (!lists_mount_namespaces()).then(|| "before Linux 6.12".to_owned())
             }
-            Self::HandlesOfAll => Self::UniqueIds.missing().or_else(|| {
-                // SAFETY: listns(2) without a request.
-                let answer = unsafe { libc::syscall(470, 0, 0, 0, 0) };
-                let errno = std::io::Error::last_os_error().raw_os_error();
-                let is_older = answer < 0 && errno == Some(libc::ENOSYS);
-                (!is_older).then(|| "handles of Linux 6.19 are of what is in use".to_owned())
-            }),
             Self::UniqueIds => {
                 (!has_ioctl(0x8008_b70d, false)).then(|| "before Linux 6.18".to_owned())
             }
