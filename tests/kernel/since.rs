@@ -161,7 +161,8 @@ fn pids_without_proc() -> bool {
     without_proc(PidFd::pid)
 }
 
-fn statuses_are_kept() -> bool {
+/// Leaves SIGCHLD ignored.
+pub(crate) fn statuses_are_kept() -> bool {
     // SAFETY: this process alone.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     let mut child = Command::new("true").spawn().unwrap();
