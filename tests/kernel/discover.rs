@@ -30,6 +30,7 @@ cases! {"discover":
     a_parent_without_a_process_is_found [UserNamespaces, Program("unshare")],
     pid_namespaces_form_a_tree [UserNamespaces, Program("unshare")],
     a_mount_namespace_without_a_process_is_listed [Root, MountNamespaceList],
+    what_only_a_socket_holds_is_found_through_it [Root],
     what_may_not_be_seen_is_told [Ordinary],
     nothing_is_invented_while_processes_come_and_go [UserNamespaces, Program("unshare")],
     a_dead_process_s_directory_is_no_later_one_s [Root],
@@ -185,6 +186,8 @@ fn mounts_of_a_foreign_namespace_are_found() {
     assert_eq!((found.kind(), found.holders()), (Namespace::Uts, &[holder][..]));
     assert_eq!(found.owner(), Some(id_of(child.id(), "user")), "it was opened and asked");
     end(child);
+    // What said the number may not have been waited for.
+    reap_orphans();
     assert!(discover().unwrap().find(id(inos[0])).is_none());
 }
 
@@ -297,6 +300,20 @@ fn a_mount_namespace_without_a_process_is_listed() {
     assert!(find(&all, id).holders().is_empty());
     drop(handle);
     assert!(Discovery::without_descriptors().unwrap().find(id).is_none());
+}
+
+fn what_only_a_socket_holds_is_found_through_it() {
+    let make = || {
+        Unshare::new(NamespaceSet::NET).apply().unwrap();
+        let id = NsFd::current(Namespace::Net).unwrap().id().unwrap();
+        (std::net::UdpSocket::bind("0.0.0.0:0").unwrap(), id)
+    };
+    let (socket, id) = join(thread::spawn(make));
+    // Nor does Linux 6.19 list what nobody uses.
+    assert!(discover().unwrap().find(id).is_none());
+    let net = NsFd::of_socket(&socket).unwrap();
+    assert_eq!(net.id().unwrap(), id);
+    assert_eq!(find(&discover().unwrap(), id).kind(), Namespace::Net);
 }
 
 fn what_may_not_be_seen_is_told() {

@@ -29,6 +29,8 @@ pub(crate) enum Need {
     UnifiedCgroup,
     /// Linux 5.11: overlays in user namespaces, built in or loaded.
     Overlays,
+    /// Overlays, for whomever.
+    OverlayModule,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
     MappedOwners,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
@@ -64,6 +66,12 @@ impl Need {
                 .is_none()
                 .then(|| "no writable cgroup of version 2 here".to_owned()),
             Self::Overlays => (!overlays()).then(|| "no overlays in user namespaces".to_owned()),
+            Self::OverlayModule => {
+                // A mount loads the module where one may.
+                let known = || fs::read_to_string("/proc/filesystems").unwrap_or_default();
+                let is_here = overlays() || known().contains("\toverlay\n");
+                (!is_here).then(|| "the module for overlays is not here".to_owned())
+            }
             Self::MappedOwners => (is_root() && !mapped_owners())
                 .then(|| "no change of owners in mounts of temporary files".to_owned()),
             Self::PidfdNamespaces => {
