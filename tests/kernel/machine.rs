@@ -204,6 +204,14 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
     }
 }
 
+/// `listns(2)`, which lists all to root.
+pub(crate) fn lists_namespaces() -> bool {
+    // SAFETY: without a request.
+    let answer = unsafe { libc::syscall(470, 0, 0, 0, 0) };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    is_root() && (answer >= 0 || errno != Some(libc::ENOSYS))
+}
+
 /// `NS_MNT_GET_NEXT`: there may be none, or none that we may see.
 pub(crate) fn lists_mount_namespaces() -> bool {
     let own = fs::File::open("/proc/self/ns/mnt").unwrap();
