@@ -30,7 +30,11 @@ fn all(survey: &mut Survey) -> sys::Result<()> {
     let mut ids = [0; 512];
     let mut last = 0;
     loop {
-        let count = nsfs::list(last, &mut ids)?;
+        let count = match nsfs::list(last, &mut ids) {
+            // None comes after the last one.
+            Err(Errno::NOENT) => 0,
+            answer => answer?,
+        };
         let Some(end) = ids[..count].last() else {
             return Ok(());
         };

@@ -61,8 +61,8 @@ use survey::Survey;
 ///
 /// # Limits
 ///
-/// A namespace that only a socket, a pidfd or a file on its way over a socket holds is not found before
-/// Linux 6.19; nor are mounts in a mount namespace that no process is in, or outside of the root
+/// A namespace that only a socket or a pidfd holds is not found, and before Linux 6.19 none that only a file
+/// on its way over a socket holds; nor are mounts in a mount namespace that no process is in, or outside of the root
 /// directory of all processes in there.
 ///
 /// # References

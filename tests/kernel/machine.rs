@@ -29,14 +29,14 @@ pub(crate) enum Need {
     UnifiedCgroup,
     /// Linux 5.11: overlays in user namespaces, built in or loaded.
     Overlays,
+    /// Overlays, for whomever.
+    OverlayModule,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
     MappedOwners,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
     PidfdNamespaces,
     /// Linux 6.12: root can go from one mount namespace to the next.
     MountNamespaceList,
-    /// Linux 6.18 and not 6.19: a file handle opens whatever exists, also what nobody is in.
-    HandlesOfAll,
     /// Linux 6.18: namespaces have unique ids.
     UniqueIds,
 }
@@ -66,6 +66,12 @@ impl Need {
                 .is_none()
                 .then(|| "no writable cgroup of version 2 here".to_owned()),
             Self::Overlays => (!overlays()).then(|| "no overlays in user namespaces".to_owned()),
+            Self::OverlayModule => {
+                // A mount loads the module where one may.
+                let known = || fs::read_to_string("/proc/filesystems").unwrap_or_default();
+                let is_here = overlays() || known().contains("\toverlay\n");
+                (!is_here).then(|| "the module for overlays is not here".to_owned())
+            }
             Self::MappedOwners => (is_root() && !mapped_owners())
                 .then(|| "no change of owners in mounts of temporary files".to_owned()),
             Self::PidfdNamespaces => {
@@ -74,13 +80,6 @@ impl Need {
             Self::MountNamespaceList => {
                 (!lists_mount_namespaces()).then(|| "before Linux 6.12".to_owned())
             }
-            Self::HandlesOfAll => Self::UniqueIds.missing().or_else(|| {
-                // SAFETY: listns(2) without a request.
-                let answer = unsafe { libc::syscall(470, 0, 0, 0, 0) };
-                let errno = std::io::Error::last_os_error().raw_os_error();
-                let is_older = answer < 0 && errno == Some(libc::ENOSYS);
-                (!is_older).then(|| "handles of Linux 6.19 are of what is in use".to_owned())
-            }),
             Self::UniqueIds => {
                 (!has_ioctl(0x8008_b70d, false)).then(|| "before Linux 6.18".to_owned())
             }
@@ -203,6 +202,14 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
         }
         got >= 0
     }
+}
+
+/// `listns(2)`, which lists all to root.
+pub(crate) fn lists_namespaces() -> bool {
+    // SAFETY: without a request.
+    let answer = unsafe { libc::syscall(470, 0, 0, 0, 0) };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    is_root() && (answer >= 0 || errno != Some(libc::ENOSYS))
 }
 
 /// `NS_MNT_GET_NEXT`: there may be none, or none that we may see.

@@ -1,6 +1,6 @@
 //! The table "When is a namespace destroyed?" of the manual, row by row: alive until its last holder is
-//! gone, and gone after that. The oracle is a file handle, which Linux 6.18 opens as long as anything
-//! refers to the namespace.
+//! gone, and gone after that. The oracle is the limit that a user namespace sets to how many of a kind there
+//! may be: where it is one, there is none besides as long as that one exists.
 
 use std::any::Any;
 use std::fs;
@@ -9,38 +9,108 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
 use linux_namespaces::{
-    Child, Command, ErrorKind, Holder, Namespace, NamespaceSet, NsFd, NsHandle, Stdio, Unshare,
+    Child, Command, Enter, Holder, Namespace, NamespaceSet, NsFd, Stdio, Unshare,
 };
 
 use crate::harness::cases;
-use crate::machine::Need::{HandlesOfAll, Program, Root};
+use crate::machine::Need::{Program, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"pins":
-    a_member [Root, HandlesOfAll],
-    an_open_file [Root, HandlesOfAll],
-    a_mounted_file [Root, HandlesOfAll],
-    a_zombie [Root, HandlesOfAll],
-    a_pidfd [Root, HandlesOfAll],
-    a_thread_whose_children_go_there [Root, HandlesOfAll],
-    a_namespace_inside [Root, HandlesOfAll, Program("unshare")],
-    an_owned_namespace [Root, HandlesOfAll],
-    a_file_that_a_member_opened [Root, HandlesOfAll],
-    a_socket [Root, HandlesOfAll],
-    a_mounted_proc [Root, HandlesOfAll],
+    a_member [UserNamespaces],
+    an_open_file [UserNamespaces],
+    a_mounted_file [Root],
+    a_zombie [UserNamespaces],
+    a_pidfd [UserNamespaces],
+    a_thread_whose_children_go_there [Root],
+    a_namespace_inside [UserNamespaces, Program("unshare")],
+    an_owned_namespace [UserNamespaces, Program("unshare")],
+    a_file_that_a_member_opened [UserNamespaces],
+    a_socket [Root],
+    a_mounted_proc [UserNamespaces, Program("unshare")],
 }
 
 /// What keeps it, in whatever form; given back by a drop.
 type Pin = Box<dyn Any>;
 
-fn member(kind: Namespace) -> Child {
-    let script = "exec 3</dev/null; echo ready; exec sleep 60";
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).stdout(Stdio::piped()).unshare(kind.into());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    child
+/// A user namespace in which there may be only so many namespaces of a kind.
+struct Room {
+    kind: Namespace,
+    user: NsFd,
+}
+
+impl Room {
+    fn new(kind: Namespace, limit: u32) -> Self {
+        let maker = Command::new("sleep").arg("60").map_root().spawn().unwrap();
+        let room = Self { kind, user: maker.namespace(Namespace::User).unwrap() };
+        end(maker);
+        room.limit(limit);
+        room
+    }
+
+    fn limit(&self, limit: u32) {
+        let file = format!("/proc/sys/user/max_{}_namespaces", self.kind);
+        assert_eq!(self.inside(|| fs::write(file, limit.to_string()).is_err().into()), 0);
+    }
+
+    /// Whether the kernel refuses one more.
+    fn is_full(&self) -> bool {
+        let answer = self.inside(|| {
+            // SAFETY: changes this process alone, which ends.
+            match unsafe { libc::unshare(NamespaceSet::from(self.kind).bits().cast_signed()) } {
+                0 => 0,
+                _ => std::io::Error::last_os_error().raw_os_error().unwrap_or(-1),
+            }
+        });
+        assert!([0, libc::ENOSPC].contains(&answer), "{}: {answer}", self.kind);
+        answer != 0
+    }
+
+    /// What a process of ours in there answers, as its exit code.
+    fn inside(&self, work: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: this process has one thread, so the child may do anything.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: changes this process alone.
+            let entered = unsafe { libc::setns(self.user.as_raw_fd(), libc::CLONE_NEWUSER) } == 0;
+            let code = if entered { work() } else { 255 };
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(code) }
+        }
+        let mut status = 0;
+        // SAFETY: the child made above.
+        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        libc::WEXITSTATUS(status)
+    }
+
+    /// The trial's own limit ends it if that never is.
+    fn wait_until_free(&self) {
+        while self.is_full() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Shows that nothing that ended before now would still be there.
+    fn wait_for_the_kernel(kind: Namespace) {
+        let other = Self::new(kind, 1);
+        end(other.member());
+        other.wait_until_free();
+    }
+
+    /// A process in a new namespace of the kind, made in here.
+    fn member(&self) -> Child {
+        let script = "exec 3</dev/null; echo ready; exec sleep 60";
+        self.ready(Command::new("sh").args(["-c", script]).unshare(self.kind.into())).0
+    }
+
+    /// A program in here, and what it says when it is ready.
+    fn ready(&self, command: &mut Command) -> (Child, String) {
+        command.enter(Enter::new().namespace(self.user.try_clone().unwrap()));
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{e:#}"));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (child, line.trim().to_owned())
+    }
 }
 
 fn end(mut child: Child) {
@@ -48,52 +118,34 @@ fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
-fn handle_of(child: &Child, kind: Namespace) -> NsHandle {
-    child.namespace(kind).unwrap().handle().unwrap()
-}
-
-fn is_gone(handle: &NsHandle) -> bool {
-    match handle.open() {
-        Ok(_) => false,
-        Err(error) if error.kind() == ErrorKind::NotFound => true,
-        Err(error) => panic!("{error:#}"),
-    }
-}
-
-/// The trial's own limit ends it if that never is.
-fn wait_until_gone(handle: &NsHandle) {
-    while !is_gone(handle) {
-        std::thread::yield_now();
-    }
-}
-
-/// Whether the pin keeps a namespace of this kind, of which a member, now gone, was the only other holder.
-fn keeps(kind: Namespace, pin: impl FnOnce(&Child) -> Pin) -> bool {
-    let child = member(kind);
-    let handle = handle_of(&child, kind);
+/// A namespace of the kind, of which a member, now gone, was the only holder besides the pin, exists for as
+/// long as told.
+fn is_kept(kind: Namespace, expected: bool, pin: impl FnOnce(&Child) -> Pin) {
+    let room = Room::new(kind, 1);
+    let child = room.member();
     let pin = pin(&child);
-    assert!(!is_gone(&handle), "{kind}");
+    assert!(room.is_full(), "{kind}");
     end(child);
-    // One that nothing keeps shows how long the kernel takes.
-    let other = member(kind);
-    let unkept = handle_of(&other, kind);
-    end(other);
-    wait_until_gone(&unkept);
-    let kept = !is_gone(&handle);
-    drop(pin);
-    wait_until_gone(&handle);
-    kept
+    if expected {
+        Room::wait_for_the_kernel(kind);
+        assert!(room.is_full(), "{kind}");
+        drop(pin);
+        room.wait_until_free();
+    } else {
+        room.wait_until_free();
+        drop(pin);
+    }
 }
 
 fn a_member() {
     for kind in Namespace::ALL {
-        assert!(!keeps(kind, |_| Box::new(())), "{kind}");
+        is_kept(kind, false, |_| Box::new(()));
     }
 }
 
 fn an_open_file() {
     for kind in Namespace::ALL {
-        assert!(keeps(kind, |child| Box::new(child.namespace(kind).unwrap())), "{kind}");
+        is_kept(kind, true, |child| Box::new(child.namespace(kind).unwrap()));
     }
 }
 
@@ -120,34 +172,34 @@ fn a_mounted_file() {
             assert!(holders.iter().any(is_it), "{kind}: {holders:?}");
             Box::new(Mounted(file))
         };
-        assert!(keeps(kind, pin), "{kind}");
+        is_kept(kind, true, pin);
     }
 }
 
 fn a_zombie() {
     for kind in Namespace::ALL {
-        let mut child = member(kind);
-        let handle = handle_of(&child, kind);
+        let room = Room::new(kind, 1);
+        let mut child = room.member();
         child.kill().unwrap();
         while !child.pid_fd().has_ended().unwrap() {
             std::thread::yield_now();
         }
-        let other = member(kind);
-        let unkept = handle_of(&other, kind);
-        end(other);
-        wait_until_gone(&unkept);
-        let kept = !is_gone(&handle);
-        assert_eq!(kept, matches!(kind, Namespace::Pid | Namespace::User), "{kind}");
+        if matches!(kind, Namespace::Pid | Namespace::User) {
+            Room::wait_for_the_kernel(kind);
+            assert!(room.is_full(), "{kind}");
+        } else {
+            room.wait_until_free();
+        }
         child.wait().unwrap();
         drop(child);
-        wait_until_gone(&handle);
+        room.wait_until_free();
     }
 }
 
 fn a_pidfd() {
     for kind in Namespace::ALL {
-        let kept = keeps(kind, |child| Box::new(child.pid_fd().try_clone().unwrap()));
-        assert_eq!(kept, kind == Namespace::Pid, "{kind}");
+        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().try_clone().unwrap()) };
+        is_kept(kind, kind == Namespace::Pid, pin);
     }
 }
 
@@ -193,7 +245,7 @@ fn a_thread_whose_children_go_there() {
             }
             Box::new(fork)
         };
-        assert!(keeps(kind, pin), "{kind}");
+        is_kept(kind, true, pin);
     }
 }
 
@@ -201,78 +253,70 @@ fn a_namespace_inside() {
     for kind in [Namespace::Pid, Namespace::User] {
         let options = if kind == Namespace::Pid { "-pf --kill-child --mount-proc" } else { "-r" };
         let script = format!("stat -Lc %i /proc/self/ns/{kind}; exec sleep 60");
+        let room = Room::new(kind, 2);
         let mut command = Command::new("unshare");
         command.args(options.split(' ')).arg("unshare").args(options.split(' '));
-        let mut child = command.args(["sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ino: u64 = line.trim().parse().unwrap();
+        let (child, ino) = room.ready(command.args(["sh", "-c", &script]));
+        let ino: u64 = ino.parse().unwrap();
         let all = linux_namespaces::discover().unwrap();
         let inside = all.namespaces().find(|it| it.kind() == kind && it.id().ino == ino).unwrap();
         let kept = NsFd::of_pid(inside.oldest().unwrap(), kind).unwrap();
-        let outer = kept.parent().unwrap().handle().unwrap();
         end(child);
         // SAFETY: waits for what the programs in between left; there are no other children.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
-        let other = member(kind);
-        let unkept = handle_of(&other, kind);
-        end(other);
-        wait_until_gone(&unkept);
-        assert!(!is_gone(&outer), "{kind}");
+        Room::wait_for_the_kernel(kind);
+        assert!(room.is_full(), "{kind}");
         drop(kept);
-        wait_until_gone(&outer);
+        room.limit(1);
+        room.wait_until_free();
     }
 }
 
 fn an_owned_namespace() {
-    let mut command = Command::new("sleep");
-    let child = command.arg("60").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
-    let owner = handle_of(&child, Namespace::User);
+    let room = Room::new(Namespace::User, 1);
+    let mut command = Command::new("unshare");
+    let (child, _) = room.ready(command.args(["-ru", "sh", "-c", "echo; exec sleep 60"]));
     let owned = child.namespace(Namespace::Uts).unwrap();
     let holder = Holder::Owned(owned.id().unwrap());
     let holders = child.namespace(Namespace::User).unwrap().holders().unwrap();
     assert!(holders.iter().any(|it| *it == holder), "{holders:?}");
     end(child);
-    let other = member(Namespace::User);
-    let unkept = handle_of(&other, Namespace::User);
-    end(other);
-    wait_until_gone(&unkept);
-    assert!(!is_gone(&owner));
+    Room::wait_for_the_kernel(Namespace::User);
+    assert!(room.is_full());
     drop(owned);
-    wait_until_gone(&owner);
+    room.wait_until_free();
 }
 
 fn a_file_that_a_member_opened() {
     for kind in Namespace::ALL {
-        let kept = keeps(kind, |child| Box::new(child.pid_fd().copy_fd(3).unwrap()));
-        assert_eq!(kept, kind == Namespace::User, "{kind}");
+        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().copy_fd(3).unwrap()) };
+        is_kept(kind, kind == Namespace::User, pin);
     }
 }
 
 fn a_socket() {
-    let socket = |child: &Child| -> Pin {
+    is_kept(Namespace::Net, true, |child| {
         let net = child.namespace(Namespace::Net).unwrap();
         Box::new(net.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap())
-    };
-    assert!(keeps(Namespace::Net, socket));
+    });
 }
 
 fn a_mounted_proc() {
+    let room = Room::new(Namespace::Pid, 1);
+    let mut command = Command::new("unshare");
+    command.args(["-pf", "--kill-child", "--mount-proc", "sh", "-c", "echo; exec sleep 60"]);
+    let (child, _) = room.ready(&mut command);
+    let pid = NsFd::for_children_of(child.pid_fd(), Namespace::Pid).unwrap();
     // The mount namespace outlives the pid namespace's only process.
-    let mut command = Command::new("sleep");
-    command.arg("60").unshare(NamespaceSet::PID).map_root();
-    command.mount(linux_namespaces::Mount::proc("/proc").unwrap());
-    let child = command.spawn().unwrap();
-    let pid = handle_of(&child, Namespace::Pid);
     let mounts = child.namespace(Namespace::Mount).unwrap();
-    let holders = child.namespace(Namespace::Pid).unwrap().holders().unwrap();
+    let holders = pid.holders().unwrap();
     assert!(holders.iter().any(|it| matches!(it, Holder::Proc { .. })), "{holders:?}");
+    drop(pid);
     end(child);
-    let other = member(Namespace::Pid);
-    let unkept = handle_of(&other, Namespace::Pid);
-    end(other);
-    wait_until_gone(&unkept);
-    assert!(!is_gone(&pid));
+    // SAFETY: waits for the program itself; there are no other children.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    Room::wait_for_the_kernel(Namespace::Pid);
+    assert!(room.is_full());
     drop(mounts);
-    wait_until_gone(&pid);
+    room.wait_until_free();
 }

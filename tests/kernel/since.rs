@@ -4,23 +4,29 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::process::Command as StdCommand;
+use std::path::Path;
+use std::process::{Command as StdCommand, ExitStatus};
 
 use linux_namespaces::{
-    Command, Error, ErrorKind, Interface, Namespace, NamespaceSet, NsFd, PidFd, Step, Support,
-    Unshare,
+    Command, Discovery, Error, ErrorKind, Interface, Mount, Namespace, NamespaceSet, NsFd, Overlay,
+    PidFd, Step, Support, Unshare,
 };
 
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::forbid;
-use crate::machine::Need::UserNamespaces;
+use crate::machine::Need::{MappedOwners, OverlayModule, Root, UserNamespaces};
 use crate::machine::lists_mount_namespaces;
+use crate::mounts::layers::shifted;
 use crate::stage;
 
 cases! {"since":
     every_interface [UserNamespaces],
     every_version_of_the_documentation [UserNamespaces],
+    every_version_of_overlays [UserNamespaces, OverlayModule],
+    every_version_of_what_is_root_s [Root],
+    // Linux 5.12 to 5.18 would refuse them.
+    every_version_of_layers_with_other_owners [Root, MappedOwners, OverlayModule],
 }
 
 /// A version that the documentation names, and how to see that it is true.
@@ -55,6 +61,23 @@ const ROWS: &[Row] = &[
     row((7, 1), "Command::empty_mounts", mount_namespaces_are_empty),
 ];
 
+#[rustfmt::skip]
+const OVERLAYS: &[Row] = &[
+    row((5, 11), "overlays without privileges", overlays_are_for_all),
+    row((6, 6), "an overlay in memory without privileges remembers all", overlays_have_attributes),
+];
+
+#[rustfmt::skip]
+const OF_ROOT: &[Row] = &[
+    row((6, 3), "Mount::idmapped of temporary files", temporary_files_change_owners),
+    row((6, 19), "discover finds what the kernel alone knows of", all_kinds_are_listed),
+];
+
+#[rustfmt::skip]
+const OF_LAYERS: &[Row] = &[
+    row((5, 19), "Overlay::idmapped", layers_change_owners),
+];
+
 fn version() -> (u32, u32) {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers =
@@ -70,11 +93,27 @@ fn every_interface() {
     assert!(wrong.is_empty(), "on Linux {version:?}: {wrong:?}");
 }
 
-fn every_version_of_the_documentation() {
+fn every_row(rows: &[Row]) {
     let version = version();
-    for Row { since, what, is_here } in ROWS {
+    for Row { since, what, is_here } in rows {
         in_fork(|| assert_eq!(is_here(), version >= *since, "{what}: {since:?}, {version:?}"));
     }
+}
+
+fn every_version_of_the_documentation() {
+    every_row(ROWS);
+}
+
+fn every_version_of_overlays() {
+    every_row(OVERLAYS);
+}
+
+fn every_version_of_what_is_root_s() {
+    every_row(OF_ROOT);
+}
+
+fn every_version_of_layers_with_other_owners() {
+    every_row(OF_LAYERS);
 }
 
 /// It is here, or this is what the documentation says of older kernels.
@@ -161,7 +200,8 @@ fn pids_without_proc() -> bool {
     without_proc(PidFd::pid)
 }
 
-fn statuses_are_kept() -> bool {
+/// Leaves SIGCHLD ignored.
+pub(crate) fn statuses_are_kept() -> bool {
     // SAFETY: this process alone.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     let mut child = Command::new("true").spawn().unwrap();
@@ -204,4 +244,67 @@ fn the_next_pid_namespace_is_opened() -> bool {
     NsFd::current(Namespace::Pid).unwrap();
     Unshare::new(NamespaceSet::USER | NamespaceSet::PID).map_root().apply().unwrap();
     or_else(NsFd::for_children(Namespace::Pid), ErrorKind::NotFound, Step::OpenNamespace)
+}
+
+fn on_directory(mount: impl FnOnce(&Path) -> Mount, script: &str) -> Result<ExitStatus, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(dir.path()).unshare(NamespaceSet::MOUNT);
+    command.mount(mount(dir.path())).status()
+}
+
+fn overlay(dir: &Path) -> Overlay {
+    Overlay::new([dir]).unwrap()
+}
+
+fn overlays_are_for_all() -> bool {
+    Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+    let mount = |dir: &Path| Mount::overlay(dir, overlay(dir)).unwrap();
+    or_else(on_directory(mount, "true"), ErrorKind::PermissionDenied, Step::Mount)
+}
+
+/// A directory made where one was says so in an attribute.
+fn overlays_have_attributes() -> bool {
+    Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+    let mount = |dir: &Path| Mount::overlay(dir, overlay(dir)).unwrap();
+    match on_directory(mount, "cd $PWD && rmdir sub && mkdir sub 2>/dev/null") {
+        Ok(status) => status.success(),
+        // Before Linux 5.11.
+        Err(error) => or_else(Err::<(), _>(error), ErrorKind::PermissionDenied, Step::Mount),
+    }
+}
+
+fn with_other_owners(outcome: Result<ExitStatus, Error>) -> bool {
+    match outcome {
+        Ok(status) => status.success(),
+        Err(error) => {
+            let why = error.explain().unwrap();
+            assert!(error.step() == Some(Step::MapIds) && why.contains("Linux "), "{error:#}");
+            false
+        }
+    }
+}
+
+fn temporary_files_change_owners() -> bool {
+    Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
+    stage::tmpfs(std::env::temp_dir());
+    let mount = |dir: &Path| Mount::bind(dir, dir).unwrap().idmapped(shifted());
+    with_other_owners(on_directory(mount, "cd $PWD && test $(stat -c %u sub) = 100000"))
+}
+
+fn layers_change_owners() -> bool {
+    let mount = |dir: &Path| Mount::overlay(dir, overlay(dir).idmapped(shifted())).unwrap();
+    with_other_owners(on_directory(mount, "cd $PWD && test $(stat -c %u sub) = 100000"))
+}
+
+fn all_kinds_are_listed() -> bool {
+    let make = || {
+        Unshare::new(NamespaceSet::UTS).apply().unwrap();
+        NsFd::current(Namespace::Uts).unwrap()
+    };
+    let held = std::thread::spawn(make).join().unwrap();
+    while fs::read_dir("/proc/self/task").unwrap().count() > 1 {}
+    let all = Discovery::without_descriptors().unwrap();
+    all.find(held.id().unwrap()).is_some()
 }

@@ -13,7 +13,7 @@ use super::fork::in_fork;
 use super::{ALL, COPIES, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel::{self, Call};
-use crate::machine::Need::{PidfdNamespaces, Root, UserNamespaces};
+use crate::machine::Need::{Overlays, PidfdNamespaces, Root, UserNamespaces};
 use crate::machine::is_root;
 
 cases! {"calls":
@@ -140,7 +140,10 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         option!(map_root().hostname("x".parse().unwrap()).domainname("y".parse().unwrap()));
     let lo: fn(&mut Command) = option!(map_root().loopback_up());
     let private = mount(libc::MS_REC | libc::MS_PRIVATE);
-    vec![
+    let overlay = Overlays.missing().is_none().then(|| {
+        at(Step::Mount, mount(0), root, FRESH, &[libc::EPERM, libc::EINVAL])
+    });
+    let mut steps = vec![
         at(Step::WriteSetgroups, open_to_write(), map, FRESH, &[libc::EACCES, libc::EROFS]),
         at(Step::WriteSetgroups, write_of("deny"), map, FRESH, &[libc::EPERM, libc::EIO]),
         at(Step::WriteUidMap, write_of(&one(uid)), map, FRESH, &[libc::EPERM, libc::EINVAL]),
@@ -153,21 +156,24 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         at(Step::Mount, libc::SYS_move_mount, proc, FRESH, USUAL),
         at(Step::OpenSource, libc::SYS_open_tree, root, FRESH, &[libc::EINVAL, libc::ENFILE]),
         at(Step::MakeMountPoint, libc::SYS_mkdirat, root, FRESH, &[libc::EACCES, libc::EROFS]),
-        at(Step::Mount, mount(0), root, FRESH, &[libc::EPERM, libc::EINVAL]),
         at(Step::PivotRoot, libc::SYS_pivot_root, root, FRESH, USUAL),
         at(Step::SetHostname, libc::SYS_sethostname, names, FRESH, USUAL),
         at(Step::SetDomainname, libc::SYS_setdomainname, names, FRESH, USUAL),
         at(Step::LoopbackUp, libc::SYS_socket, lo, FRESH, &[libc::EACCES, libc::EAFNOSUPPORT]),
         at(Step::LoopbackUp, ioctl(libc::SIOCGIFFLAGS), lo, FRESH, &[libc::EPERM, libc::ENODEV]),
         at(Step::LoopbackUp, ioctl(libc::SIOCSIFFLAGS), lo, FRESH, USUAL),
-    ]
+    ];
+    steps.extend(overlay);
+    steps
 }
 
 /// A root of its own, with all that takes other calls.
 fn root(command: &mut Command) {
     command.map_root().rootfs(Rootfs::tmpfs().read_only());
     command.mount(Mount::bind("/dev", "/dev").unwrap().read_only());
-    command.mount(Mount::overlay("/etc", Overlay::new(["/etc"]).unwrap()).unwrap());
+    if Overlays.missing().is_none() {
+        command.mount(Mount::overlay("/etc", Overlay::new(["/etc"]).unwrap()).unwrap());
+    }
 }
 
 /// Explicit maps, with more than the caller's own id: a helper writes them.

@@ -143,7 +143,7 @@ fn an_overlay_that_cannot_be() {
 }
 
 /// A user namespace whose ids from 0 on are these.
-fn shifted() -> NsFd {
+pub(crate) fn shifted() -> NsFd {
     let map = IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 65_536 }]);
     let map = map.unwrap();
     let mut command = Command::new("sleep");
