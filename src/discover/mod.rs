@@ -8,6 +8,8 @@ mod holder;
 mod kernel_lists;
 mod members;
 mod mounts;
+mod open;
+mod process_info;
 mod processes;
 mod survey;
 mod text;
@@ -20,6 +22,7 @@ use crate::ns_fd::NsId;
 
 pub use found::{Found, Gap};
 pub use holder::{Holder, Holders};
+pub use process_info::ProcessInfo;
 
 use survey::Survey;
 

@@ -35,7 +35,7 @@ pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
 }
 
 /// Directories in `/proc` of the tasks in a mount namespace.
-fn members(found: &Found) -> Vec<String> {
+pub(super) fn members(found: &Found) -> Vec<String> {
     let task = |holder: &Holder| match holder {
         Holder::Process { pid } => Some(format!("{pid}/ns")),
         Holder::Thread { pid, tid } => Some(format!("{pid}/task/{tid}/ns")),
@@ -91,11 +91,7 @@ fn look(survey: &mut Survey, view: &View, bound: &mut HashSet<Vec<u8>>) -> Resul
         if !is_proc && namespace.is_none() {
             continue;
         }
-        // A link, behind which is the root directory of the task.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = root.get_or_insert_with(|| {
-            rustix::fs::openat(&view.task, "../root", flags, Mode::empty()).ok()
-        });
+        let root = root.get_or_insert_with(|| root_of(&view.task).ok());
         let place = match root {
             Some(root) => open(root, &mount.point),
             None => Err(Errno::NOENT),
@@ -110,9 +106,15 @@ fn look(survey: &mut Survey, view: &View, bound: &mut HashSet<Vec<u8>>) -> Resul
     Ok(())
 }
 
+/// The root directory of the task with this directory `ns`: what is behind a link.
+pub(super) fn root_of(task: &OwnedFd) -> sys::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(task, "../root", flags, Mode::empty())
+}
+
 /// Without a wait: no file system is asked for what the kernel does not know already, as it does of every
 /// place where something is mounted.
-fn open(root: &OwnedFd, point: &[u8]) -> sys::Result<OwnedFd> {
+pub(super) fn open(root: &OwnedFd, point: &[u8]) -> sys::Result<OwnedFd> {
     let path = point.strip_prefix(b"/").filter(|path| !path.is_empty()).unwrap_or(b".");
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;

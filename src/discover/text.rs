@@ -89,6 +89,13 @@ pub(super) fn hides_processes(options: &[u8]) -> bool {
     hidepid.is_some_and(|value| value != b"0" && value != b"off")
 }
 
+/// The parent of a process, from its `/proc/PID/stat`: `7 (any name) S 1 ...`. 0 stands for one out of sight.
+pub(super) fn parent(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let parent = number(stat[end..].split(|byte| *byte == b' ').nth(2)?)?;
+    (parent != 0).then_some(parent)
+}
+
 /// The words of `/proc/PID/cmdline`, each with a NUL behind it, unless the program wrote over them.
 pub(super) fn words(cmdline: &[u8]) -> Vec<&[u8]> {
     let end = cmdline.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -165,6 +172,15 @@ mod tests {
     }
 
     #[test]
+    fn a_parent_stands_behind_any_name() {
+        assert_eq!(parent(b"7 (sh) S 5 6 7"), Some(5));
+        assert_eq!(parent(b"7 (a) R 9 (b)) Z 5 6"), Some(5));
+        for none in [&b"2 (kthreadd) S 0 0 0"[..], b"", b")", b"7 (sh) S", b"7 (sh) S x 6"] {
+            assert_eq!(parent(none), None);
+        }
+    }
+
+    #[test]
     fn words_end_with_nul_or_without() {
         assert_eq!(words(b"sh\0-c\0\0x\0"), [&b"sh"[..], b"-c", b"", b"x"]);
         assert_eq!(words(b"nginx: worker"), [b"nginx: worker"]);
@@ -221,6 +237,7 @@ mod tests {
                 prop_assert!(line.file_system.len() + line.options.len() < text.len());
             }
             hides_processes(&text);
+            parent(&text);
         }
     }
 }
