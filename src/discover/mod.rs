@@ -37,6 +37,8 @@ use survey::Survey;
 /// what is told of a process or a mount was so when it was looked at. No process is taken for
 /// another that got its number: each is looked at through one open directory, which ends with it.
 ///
+/// The example `lsns` prints all that is found here: `cargo run --example lsns`.
+///
 /// # Examples
 ///
 /// ```
