@@ -35,6 +35,8 @@ fn decimal(text: &[u8]) -> Option<u64> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MountLine<'a> {
     pub(super) id: u64,
+    /// The file system's: `0:21`.
+    pub(super) device: &'a [u8],
     /// What of the file system is mounted.
     pub(super) root: Cow<'a, [u8]>,
     /// Where, as seen from the root directory of the process.
@@ -54,13 +56,14 @@ pub(super) fn mounts(text: &[u8]) -> impl Iterator<Item = MountLine<'_>> {
 pub(super) fn mount(line: &[u8]) -> Option<MountLine<'_>> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = decimal(fields.next()?)?;
-    let mut fields = fields.skip(2);
+    let mut fields = fields.skip(1);
+    let device = fields.next()?;
     let root = unescaped(fields.next()?);
     let point = unescaped(fields.next()?);
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system = fields.next()?;
     let options = fields.nth(1)?;
-    Some(MountLine { id, root, point, file_system, options })
+    Some(MountLine { id, device, root, point, file_system, options })
 }
 
 /// The kernel writes space, tab, newline, backslash and `#` as `\040` and so on.
@@ -140,6 +143,7 @@ mod tests {
             let line = format!("36 35 0:4 net:[7] /a\\040b rw {optional}- nsfs nsfs rw,x=1");
             let expected = MountLine {
                 id: 36,
+                device: b"0:4",
                 root: b"net:[7]"[..].into(),
                 point: b"/a b"[..].into(),
                 file_system: b"nsfs",
