@@ -277,7 +277,7 @@ mod discover;
 
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
-pub use discover::{Discovery, Found, Gap, Holder, Holders, discover};
+pub use discover::{Discovery, Found, Gap, Holder, Holders, ProcessInfo, discover};
 pub use enter::{Enter, Scoped};
 pub use error::{Cause, Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;

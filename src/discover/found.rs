@@ -3,16 +3,12 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::error::Result;
 use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
-use crate::proc_fs::ProcFs;
 
-use super::survey::is_gone;
-use super::{Holder, processes};
+use super::Holder;
 
 /// A namespace that [`discover`](super::discover) found.
 #[derive(Debug, Clone)]
@@ -77,40 +73,6 @@ impl Found {
             Holder::Process { pid } => Some(*pid),
             _ => None,
         })
-    }
-
-    /// The words of the command line of the [oldest](Self::oldest) process, read now; of a thread of the
-    /// kernel, and of a process that has ended, its name alone. `None` if that process is not in the
-    /// namespace any more, so that it is never another's.
-    ///
-    /// Programs may change what is told here, and of long ones the first 4096 bytes are.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Namespace, NsFd, discover};
-    ///
-    /// let all = discover()?;
-    /// let mine = all.find(NsFd::current(Namespace::Net)?.id()?).expect("I am in it");
-    /// if let Some(words) = mine.command_line()? {
-    ///     println!("{:?} is in {} with others", words, mine.id().ino);
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed;
-    /// [`LimitReached`](crate::ErrorKind::LimitReached) without a few descriptors to work with.
-    pub fn command_line(&self) -> Result<Option<Vec<OsString>>> {
-        let Some(pid) = self.oldest() else {
-            return Ok(None);
-        };
-        let proc = ProcFs::open()?;
-        match processes::command_line(&proc, pid, self.kind, self.id.ino) {
-            Ok(words) => Ok(words),
-            Err(errno) => is_gone(errno).map(|_| None),
-        }
     }
 
     /// How many processes are in it: their first threads are.

@@ -8,6 +8,8 @@ mod holder;
 mod kernel_lists;
 mod members;
 mod mounts;
+mod open;
+mod process_info;
 mod processes;
 mod survey;
 mod text;
@@ -20,6 +22,7 @@ use crate::ns_fd::NsId;
 
 pub use found::{Found, Gap};
 pub use holder::{Holder, Holders};
+pub use process_info::ProcessInfo;
 
 use survey::Survey;
 
@@ -33,6 +36,8 @@ use survey::Survey;
 /// This is a look at what changes all the time. It takes some 50 microseconds for each process, and
 /// what is told of a process or a mount was so when it was looked at. No process is taken for
 /// another that got its number: each is looked at through one open directory, which ends with it.
+///
+/// The example `lsns` prints all that is found here: `cargo run --example lsns`.
 ///
 /// # Examples
 ///

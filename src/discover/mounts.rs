@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,20 +22,21 @@ use super::{Found, Gap, Holder, text};
 
 /// Answers the paths at which namespaces are mounted, anywhere.
 pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
-    let mut bound = HashSet::new();
+    let (mut bound, mut procs) = (HashSet::new(), Procs::default());
     let all = survey.found.iter().filter(|found| found.kind == Namespace::Mount);
     let all: Vec<_> = all.map(|found| (found.id, members(found))).collect();
     for (id, members) in all {
         match view(survey, id, members)? {
-            Some(view) => look(survey, &view, &mut bound)?,
+            Some(view) => look(survey, &view, &mut bound, &mut procs)?,
             None => survey.gaps.push(Gap::Mounts { mount_namespace: id }),
         }
     }
+    procs.add_covered(survey);
     Ok(bound)
 }
 
 /// Directories in `/proc` of the tasks in a mount namespace.
-fn members(found: &Found) -> Vec<String> {
+pub(super) fn members(found: &Found) -> Vec<String> {
     let task = |holder: &Holder| match holder {
         Holder::Process { pid } => Some(format!("{pid}/ns")),
         Holder::Thread { pid, tid } => Some(format!("{pid}/task/{tid}/ns")),
@@ -83,7 +84,12 @@ fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
     Ok((now == Some((Namespace::Mount, id.ino))).then_some(View { id, task, mountinfo }))
 }
 
-fn look(survey: &mut Survey, view: &View, bound: &mut HashSet<Vec<u8>>) -> Result<()> {
+fn look(
+    survey: &mut Survey,
+    view: &View,
+    bound: &mut HashSet<Vec<u8>>,
+    procs: &mut Procs,
+) -> Result<()> {
     let mut root = None;
     for mount in text::mounts(&view.mountinfo) {
         let is_proc = mount.file_system == b"proc" && *mount.root == *b"/";
@@ -91,28 +97,29 @@ fn look(survey: &mut Survey, view: &View, bound: &mut HashSet<Vec<u8>>) -> Resul
         if !is_proc && namespace.is_none() {
             continue;
         }
-        // A link, behind which is the root directory of the task.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = root.get_or_insert_with(|| {
-            rustix::fs::openat(&view.task, "../root", flags, Mode::empty()).ok()
-        });
-        let place = match root {
+        let mut place = || match root.get_or_insert_with(|| root_of(&view.task).ok()) {
             Some(root) => open(root, &mount.point),
             None => Err(Errno::NOENT),
         };
-        if let Some((kind, ino)) = namespace {
+        if let Some(namespace) = namespace {
             bound.insert(mount.point.to_vec());
-            bound_at(survey, view, &mount, (kind, ino), place)?;
-        } else if let Ok(place) = place {
-            shown_at(survey, view, &mount, &place)?;
+            bound_at(survey, view, &mount, namespace, place())?;
+        } else {
+            procs.mounted(survey, view, &mount, place)?;
         }
     }
     Ok(())
 }
 
+/// The root directory of the task with this directory `ns`: what is behind a link.
+pub(super) fn root_of(task: &OwnedFd) -> sys::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(task, "../root", flags, Mode::empty())
+}
+
 /// Without a wait: no file system is asked for what the kernel does not know already, as it does of every
 /// place where something is mounted.
-fn open(root: &OwnedFd, point: &[u8]) -> sys::Result<OwnedFd> {
+pub(super) fn open(root: &OwnedFd, point: &[u8]) -> sys::Result<OwnedFd> {
     let path = point.strip_prefix(b"/").filter(|path| !path.is_empty()).unwrap_or(b".");
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
@@ -151,28 +158,69 @@ fn bound_at(
     Ok(())
 }
 
-/// Which pid namespace a proc shows is seen by its PID 1, if that is alive.
-fn shown_at(
-    survey: &mut Survey,
-    view: &View,
-    mount: &MountLine<'_>,
-    place: &OwnedFd,
-) -> Result<()> {
-    let is_proc = rustix::fs::fstat(place).is_ok_and(|it| it.st_ino == abi::PROC_ROOT_INO)
-        && sys::file::is_on(place, abi::PROC_SUPER_MAGIC).is_ok_and(|is_on| is_on);
-    if !is_proc {
-        return Ok(());
-    }
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let shown = read_link(place.as_fd(), "1/ns/pid", &mut buffer).ok().and_then(text::namespace);
-    if let Some((Namespace::Pid, ino)) = shown {
+/// Which pid namespaces are shown by proc file systems, of which one may be mounted many times.
+#[derive(Default)]
+struct Procs {
+    /// By the device number of the file system; none where it could not be seen.
+    shown: HashMap<Vec<u8>, Option<u64>>,
+    /// With something else on top.
+    covered: Vec<(Vec<u8>, Holder)>,
+}
+
+impl Procs {
+    fn mounted(
+        &mut self,
+        survey: &mut Survey,
+        view: &View,
+        mount: &MountLine<'_>,
+        place: impl FnOnce() -> sys::Result<OwnedFd>,
+    ) -> Result<()> {
         let holder = Holder::Proc { mount_namespace: view.id, path: path(&mount.point) };
-        let index = survey.add(Namespace::Pid, ino, holder);
-        if let Err(errno) = survey.ask_link(index, place.as_fd(), "1/ns/pid") {
-            is_gone(errno)?;
+        if let Some(shown) = self.shown.get(mount.device) {
+            if let Some(ino) = *shown {
+                survey.add(Namespace::Pid, ino, holder);
+            }
+            return Ok(());
+        }
+        let place = match place() {
+            Ok(place) if is_root_of(&place, mount.device) => place,
+            Ok(_) => {
+                self.covered.push((mount.device.to_vec(), holder));
+                return Ok(());
+            }
+            Err(errno) => return is_gone(errno).map(drop),
+        };
+        // It is seen by its PID 1, if that is alive.
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let shown = match read_link(place.as_fd(), "1/ns/pid", &mut buffer).map(text::namespace) {
+            Ok(Some((Namespace::Pid, ino))) => {
+                let index = survey.add(Namespace::Pid, ino, holder);
+                if let Err(errno) = survey.ask_link(index, place.as_fd(), "1/ns/pid") {
+                    is_gone(errno)?;
+                }
+                Some(ino)
+            }
+            _ => None,
+        };
+        self.shown.insert(mount.device.to_vec(), shown);
+        Ok(())
+    }
+
+    /// The same file system may be in sight elsewhere.
+    fn add_covered(self, survey: &mut Survey) {
+        for (device, holder) in self.covered {
+            if let Some(ino) = self.shown.get(&device).copied().flatten() {
+                survey.add(Namespace::Pid, ino, holder);
+            }
         }
     }
-    Ok(())
+}
+
+fn is_root_of(place: &OwnedFd, device: &[u8]) -> bool {
+    let number = |dev| format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
+    rustix::fs::fstat(place)
+        .is_ok_and(|it| it.st_ino == abi::PROC_ROOT_INO && number(it.st_dev).as_bytes() == device)
+        && sys::file::is_on(place, abi::PROC_SUPER_MAGIC).is_ok_and(|is_on| is_on)
 }
 
 fn path(point: &[u8]) -> PathBuf {

@@ -5,16 +5,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
 use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
-use crate::proc_fs::ProcFs;
 use crate::sys::{self, Errno};
 
 use super::survey::{Survey, is_gone, numbers, read_link};
@@ -45,7 +42,7 @@ pub(super) fn walk(survey: &mut Survey) -> Result<Vec<u32>> {
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
-const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 fn process(survey: &mut Survey, pid: u32) -> sys::Result<()> {
     let dir = survey.proc.open_below(survey.proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
@@ -74,7 +71,12 @@ fn links(dir: BorrowedFd<'_>) -> sys::Result<Links> {
     Ok(links)
 }
 
-fn match_link(dir: BorrowedFd<'_>, kind: Namespace, name: &str) -> sys::Result<Option<u64>> {
+/// What a link is to, if to a namespace of this kind.
+pub(super) fn match_link(
+    dir: BorrowedFd<'_>,
+    kind: Namespace,
+    name: &str,
+) -> sys::Result<Option<u64>> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     match read_link(dir, name, &mut buffer) {
         Ok(text) => Ok(text::namespace(text).filter(|found| found.0 == kind).map(|found| found.1)),
@@ -130,25 +132,4 @@ fn threads_elsewhere(
         children(survey, dir.as_fd(), &own, pid, tid)?;
     }
     Ok(())
-}
-
-/// The words of a process that is in this namespace.
-pub(super) fn command_line(
-    proc: &ProcFs,
-    pid: u32,
-    kind: Namespace,
-    ino: u64,
-) -> sys::Result<Option<Vec<OsString>>> {
-    let dir = proc.open_below(proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
-    if match_link(dir.as_fd(), kind, kind.name())? != Some(ino) {
-        return Ok(None);
-    }
-    let cmdline = proc.read_once(dir.as_fd(), "../cmdline")?;
-    let mut words = text::words(&cmdline);
-    let name;
-    if words.is_empty() {
-        name = proc.read_once(dir.as_fd(), "../comm")?;
-        words.push(name.strip_suffix(b"\n").unwrap_or(&name));
-    }
-    Ok(Some(words.into_iter().map(|word| OsString::from_vec(word.to_vec())).collect()))
 }

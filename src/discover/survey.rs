@@ -80,8 +80,7 @@ impl Survey {
 
     /// The number of the namespace whose file this is; `None` for any other file.
     pub(super) fn number_of(&self, file: impl AsFd) -> Option<u64> {
-        let about = rustix::fs::fstat(file).ok()?;
-        (about.st_dev == self.device).then_some(about.st_ino)
+        number_on(self.device, file)
     }
 
     /// Asks the namespace that a link in `dir` leads to, unless it was asked. It is another one by now
@@ -104,18 +103,9 @@ impl Survey {
         }
     }
 
-    /// Opens a place that may be any file, only if it is a namespace's; with kind and number.
-    pub(super) fn open_place(
-        &self,
-        place: &OwnedFd,
-    ) -> sys::Result<Option<(Namespace, u64, OwnedFd)>> {
-        let Some(ino) = self.number_of(place) else {
-            return Ok(None);
-        };
-        let path = format!("thread-self/fd/{}", place.as_raw_fd());
-        let file = rustix::fs::openat(&self.proc, path, READ, Mode::empty())?;
-        let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag)?;
-        Ok(kind.map(|kind| (kind, ino, file)))
+    /// As [`open_place`].
+    pub(super) fn open_place(&self, place: &OwnedFd) -> sys::Result<Option<Opened>> {
+        open_place(&self.proc, self.device, place)
     }
 
     /// Unique id, owner and parent; and those of the owner and the parent, if these are new.
@@ -207,7 +197,30 @@ fn drop_ended(found: &mut Vec<Found>) {
     }
 }
 
-const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+/// Kind and number of a namespace, and its file.
+pub(super) type Opened = (Namespace, u64, OwnedFd);
+
+/// Opens a place that may be any file, only if it is a namespace's.
+pub(super) fn open_place(
+    proc: &ProcFs,
+    device: u64,
+    place: &OwnedFd,
+) -> sys::Result<Option<Opened>> {
+    let Some(ino) = number_on(device, place) else {
+        return Ok(None);
+    };
+    let path = format!("thread-self/fd/{}", place.as_raw_fd());
+    let file = rustix::fs::openat(proc, path, READ, Mode::empty())?;
+    let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag)?;
+    Ok(kind.map(|kind| (kind, ino, file)))
+}
+
+fn number_on(device: u64, file: impl AsFd) -> Option<u64> {
+    let about = rustix::fs::fstat(file).ok()?;
+    (about.st_dev == device).then_some(about.st_ino)
+}
+
+pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
 /// Whether what was looked for is gone, or else may not be seen. That this process has no descriptors or
 /// memory left says nothing about it, and is the error.

@@ -35,6 +35,8 @@ fn decimal(text: &[u8]) -> Option<u64> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MountLine<'a> {
     pub(super) id: u64,
+    /// The file system's: `0:21`.
+    pub(super) device: &'a [u8],
     /// What of the file system is mounted.
     pub(super) root: Cow<'a, [u8]>,
     /// Where, as seen from the root directory of the process.
@@ -54,13 +56,14 @@ pub(super) fn mounts(text: &[u8]) -> impl Iterator<Item = MountLine<'_>> {
 pub(super) fn mount(line: &[u8]) -> Option<MountLine<'_>> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = decimal(fields.next()?)?;
-    let mut fields = fields.skip(2);
+    let mut fields = fields.skip(1);
+    let device = fields.next()?;
     let root = unescaped(fields.next()?);
     let point = unescaped(fields.next()?);
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system = fields.next()?;
     let options = fields.nth(1)?;
-    Some(MountLine { id, root, point, file_system, options })
+    Some(MountLine { id, device, root, point, file_system, options })
 }
 
 /// The kernel writes space, tab, newline, backslash and `#` as `\040` and so on.
@@ -87,6 +90,13 @@ fn unescaped(field: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn hides_processes(options: &[u8]) -> bool {
     let hidepid = options.split(|byte| *byte == b',').find_map(|it| it.strip_prefix(b"hidepid="));
     hidepid.is_some_and(|value| value != b"0" && value != b"off")
+}
+
+/// The parent of a process, from its `/proc/PID/stat`: `7 (any name) S 1 ...`. 0 stands for one out of sight.
+pub(super) fn parent(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let parent = number(stat[end..].split(|byte| *byte == b' ').nth(2)?)?;
+    (parent != 0).then_some(parent)
 }
 
 /// The words of `/proc/PID/cmdline`, each with a NUL behind it, unless the program wrote over them.
@@ -133,6 +143,7 @@ mod tests {
             let line = format!("36 35 0:4 net:[7] /a\\040b rw {optional}- nsfs nsfs rw,x=1");
             let expected = MountLine {
                 id: 36,
+                device: b"0:4",
                 root: b"net:[7]"[..].into(),
                 point: b"/a b"[..].into(),
                 file_system: b"nsfs",
@@ -161,6 +172,15 @@ mod tests {
             ["rw,hidepid=2", "rw,gid=5,hidepid=invisible", "hidepid=ptraceable,subset=pid"]
         {
             assert!(hides_processes(hidden.as_bytes()), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn a_parent_stands_behind_any_name() {
+        assert_eq!(parent(b"7 (sh) S 5 6 7"), Some(5));
+        assert_eq!(parent(b"7 (a) R 9 (b)) Z 5 6"), Some(5));
+        for none in [&b"2 (kthreadd) S 0 0 0"[..], b"", b")", b"7 (sh) S", b"7 (sh) S x 6"] {
+            assert_eq!(parent(none), None);
         }
     }
 
@@ -221,6 +241,7 @@ mod tests {
                 prop_assert!(line.file_system.len() + line.options.len() < text.len());
             }
             hides_processes(&text);
+            parent(&text);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod by_id;
 mod handle;
+mod net_id;
 mod open;
 mod socket;
 

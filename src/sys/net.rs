@@ -1,9 +1,10 @@
-//! The loopback interface of this thread's network namespace.
+//! The loopback interface of this thread's network namespace, and a socket to ask it by.
 
 use core::ptr;
+use std::os::fd::OwnedFd;
 
 use super::file::close;
-use super::process::{arg, fd};
+use super::process::{arg, fd, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -42,4 +43,12 @@ fn ioctl(socket: i32, number: libc::Ioctl, request: &mut FlagsRequest) -> Result
     let number = number as u32 as usize;
     // SAFETY: both numbers read and write one ifreq.
     unsafe { syscall(libc::SYS_ioctl, [arg(socket), number, at]) }.map(drop)
+}
+
+/// A socket on which `write(2)` asks the routing part of the kernel: `rtnetlink(7)`.
+pub(crate) fn route_socket() -> Result<OwnedFd> {
+    let kind = arg(libc::SOCK_RAW | libc::SOCK_CLOEXEC);
+    let words = [arg(libc::AF_NETLINK), kind, arg(libc::NETLINK_ROUTE)];
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_socket, words) }.map(owned)
 }

@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use linux_namespaces::{
-    Child, Command, Discovery, Found, Gap, Holder, Namespace, NamespaceSet, NsFd, NsId, Stdio,
-    Unshare, discover,
+    Child, Command, Discovery, ErrorKind, Found, Gap, Holder, Namespace, NamespaceSet, NsFd, NsId,
+    Stdio, Unshare, discover,
 };
 
 use crate::harness::cases;
@@ -54,6 +54,12 @@ pub(crate) fn find(all: &Discovery, id: NsId) -> &Found {
     all.find(id).unwrap_or_else(|| panic!("{id:?} was not found"))
 }
 
+/// By way of its holders.
+fn opens(all: &Discovery, found: &Found) {
+    let opened = all.open(found).unwrap();
+    assert_eq!((opened.kind(), opened.id().unwrap()), (found.kind(), found.id()));
+}
+
 fn sleeper(set: NamespaceSet) -> Child {
     let mut command = Command::new("sleep");
     command.arg("60").unshare(set).map_root();
@@ -84,7 +90,12 @@ fn a_process_is_found_in_all_its_namespaces() {
         let found = find(&all, id_of(child.id(), kind.name()));
         assert_eq!((found.kind(), found.processes()), (kind, 1));
         assert_eq!(found.oldest(), Some(child.id()));
-        assert_eq!(found.command_line().unwrap().unwrap(), ["sleep", "60"]);
+        let info = found.process(child.id()).unwrap().unwrap();
+        assert_eq!((info.pid(), info.parent()), (child.id(), Some(me())));
+        assert_eq!(info.command_line(), ["sleep", "60"]);
+        // SAFETY: asks for a number.
+        assert_eq!(info.uid(), unsafe { libc::geteuid() });
+        assert_eq!(all.open(found).unwrap(), child.namespace(kind).unwrap());
         assert!(found.holders().contains(&Holder::Process { pid: child.id() }), "{found:?}");
         let owner = if kind == Namespace::User { user.parent() } else { Some(user.id()) };
         assert_eq!(found.owner(), owner, "{kind}");
@@ -99,7 +110,8 @@ fn a_process_is_found_in_all_its_namespaces() {
     // Of a process that is gone nothing is told, and nothing of the one that has its number now.
     let net = find(&all, id_of(child.id(), "net"));
     end(child);
-    assert_eq!(net.command_line().unwrap(), None);
+    assert_eq!(net.process(net.oldest().unwrap()).unwrap(), None);
+    assert_eq!(all.open(net).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 /// The end of this process's only other thread: for a moment after a join it is still in its namespaces.
@@ -126,6 +138,7 @@ fn a_thread_that_is_elsewhere_is_found() {
     let all = discover().unwrap();
     let found = find(&all, id(uts));
     assert_eq!(found.holders(), [Holder::Thread { pid: me(), tid }]);
+    opens(&all, found);
     assert_eq!((found.processes(), found.oldest()), (0, None));
     assert_eq!(found.owner(), Some(id_of("self", "user")));
     drop(stop);
@@ -148,7 +161,9 @@ fn an_open_file_is_found_by_whatever_name() {
     let uts = handle.id().unwrap();
     let descriptor =
         |file: &NsFd| Holder::Descriptor { pid: me(), fd: file.as_raw_fd().try_into().unwrap() };
-    assert_eq!(find(&discover().unwrap(), uts).holders(), [descriptor(&handle)]);
+    let all = discover().unwrap();
+    assert_eq!(find(&all, uts).holders(), [descriptor(&handle)]);
+    opens(&all, find(&all, uts));
     assert_eq!(handle.holders().unwrap().iter().count(), 0, "besides the handle");
     // By the path of its mount, and by no name at all.
     let dir = tempfile::tempdir().unwrap();
@@ -163,6 +178,7 @@ fn an_open_file_is_found_by_whatever_name() {
     assert_eq!(find(&all, uts).holders(), [mount.clone(), descriptor(&opened)]);
     let quick = Discovery::without_descriptors().unwrap();
     assert_eq!(find(&quick, uts).holders(), [mount]);
+    opens(&quick, find(&quick, uts));
     stage::unmount(&path);
     assert_eq!(find(&discover().unwrap(), uts).holders(), [descriptor(&opened)]);
     drop(opened);
@@ -185,6 +201,7 @@ fn mounts_of_a_foreign_namespace_are_found() {
     let path = PathBuf::from("/mnt/a b\n\\cä/uts");
     let holder = Holder::Mount { mount_namespace: id_of(child.id(), "mnt"), path };
     assert_eq!((found.kind(), found.holders()), (Namespace::Uts, &[holder][..]));
+    opens(&all, found);
     assert_eq!(found.owner(), Some(id_of(child.id(), "user")), "it was opened and asked");
     end(child);
     // What said the number may not have been waited for.
@@ -207,6 +224,9 @@ fn a_covered_mount_is_taken_for_what_it_is() {
     let owner = Some(id_of(child.id(), "user"));
     assert_eq!(find(&all, id(inos[1])).owner(), owner);
     assert_eq!(find(&all, id(inos[0])).owner(), owner.filter(|_| lists_namespaces()));
+    opens(&all, find(&all, id(inos[1])));
+    let covered = all.open(find(&all, id(inos[0])));
+    assert_eq!(covered.is_ok(), lists_namespaces(), "{covered:?}");
     assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path }));
     end(child);
 }
@@ -219,7 +239,8 @@ fn a_proc_tells_whom_it_shows() {
     let found = find(&all, id_of(child.id(), "pid"));
     let mount_namespace = id_of(child.id(), "mnt");
     let holder = Holder::Proc { mount_namespace, path: "/proc".into() };
-    assert!(found.holders().contains(&holder), "{found:?}");
+    // The one below it is another one's.
+    assert_eq!(found.holders().iter().filter(|it| **it == holder).count(), 1, "{found:?}");
     end(child);
 }
 
@@ -234,6 +255,7 @@ fn where_children_will_be_born_is_found() {
             [Holder::Children { pid: me(), tid: me() }, Holder::Process { pid: child.id() }];
         assert_eq!(holders, expected.iter().collect(), "{name}");
         assert_eq!(found.processes(), 1);
+        opens(&all, found);
     }
     end(child);
 }
@@ -254,6 +276,7 @@ fn a_parent_without_a_process_is_found() {
     let outer = find(&all, inner.parent().unwrap());
     assert_eq!((outer.kind(), outer.processes()), (Namespace::User, 0));
     assert_eq!(outer.holders(), [Holder::Child(inner.id())]);
+    opens(&all, outer);
     assert_eq!(outer.parent(), Some(id_of("self", "user")), "it was asked as well");
     let names: Vec<_> = all.children(outer).map(Found::id).collect();
     assert_eq!(names, [inner.id()]);
@@ -300,7 +323,10 @@ fn a_mount_namespace_without_a_process_is_listed() {
     // A quick look does not see the descriptor, so that only the kernel's list has it.
     let all = Discovery::without_descriptors().unwrap();
     assert!(find(&all, id).holders().is_empty());
-    drop(handle);
+    // By the unique id, if there is one.
+    let opened = all.open(find(&all, id));
+    assert_eq!(opened.is_ok(), handle.unique_id().unwrap().is_some(), "{opened:?}");
+    drop((opened, handle));
     assert!(Discovery::without_descriptors().unwrap().find(id).is_none());
 }
 

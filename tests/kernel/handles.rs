@@ -13,7 +13,7 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{PidfdNamespaces, Root, UniqueIds, UserNamespaces};
+use crate::machine::Need::{PidfdNamespaces, Program, Root, UniqueIds, UserNamespaces};
 use crate::stage;
 
 cases! {"handles":
@@ -30,6 +30,7 @@ cases! {"handles":
     identity_is_the_namespace_s [UserNamespaces],
     the_unique_id_is_the_kernel_s [UniqueIds],
     a_namespace_is_found_by_its_id [],
+    a_network_knows_another_by_a_number [UserNamespaces, Program("ip")],
     without_proc_the_kernel_is_asked [UserNamespaces, PidfdNamespaces],
     without_proc_older_kernels_cannot_tell [UserNamespaces],
     a_forged_proc_is_not_believed [UserNamespaces],
@@ -408,4 +409,25 @@ fn older_kernels_answer_the_same_through_proc() {
     let pid_fd = child.pid_fd().try_clone().unwrap();
     end(child);
     assert_eq!(refused(NsFd::of_process(&pid_fd, Namespace::Uts)), ErrorKind::ProcessGone);
+}
+
+fn a_network_knows_another_by_a_number() {
+    Unshare::new(NamespaceSet::NET).map_root().apply().unwrap();
+    let children = [other(NamespaceSet::NET), other(NamespaceSet::NET)];
+    let [known, unknown] = [0, 1].map(|at| children[at].namespace(Namespace::Net).unwrap());
+    assert_eq!(known.net_id().unwrap(), None);
+    let ip = |args: &[&str]| {
+        let output = std::process::Command::new("ip").args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let pid = children[0].id().to_string();
+    ip(&["link", "add", "one", "type", "veth", "peer", "name", "other", "netns", &pid]);
+    let id = known.net_id().unwrap().unwrap();
+    let shown = ip(&["-o", "link", "show", "one"]);
+    assert!(shown.contains(&format!("link-netnsid {id}")), "{shown}");
+    assert_eq!(unknown.net_id().unwrap(), None);
+    let error = NsFd::current(Namespace::Uts).unwrap().net_id().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    children.into_iter().for_each(end);
 }

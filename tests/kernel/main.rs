@@ -23,6 +23,7 @@ mod hostile;
 mod init;
 mod kernel;
 mod lifetimes;
+mod lsns_tool;
 mod machine;
 mod mounts;
 mod nsenter;
@@ -64,6 +65,8 @@ fn main() -> std::process::ExitCode {
         init::terminal::CASES,
         init::tools::CASES,
         lifetimes::CASES,
+        lsns_tool::CASES,
+        lsns_tool::holders::CASES,
         mounts::CASES,
         mounts::layers::CASES,
         mounts::roots::CASES,

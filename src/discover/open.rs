@@ -1,0 +1,140 @@
+//! From what was found to a handle of it.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
+use crate::namespace::Namespace;
+use crate::ns_fd::{NsFd, NsId};
+use crate::proc_fs::ProcFs;
+use crate::sys::{self, Errno, abi, nsfs};
+
+use super::processes::PLACE;
+use super::survey::{self, READ, unless_exhausted};
+use super::{Discovery, Found, Holder, mounts};
+
+impl Discovery {
+    /// Opens a namespace that was found, by way of what holds it or by its unique id.
+    ///
+    /// It is the same namespace or an error: where the kernel tells a [unique id](Found::unique_id), by
+    /// that; before Linux 6.18 by kind and inode number, which another one may have got since.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd, discover};
+    ///
+    /// let all = discover()?;
+    /// let mine = NsFd::current(Namespace::Net)?;
+    /// let found = all.find(mine.id()?).expect("I am in it");
+    /// assert_eq!(all.open(found)?, mine);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) if nothing that held it leads to it any more, or nothing
+    /// that this process may follow; [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot
+    /// be believed; [`LimitReached`](crate::ErrorKind::LimitReached) without descriptors for it.
+    pub fn open(&self, found: &Found) -> Result<NsFd> {
+        let way = Way { all: self, proc: ProcFs::open()? };
+        match way.to(found).at_step(Step::OpenNamespace)? {
+            Some(file) => NsFd::try_from(file),
+            None => Err(Error::os(Step::OpenNamespace, Errno::NOENT)
+                .on(format!("{}:[{}]", found.kind, found.id.ino))
+                .with_kind(ErrorKind::NotFound)),
+        }
+    }
+}
+
+struct Way<'a> {
+    all: &'a Discovery,
+    proc: ProcFs,
+}
+
+impl Way<'_> {
+    /// Pid and user namespaces lie inside each other, 32 deep at most, so this ends.
+    fn to(&self, found: &Found) -> sys::Result<Option<OwnedFd>> {
+        let by_holder = found.holders.iter().map(|holder| self.by(holder, found));
+        let by_id = found.unique_id.into_iter().map(|id| {
+            let ino = found.id.ino.try_into().map_err(|_| Errno::OVERFLOW)?;
+            nsfs::open_by_handle(id, found.kind.flag(), ino)
+        });
+        for opened in by_holder.chain(by_id) {
+            match opened {
+                Ok(file) if is_it(&file, found) => return Ok(Some(file)),
+                Ok(_) => {}
+                Err(errno) => unless_exhausted(errno)?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn by(&self, holder: &Holder, found: &Found) -> sys::Result<OwnedFd> {
+        let name = found.kind.name();
+        match holder {
+            Holder::Process { pid } => self.link(&format!("{pid}/ns"), name),
+            Holder::Thread { pid, tid } => self.link(&format!("{pid}/task/{tid}/ns"), name),
+            Holder::Children { pid, tid } => {
+                self.link(&format!("{pid}/task/{tid}/ns"), &format!("{name}_for_children"))
+            }
+            Holder::Descriptor { pid, fd } => {
+                let dir = self.proc.open_below(self.proc.as_fd(), &format!("{pid}/fd"), PLACE)?;
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let place = rustix::fs::openat(dir, fd.to_string(), flags, Mode::empty())?;
+                self.namespace_at(&place, found)
+            }
+            Holder::Mount { mount_namespace, path } => self.mounted(*mount_namespace, path, found),
+            Holder::Proc { .. } => Err(Errno::NOENT),
+            Holder::Child(id) => self.relative(*id, abi::NS_GET_PARENT),
+            Holder::Owned(id) => self.relative(*id, abi::NS_GET_USERNS),
+        }
+    }
+
+    fn link(&self, dir: &str, name: &str) -> sys::Result<OwnedFd> {
+        let dir = self.proc.open_below(self.proc.as_fd(), dir, PLACE)?;
+        rustix::fs::openat(dir, name, READ, Mode::empty())
+    }
+
+    /// Any file may be there by now, so it is not opened before it is known.
+    fn namespace_at(&self, place: &OwnedFd, found: &Found) -> sys::Result<OwnedFd> {
+        let namespace = survey::open_place(&self.proc, found.id.dev, place)?;
+        namespace.map(|(_, _, file)| file).ok_or(Errno::NOENT)
+    }
+
+    fn mounted(&self, id: NsId, path: &Path, found: &Found) -> sys::Result<OwnedFd> {
+        let members = self.all.find(id).map(mounts::members).unwrap_or_default();
+        for task in members {
+            let dir = self.proc.open_below(self.proc.as_fd(), &task, PLACE);
+            let place = dir
+                .and_then(|dir| mounts::root_of(&dir))
+                .and_then(|root| mounts::open(&root, path.as_os_str().as_bytes()));
+            match place.and_then(|place| self.namespace_at(&place, found)) {
+                Ok(file) if is_it(&file, found) => return Ok(file),
+                Ok(_) => {}
+                Err(errno) => unless_exhausted(errno)?,
+            }
+        }
+        Err(Errno::NOENT)
+    }
+
+    fn relative(&self, from: NsId, number: rustix::ioctl::Opcode) -> sys::Result<OwnedFd> {
+        let from = self.all.find(from).ok_or(Errno::NOENT)?;
+        let file = self.to(from)?.ok_or(Errno::NOENT)?;
+        nsfs::get_fd(file.as_raw_fd(), number)
+    }
+}
+
+fn is_it(file: &OwnedFd, found: &Found) -> bool {
+    let about = rustix::fs::fstat(file);
+    let id = about.map(|about| NsId { dev: about.st_dev, ino: about.st_ino });
+    let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag);
+    id == Ok(found.id)
+        && kind == Ok(Some(found.kind))
+        && found.unique_id.is_none_or(|id| nsfs::get_id(file.as_raw_fd()) == Ok(id))
+}

@@ -1,0 +1,110 @@
+//! What is told of one process in a namespace.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use rustix::fs::{AtFlags, StatxFlags};
+
+use crate::error::Result;
+use crate::namespace::Namespace;
+use crate::proc_fs::ProcFs;
+use crate::sys;
+
+use super::processes::{PLACE, match_link};
+use super::survey::is_gone;
+use super::{Found, text};
+
+/// A process in a namespace, as it was when it was asked: [`Found::process`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessInfo {
+    pid: u32,
+    parent: Option<u32>,
+    uid: u32,
+    command_line: Vec<OsString>,
+}
+
+impl ProcessInfo {
+    /// Its number, as this thread's `/proc` shows it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The number of its parent. `None` if that is in no pid namespace which this `/proc` shows, and of
+    /// the first process of the machine.
+    #[must_use]
+    pub fn parent(&self) -> Option<u32> {
+        self.parent
+    }
+
+    /// Its effective uid, in this thread's user namespace; 65534 if that uid is not mapped here.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The words of its command line; of a thread of the kernel, and of a process that has ended, its name
+    /// alone.
+    ///
+    /// Programs may change what is told here, and of long ones the first 4096 bytes are.
+    #[must_use]
+    pub fn command_line(&self) -> &[OsString] {
+        &self.command_line
+    }
+}
+
+impl Found {
+    /// What `/proc` tells now of a process in the namespace. `None` if no process of this number is in it,
+    /// so that what is told is never another's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd, discover};
+    ///
+    /// let all = discover()?;
+    /// let mine = all.find(NsFd::current(Namespace::Net)?.id()?).expect("I am in it");
+    /// if let Some(oldest) = mine.oldest().map(|pid| mine.process(pid)).transpose()?.flatten() {
+    ///     println!("{:?}, uid {}, is the first", oldest.command_line(), oldest.uid());
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed;
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) without a few descriptors to work with.
+    pub fn process(&self, pid: u32) -> Result<Option<ProcessInfo>> {
+        let proc = ProcFs::open()?;
+        match ask(&proc, pid, self.kind, self.id.ino) {
+            Ok(info) => Ok(info),
+            Err(errno) => is_gone(errno).map(|_| None),
+        }
+    }
+}
+
+fn ask(proc: &ProcFs, pid: u32, kind: Namespace, ino: u64) -> sys::Result<Option<ProcessInfo>> {
+    let dir = proc.open_below(proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
+    if match_link(dir.as_fd(), kind, kind.name())? != Some(ino) {
+        return Ok(None);
+    }
+    // This directory belongs to the effective uid, also if the process may not be dumped.
+    let about = rustix::fs::statx(&dir, "..", AtFlags::empty(), StatxFlags::UID)?;
+    let parent = text::parent(&proc.read_once(dir.as_fd(), "../stat")?);
+    let command_line = command_line(proc, dir.as_fd())?;
+    Ok(Some(ProcessInfo { pid, parent, uid: about.stx_uid, command_line }))
+}
+
+fn command_line(proc: &ProcFs, dir: BorrowedFd<'_>) -> sys::Result<Vec<OsString>> {
+    let cmdline = proc.read_once(dir, "../cmdline")?;
+    let mut words = text::words(&cmdline);
+    let name;
+    if words.is_empty() {
+        name = proc.read_once(dir, "../comm")?;
+        words.push(name.strip_suffix(b"\n").unwrap_or(&name));
+    }
+    Ok(words.into_iter().map(|word| OsString::from_vec(word.to_vec())).collect())
+}
