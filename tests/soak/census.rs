@@ -1,16 +1,45 @@
 //! What must not grow.
 
 use core::fmt;
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
+
+/// The system's allocator, which does not tell how much is in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: passed on to the system's. What is left out does it by these.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Relaxed);
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Census {
     descriptors: usize,
     mappings: usize,
     children: usize,
+    allocated: usize,
     resident_kib: usize,
 }
+
+/// For what is made once, as a cached answer of the kernel's.
+const SLACK: usize = 1024;
 
 /// For the allocator, which keeps what threads freed where it pleases.
 const SLACK_KIB: usize = 8 * 1024;
@@ -28,6 +57,7 @@ impl Census {
             descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
             mappings: fs::read_to_string("/proc/self/maps").unwrap().lines().count(),
             children: children(),
+            allocated: IN_USE.load(Relaxed),
             resident_kib: status("VmRSS"),
         }
     }
@@ -35,6 +65,7 @@ impl Census {
     pub(crate) fn compare(&self, now: &Self) {
         assert_eq!(now.descriptors, self.descriptors, "descriptors");
         assert_eq!(now.children, self.children, "children, of which some may be zombies");
+        assert!(now.allocated <= self.allocated + SLACK, "{now}, and there were: {self}");
         assert!(now.mappings <= self.mappings + SLACK_MAPPINGS, "{now}, and there were: {self}");
         assert!(now.resident_kib <= self.resident_kib + SLACK_KIB, "{now}, and there were: {self}");
     }
@@ -42,9 +73,9 @@ impl Census {
 
 impl fmt::Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { descriptors, mappings, children, resident_kib } = self;
-        write!(f, "{descriptors} descriptors, {mappings} mappings, ")?;
-        write!(f, "{children} children, {resident_kib} KiB resident")
+        let Self { descriptors, mappings, children, allocated, resident_kib } = self;
+        write!(f, "{descriptors} descriptors, {mappings} mappings, {children} children, ")?;
+        write!(f, "{allocated} bytes allocated, {resident_kib} KiB resident")
     }
 }
 
