@@ -11,6 +11,7 @@ mod mounts;
 mod open;
 mod process_info;
 mod processes;
+mod sight;
 mod survey;
 mod text;
 

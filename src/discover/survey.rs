@@ -13,9 +13,9 @@ use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
 use crate::proc_fs::ProcFs;
-use crate::sys::{self, Errno, abi, caps, nsfs};
+use crate::sys::{self, Errno, abi, nsfs};
 
-use super::{Discovery, Found, Gap, Holder, text};
+use super::{Discovery, Found, Gap, Holder, sight, text};
 
 pub(super) struct Survey {
     pub(super) proc: ProcFs,
@@ -35,13 +35,7 @@ impl Survey {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let me = read_link(proc.as_fd(), "self", &mut buffer).ok();
         let me = me.and_then(text::number).unwrap_or_default();
-        let mut gaps = Vec::new();
-        if about.st_ino != abi::PROC_PID_INIT_INO {
-            gaps.push(Gap::OtherPidNamespaces);
-        }
-        if !caps::has(abi::CAP_SYS_PTRACE) && is_hiding(&proc)? {
-            gaps.push(Gap::HiddenProcesses);
-        }
+        let gaps = sight::gaps(&proc, &own, about.st_ino)?;
         let (found, index) = (Vec::new(), HashMap::new());
         Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
     }
@@ -256,12 +250,6 @@ pub(super) fn numbers(dir: impl AsFd) -> sys::Result<Vec<u32>> {
         numbers.extend(text::number(entry?.file_name().to_bytes()));
     }
     Ok(numbers)
-}
-
-fn is_hiding(proc: &ProcFs) -> Result<bool> {
-    let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
-    let mount = text::mounts(&mounts).find(|mount| mount.id == proc.mount());
-    Ok(mount.is_some_and(|mount| text::hides_processes(mount.options)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `discover()` and `NsFd::holders()` on namespaces that the trial makes itself.
 
+pub(crate) mod sight;
+
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -193,6 +195,7 @@ fn mounts_of_a_foreign_namespace_are_found() {
     opens(&all, found);
     assert_eq!(found.owner(), Some(id_of(child.id(), "user")), "it was opened and asked");
     end(child);
+    reap_orphans();
     assert!(discover().unwrap().find(id(inos[0])).is_none());
 }
 
@@ -214,6 +217,7 @@ fn a_covered_mount_is_taken_for_what_it_is() {
     assert_eq!(all.open(find(&all, id(inos[0]))).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path }));
     end(child);
+    reap_orphans();
 }
 
 fn a_proc_tells_whom_it_shows() {
