@@ -69,7 +69,8 @@ use survey::Survey;
 ///
 /// A namespace that only a socket, a pidfd or a file on its way over a socket holds is not found before
 /// Linux 6.19; nor are mounts in a mount namespace that no process is in, or outside of the root
-/// directory of all processes in there.
+/// directory of all processes in there. Of two of a kind that had one number one after the other while it
+/// looked, one is told, with the processes of both.
 ///
 /// # References
 ///
