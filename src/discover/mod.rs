@@ -11,6 +11,7 @@ mod mounts;
 mod open;
 mod process_info;
 mod processes;
+mod recheck;
 mod sight;
 mod survey;
 mod text;
@@ -36,7 +37,9 @@ use survey::Survey;
 ///
 /// This is a look at what changes all the time. It takes some 50 microseconds for each process, and
 /// what is told of a process or a mount was so when it was looked at. No process is taken for
-/// another that got its number: each is looked at through one open directory, which ends with it.
+/// another that got its number: each is looked at through one open directory, which ends with it. Nor is
+/// a namespace taken for an earlier one of its number: in the end a process that was first in it has to be there
+/// still, or is no longer told.
 ///
 /// The example `lsns` prints all that is found here: `cargo run --example lsns`.
 ///
@@ -69,8 +72,7 @@ use survey::Survey;
 ///
 /// A namespace that only a socket, a pidfd or a file on its way over a socket holds is not found before
 /// Linux 6.19; nor are mounts in a mount namespace that no process is in, or outside of the root
-/// directory of all processes in there. Of two of a kind that had one number one after the other while it
-/// looked, one is told, with the processes of both.
+/// directory of all processes in there.
 ///
 /// # References
 ///
@@ -121,6 +123,7 @@ impl Discovery {
         if at_descriptors {
             descriptors::walk(&mut survey, &pids, &bound)?;
         }
+        recheck::walk(&mut survey)?;
         kernel_lists::walk(&mut survey)?;
         Ok(survey.finish())
     }

@@ -130,6 +130,16 @@ impl Survey {
         Ok(())
     }
 
+    /// Takes these holders from a namespace, and what was asked by way of them.
+    pub(super) fn forget(&mut self, index: usize, holders: &[usize]) {
+        let found = &mut self.found[index];
+        for at in holders.iter().rev() {
+            found.holders.remove(*at);
+        }
+        found.asked = false;
+        (found.unique_id, found.owner, found.parent, found.owner_uid) = (None, None, None, None);
+    }
+
     /// What an ioctl on a namespace leads to; `None` if that lies outside of our own.
     fn relative(
         &mut self,
@@ -164,9 +174,9 @@ impl Survey {
 /// namespace all that it owned or contained.
 fn drop_ended(found: &mut Vec<Found>) {
     loop {
-        let now: HashMap<NsId, (Namespace, Option<NsId>)> =
-            found.iter().map(|it| (it.id, (it.kind, it.owner))).collect();
-        let is = |id: NsId, kind| now.get(&id).is_some_and(|(found, _)| *found == kind);
+        let now: HashMap<NsId, (Namespace, Option<NsId>, Option<NsId>)> =
+            found.iter().map(|it| (it.id, (it.kind, it.owner, it.parent))).collect();
+        let is = |id: NsId, kind| now.get(&id).is_some_and(|it| it.0 == kind);
         let before = found.len();
         found.retain(|it| {
             is(it.id, it.kind)
@@ -175,13 +185,15 @@ fn drop_ended(found: &mut Vec<Found>) {
         });
         if found.len() == before {
             for it in found {
-                let (own, kind) = (it.id, it.kind);
+                let (own, kind) = (Some(it.id), it.kind);
                 let mut seen = HashSet::new();
                 it.holders.retain(|holder| match holder {
-                    Holder::Child(id) => is(*id, kind) && seen.insert(*id),
+                    Holder::Child(id) => {
+                        let is_child = now.get(id).is_some_and(|it| it.0 == kind && it.2 == own);
+                        is_child && seen.insert(*id)
+                    }
                     Holder::Owned(id) => {
-                        let owner = now.get(id).and_then(|(_, owner)| *owner);
-                        owner == Some(own) && seen.insert(*id)
+                        now.get(id).is_some_and(|it| it.1 == own) && seen.insert(*id)
                     }
                     _ => true,
                 });
@@ -271,6 +283,20 @@ mod tests {
             holders: holders.to_vec(),
             asked: true,
         }
+    }
+
+    #[test]
+    fn a_child_is_one_of_its_parent() {
+        let child = Holder::Child(id(2));
+        let mut all = vec![
+            found(Namespace::Pid, 1, None, &[child.clone(), child.clone()]),
+            found(Namespace::Pid, 2, None, &[]),
+            found(Namespace::Pid, 3, None, std::slice::from_ref(&child)),
+        ];
+        all[1].parent = Some(id(3));
+        drop_ended(&mut all);
+        assert_eq!(all[0].holders, []);
+        assert_eq!(all[2].holders, [child]);
     }
 
     #[test]

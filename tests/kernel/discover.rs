@@ -1,5 +1,6 @@
 //! `discover()` and `NsFd::holders()` on namespaces that the trial makes itself.
 
+pub(crate) mod reuse;
 pub(crate) mod sight;
 
 use std::collections::HashSet;

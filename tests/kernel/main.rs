@@ -50,6 +50,7 @@ fn main() -> std::process::ExitCode {
         container::CASES,
         counts::CASES,
         discover::CASES,
+        discover::reuse::CASES,
         discover::sight::CASES,
         enter::CASES,
         errors::CASES,
