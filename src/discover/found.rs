@@ -93,7 +93,8 @@ impl Found {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Gap {
-    /// This process is not in the first pid namespace: its `/proc` may show only some of the processes.
+    /// This thread's `/proc` is not that of the first pid namespace, so that it shows but some of the
+    /// processes.
     OtherPidNamespaces,
     /// `/proc` is mounted so that it hides the processes of other users: `hidepid` of `proc(5)`.
     HiddenProcesses,

@@ -11,6 +11,8 @@ mod mounts;
 mod open;
 mod process_info;
 mod processes;
+mod recheck;
+mod sight;
 mod survey;
 mod text;
 
@@ -35,7 +37,9 @@ use survey::Survey;
 ///
 /// This is a look at what changes all the time. It takes some 50 microseconds for each process, and
 /// what is told of a process or a mount was so when it was looked at. No process is taken for
-/// another that got its number: each is looked at through one open directory, which ends with it.
+/// another that got its number: each is looked at through one open directory, which ends with it. Nor is
+/// a namespace taken for an earlier one of its number: in the end a process that was first in it has to be there
+/// still, or is no longer told.
 ///
 /// The example `lsns` prints all that is found here: `cargo run --example lsns`.
 ///
@@ -119,6 +123,7 @@ impl Discovery {
         if at_descriptors {
             descriptors::walk(&mut survey, &pids, &bound)?;
         }
+        recheck::walk(&mut survey)?;
         kernel_lists::walk(&mut survey)?;
         Ok(survey.finish())
     }

@@ -13,9 +13,9 @@ use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
 use crate::proc_fs::ProcFs;
-use crate::sys::{self, Errno, abi, caps, nsfs};
+use crate::sys::{self, Errno, abi, nsfs};
 
-use super::{Discovery, Found, Gap, Holder, text};
+use super::{Discovery, Found, Gap, Holder, sight, text};
 
 pub(super) struct Survey {
     pub(super) proc: ProcFs,
@@ -35,13 +35,7 @@ impl Survey {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let me = read_link(proc.as_fd(), "self", &mut buffer).ok();
         let me = me.and_then(text::number).unwrap_or_default();
-        let mut gaps = Vec::new();
-        if about.st_ino != abi::PROC_PID_INIT_INO {
-            gaps.push(Gap::OtherPidNamespaces);
-        }
-        if !caps::has(abi::CAP_SYS_PTRACE) && is_hiding(&proc)? {
-            gaps.push(Gap::HiddenProcesses);
-        }
+        let gaps = sight::gaps(&proc, &own, about.st_ino)?;
         let (found, index) = (Vec::new(), HashMap::new());
         Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
     }
@@ -136,6 +130,16 @@ impl Survey {
         Ok(())
     }
 
+    /// Takes these holders from a namespace, and what was asked by way of them.
+    pub(super) fn forget(&mut self, index: usize, holders: &[usize]) {
+        let found = &mut self.found[index];
+        for at in holders.iter().rev() {
+            found.holders.remove(*at);
+        }
+        found.asked = false;
+        (found.unique_id, found.owner, found.parent, found.owner_uid) = (None, None, None, None);
+    }
+
     /// What an ioctl on a namespace leads to; `None` if that lies outside of our own.
     fn relative(
         &mut self,
@@ -170,9 +174,9 @@ impl Survey {
 /// namespace all that it owned or contained.
 fn drop_ended(found: &mut Vec<Found>) {
     loop {
-        let now: HashMap<NsId, (Namespace, Option<NsId>)> =
-            found.iter().map(|it| (it.id, (it.kind, it.owner))).collect();
-        let is = |id: NsId, kind| now.get(&id).is_some_and(|(found, _)| *found == kind);
+        let now: HashMap<NsId, (Namespace, Option<NsId>, Option<NsId>)> =
+            found.iter().map(|it| (it.id, (it.kind, it.owner, it.parent))).collect();
+        let is = |id: NsId, kind| now.get(&id).is_some_and(|it| it.0 == kind);
         let before = found.len();
         found.retain(|it| {
             is(it.id, it.kind)
@@ -181,13 +185,15 @@ fn drop_ended(found: &mut Vec<Found>) {
         });
         if found.len() == before {
             for it in found {
-                let (own, kind) = (it.id, it.kind);
+                let (own, kind) = (Some(it.id), it.kind);
                 let mut seen = HashSet::new();
                 it.holders.retain(|holder| match holder {
-                    Holder::Child(id) => is(*id, kind) && seen.insert(*id),
+                    Holder::Child(id) => {
+                        let is_child = now.get(id).is_some_and(|it| it.0 == kind && it.2 == own);
+                        is_child && seen.insert(*id)
+                    }
                     Holder::Owned(id) => {
-                        let owner = now.get(id).and_then(|(_, owner)| *owner);
-                        owner == Some(own) && seen.insert(*id)
+                        now.get(id).is_some_and(|it| it.1 == own) && seen.insert(*id)
                     }
                     _ => true,
                 });
@@ -258,12 +264,6 @@ pub(super) fn numbers(dir: impl AsFd) -> sys::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-fn is_hiding(proc: &ProcFs) -> Result<bool> {
-    let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
-    let mount = text::mounts(&mounts).find(|mount| mount.id == proc.mount());
-    Ok(mount.is_some_and(|mount| text::hides_processes(mount.options)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Found, Holder, Namespace, NsId, drop_ended};
@@ -283,6 +283,20 @@ mod tests {
             holders: holders.to_vec(),
             asked: true,
         }
+    }
+
+    #[test]
+    fn a_child_is_one_of_its_parent() {
+        let child = Holder::Child(id(2));
+        let mut all = vec![
+            found(Namespace::Pid, 1, None, &[child.clone(), child.clone()]),
+            found(Namespace::Pid, 2, None, &[]),
+            found(Namespace::Pid, 3, None, std::slice::from_ref(&child)),
+        ];
+        all[1].parent = Some(id(3));
+        drop_ended(&mut all);
+        assert_eq!(all[0].holders, []);
+        assert_eq!(all[2].holders, [child]);
     }
 
     #[test]

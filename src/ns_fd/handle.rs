@@ -147,3 +147,61 @@ impl FromStr for NsHandle {
 fn decimal(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorKind, Namespace, NsHandle};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_handle_survives_as_text(kind in 0..8_usize, ino: u32, unique_id: u64) {
+            let handle = NsHandle { kind: Namespace::ALL[kind], ino, unique_id };
+            prop_assert_eq!(handle.to_string().parse::<NsHandle>().unwrap(), handle);
+        }
+
+        #[test]
+        fn what_is_understood_is_what_was_printed(
+            text in prop_oneof![any::<String>(), "[a-z]{0,7}:[0-9+ -]{0,12}:[0-9]{0,22}[: x]?"],
+        ) {
+            // But for zeros in front.
+            let plain = |text: &str| text.split(':').map(|it| it.trim_start_matches('0').to_owned()).collect::<Vec<_>>();
+            match text.parse::<NsHandle>() {
+                Ok(handle) => prop_assert_eq!(plain(&handle.to_string()), plain(&text)),
+                Err(error) => prop_assert_eq!(error.kind(), ErrorKind::InvalidInput),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_handle_is_refused() {
+        for text in [
+            "",
+            "::",
+            "uts",
+            "uts:1",
+            "uts:1:",
+            "uts::1",
+            ":1:1",
+            "uts:1:1:",
+            "uts:1:1:1",
+            "UTS:1:1",
+            "tty:1:1",
+            "uts:+1:1",
+            "uts:-1:1",
+            "uts:1:+1",
+            " uts:1:1",
+            "uts:1:1\n",
+            "uts:0x1:1",
+            "uts:١:1",
+            "uts:4294967296:1",
+            "uts:1:18446744073709551616",
+        ] {
+            let error = text.parse::<NsHandle>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
+            assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+        }
+        let handle = NsHandle { kind: Namespace::Uts, ino: u32::MAX, unique_id: u64::MAX };
+        assert_eq!("uts:4294967295:18446744073709551615".parse::<NsHandle>().unwrap(), handle);
+    }
+}

@@ -118,6 +118,8 @@ pub(crate) const NSFS_MAGIC: u64 = 0x6e73_6673;
 pub(crate) const PROC_ROOT_INO: u64 = 1;
 /// That of the first pid namespace: `PROC_PID_INIT_INO`.
 pub(crate) const PROC_PID_INIT_INO: u64 = 0xefff_fffc;
+/// That of the first user namespace.
+pub(crate) const PROC_USER_INIT_INO: u64 = 0xefff_fffd;
 
 /// `struct clone_args`, 88 bytes since Linux 5.7.
 #[repr(C)]

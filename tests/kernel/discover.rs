@@ -1,5 +1,8 @@
 //! `discover()` and `NsFd::holders()` on namespaces that the trial makes itself.
 
+pub(crate) mod reuse;
+pub(crate) mod sight;
+
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -229,6 +232,7 @@ fn a_covered_mount_is_taken_for_what_it_is() {
     assert_eq!(covered.is_ok(), lists_namespaces(), "{covered:?}");
     assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path }));
     end(child);
+    reap_orphans();
 }
 
 fn a_proc_tells_whom_it_shows() {

@@ -166,6 +166,7 @@ pub(crate) fn hold(call: impl Into<Call>) -> OwnedFd {
 /// Somebody who sleeps in a held call.
 pub(crate) struct HeldCall {
     pub(crate) pid: i32,
+    pub(crate) arguments: [u64; 6],
     id: u64,
 }
 
@@ -190,7 +191,8 @@ impl HeldCall {
             let number = libc::SECCOMP_IOCTL_NOTIF_RECV;
             // SAFETY: the kernel writes one notice.
             if unsafe { libc::ioctl(listener.as_raw_fd(), number, &raw mut notice) } == 0 {
-                return Some(Self { pid: notice.pid.cast_signed(), id: notice.id });
+                let pid = notice.pid.cast_signed();
+                return Some(Self { pid, arguments: notice.data.args, id: notice.id });
             }
             // It died in the meantime.
         }

@@ -52,6 +52,8 @@ fn main() -> std::process::ExitCode {
         container::CASES,
         counts::CASES,
         discover::CASES,
+        discover::reuse::CASES,
+        discover::sight::CASES,
         enter::CASES,
         errors::CASES,
         faults::CASES,

@@ -1,0 +1,58 @@
+//! Which processes this thread's `/proc` does not even name.
+
+#![forbid(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use crate::error::{AtStep, Result, Step};
+use crate::namespace::Namespace;
+use crate::proc_fs::ProcFs;
+use crate::sys::{abi, caps, nsfs};
+
+use super::survey::read_link;
+use super::{Gap, text};
+
+/// `own` is this thread's pid namespace, and `ino` its number.
+pub(super) fn gaps(proc: &ProcFs, own: &OwnedFd, ino: u64) -> Result<Vec<Gap>> {
+    let mut gaps = Vec::new();
+    if ino != abi::PROC_PID_INIT_INO && !is_the_first(proc) {
+        gaps.push(Gap::OtherPidNamespaces);
+    }
+    if !may_see_all(proc, own) && is_hiding(proc)? {
+        gaps.push(Gap::HiddenProcesses);
+    }
+    Ok(gaps)
+}
+
+/// Whether `/proc` counts as the first pid namespace does, where process 2 is the father of the kernel's
+/// threads, which are nowhere else.
+fn is_the_first(proc: &ProcFs) -> bool {
+    proc.read_once(proc.as_fd(), "2/stat").is_ok_and(|stat| text::is_kernel_thread(&stat))
+}
+
+/// Whether `hidepid` hides nothing from this thread: it may trace all that are there.
+fn may_see_all(proc: &ProcFs, own: &OwnedFd) -> bool {
+    caps::has(abi::CAP_SYS_PTRACE) && (is_of_first_users(proc) || owns_the_shown(proc, own))
+}
+
+fn is_of_first_users(proc: &ProcFs) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let link = read_link(proc.as_fd(), "thread-self/ns/user", &mut buffer);
+    link.is_ok_and(|link| text::namespace(link) == Some((Namespace::User, abi::PROC_USER_INIT_INO)))
+}
+
+/// The pid namespace belongs to our user namespace or one below, and is the one that `/proc` shows, as one
+/// number of ours tells.
+fn owns_the_shown(proc: &ProcFs, own: &OwnedFd) -> bool {
+    nsfs::get_fd(own.as_raw_fd(), abi::NS_GET_USERNS).is_ok()
+        && proc
+            .read_once(proc.as_fd(), "thread-self/status")
+            .is_ok_and(|status| text::depth(&status) == Some(1))
+}
+
+fn is_hiding(proc: &ProcFs) -> Result<bool> {
+    let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
+    let mount = text::mounts(&mounts).find(|mount| mount.id == proc.mount());
+    Ok(mount.is_some_and(|mount| text::hides_processes(mount.options)))
+}
