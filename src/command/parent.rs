@@ -248,8 +248,12 @@ impl Start {
         drop(self.writer);
         loop {
             let mut ready = [&self.reader, child].map(|fd| PollFd::new(fd, PollFlags::IN));
-            if poll(&mut ready, None).is_err() {
-                continue;
+            match poll(&mut ready, None) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                // A filter. Without the call, one who ended without a word is heard of when nobody has a copy
+                // of its end of the pipe.
+                Err(_) => return rustix::io::read(&self.reader, &mut [0]) == Ok(1),
             }
             // Also one that has ended since may have told before.
             let told = ready[0].revents().contains(PollFlags::IN);
