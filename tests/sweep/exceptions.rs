@@ -1,6 +1,8 @@
 //! What is not as everywhere, each with its reason. An entry that nothing needs is an error.
 
-use libc::{EACCES, EAGAIN, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSYS, ENOTTY, EPERM, EPIPE, ESRCH};
+use libc::{
+    EACCES, EAGAIN, EEXIST, EINVAL, EMFILE, ENOENT, ENOMEM, ENOSYS, ENOTTY, EPERM, EPIPE, ESRCH,
+};
 
 /// Where and how a run may end otherwise than with the error that was made.
 pub(crate) struct Exception {
@@ -76,6 +78,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     // Another way where a filter hides a call, or an old kernel lacks it.
     in_all("parent clone3", HIDDEN, Succeeds, "clone(2)"),
     in_all("child clone3", HIDDEN, Succeeds, "as above"),
+    in_all("helper clone3", HIDDEN, Succeeds, "as above"),
     in_all("intermediate clone3", HIDDEN, Succeeds, "as above"),
     in_all("parent openat2", HIDDEN, Succeeds, "openat(2), name by name"),
     in_all("child openat2", HIDDEN, Succeeds, "as above"),
@@ -166,6 +169,37 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("spawn::own_code", "parent ppoll", &[], Succeeds, "as above, the caller's code"),
     only("spawn::init", "parent rt_sigaction", &[], Succeeds, "SIGCHLD counts as not ignored"),
 
+    // An init of one's own.
+    only("init::armed_in_a_session", "child ioctl 0x540e", &[], Succeeds, "TIOCSCTTY: there may be no terminal to take"),
+    only("init::armed_in_a_session", "parent ioctl 0x5422", &[], Succeeds, "TIOCNOTTY: as above, to give away"),
+    only("init", "parent rt_sigaction", &[], Succeeds, "SIGCHLD counts as not ignored"),
+    only("init", "parent rt_sigtimedwait", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie"),
+
+    // newuidmap(1), and the C library's look for the user's name.
+    only("spawn::map_by_tools", "parent capget", HIDDEN, Succeeds, "it is a user without capabilities in any case"),
+    only("spawn::map_by_tools", "parent newfstatat", &[], Succeeds, "the user is known by number"),
+    only("spawn::map_by_tools", "parent newfstatat", &[], Says("ReadSubIds", None), "for the user without a name nothing is set aside"),
+    only("spawn::map_by_tools", "parent openat \"/etc/", &[], Succeeds, "as the first of these"),
+    only("spawn::map_by_tools", "parent openat \"/etc/", &[], Says("ReadSubIds", None), "as the second"),
+    only("spawn::map_by_tools", "parent read", &[], Succeeds, "as the first"),
+    only("spawn::map_by_tools", "parent read", &[], Says("ReadSubIds", None), "as the second"),
+    only("spawn::map_by_tools", "parent socket", &[], Succeeds, "no daemon for names"),
+    only("spawn::map_by_tools", "parent connect", &[], Succeeds, "as above"),
+    only("spawn::map_by_tools", "parent statx", &[], Succeeds, "the tool is looked for in another directory"),
+    only("spawn::map_by_tools", "parent statx", &[], Says("WriteUidMap", None), "the tool is not found"),
+    only("spawn::map_by_tools", "helper waitid", &[EPERM], Says("WriteUidMap", None), "nothing is known of the tool"),
+    only("spawn::map_by_tools", "helper waitid", &[EPERM], Says("WriteGidMap", None), "as above"),
+    only("spawn::map_by_tools", "parent waitid", HIDDEN, Says("WriteUidMap", None), "as above, by who filters the helper as well"),
+    only("spawn::map_by_tools", "parent waitid", HIDDEN, Leaves("WriteUidMap", "children"), "as above"),
+    only("spawn::map_by_tools", "tool ", &[], Says("WriteUidMap", None), "the tool is not run, and so says nothing"),
+    only("spawn::map_by_tools", "tool ", &[], Says("WriteGidMap", None), "as above"),
+    only("spawn::map_by_tools", "child rt_sigaction", HIDDEN, Says("WriteUidMap", None), "as above"),
+
+    // What it cannot do is no answer less.
+    only("support", "", &[], Succeeds, "what is refused is told to be missing or denied"),
+    only("support", "", &[EMFILE], Says("Prepare", Some(EMFILE)), "a full table of descriptors says nothing about the kernel"),
+    only("support", "parent waitid", HIDDEN, Leaves("Done", "children"), "who may not wait has a zombie"),
+
     // Pins.
     only("pin", "parent flock", &[EAGAIN], Says("CreatePinTarget", Some(EEXIST)), "somebody else is at work there"),
     only("pin", "parent flock", &[EAGAIN], Leaves("CreatePinTarget", "file /tmp/sweep-pin"), "as above: then it is the other's"),
@@ -201,7 +235,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("capset", &["KeepCaps"]),
     ("chdir", &["ChangeDirectory"]),
     ("chroot", &["ChangeRoot", "Leave"]),
-    ("clone", &["Clone", "StartIdMapHelper", "BecomeInit", "StartThread"]),
+    ("clone", &["Clone", "StartIdMapHelper", "BecomeInit", "StartThread", "WriteUidMap", "WriteGidMap"]),
     ("close_range", &["CloseFds"]),
     ("dup3", &["ConnectStdio"]),
     ("execve", &["Exec"]),
@@ -216,7 +250,8 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("fstat", &["AskNamespace", "CreatePinTarget", "OpenNamespace", "OpenPinDir", "OpenSource", "Unpin"]),
     ("fstatfs", &["ReadProc", "OpenNamespace", "OpenPinDir", "Unpin"]),
     ("getdents64", &["OpenPinDir", "ReadProc"]),
-    // SIOCGIFFLAGS, SIOCSIFFLAGS.
+    // SIOCGSKNS, before SIOCGIFFLAGS and SIOCSIFFLAGS.
+    ("ioctl 0x894c", &["OpenNamespace"]),
     ("ioctl 0x89", &["LoopbackUp"]),
     // Of nsfs.
     ("ioctl 0xb7", &["AskNamespace", "ReadProc"]),
@@ -226,9 +261,10 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     // Of pidfds.
     ("ioctl 0xff", &["OpenNamespace"]),
     ("listns", &["ReadProc"]),
+    ("memfd_create", &["Prepare"]),
     ("mkdirat", &["MakeMountPoint", "MakeFile", "Mount", "MakePinDir"]),
     ("mknodat", &["MakeMountPoint"]),
-    ("mmap", &["Prepare", "StartIdMapHelper"]),
+    ("mmap", &["Prepare", "StartIdMapHelper", "Clone"]),
     // MS_REC | MS_PRIVATE.
     ("mount \"/\" 0x44000", &["SetPropagation"]),
     ("mount \"/proc/thread-self/fd", &["MakePinDir"]),
@@ -240,6 +276,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("open_tree", &["MakeReadOnly", "OpenSource", "Mount", "MapIds", "Pin", "MakePinDir"]),
     ("openat \".\"", &["OpenNamespace", "OpenPinDir", "Mount"]),
     ("openat \"/\"", &["OpenNamespace", "OpenSource", "Mount", "MakeFile", "MakeReadOnly"]),
+    ("openat \"/etc/sub", &["ReadSubIds"]),
     ("openat \"/dev/null\"", &["Prepare", "OpenSource"]),
     ("openat \"/proc\"", &["ReadProc"]),
     ("openat \"/proc/thread-self/ns/", &["OpenNamespace"]),
@@ -253,6 +290,8 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("openat \"thread-self/", &["ReadProc"]),
     ("openat \"top\"", &["Mount"]),
     ("openat \"", &["OpenSource", "ReadProc", "Mount"]),
+    ("open_by_handle_at", &["OpenNamespace"]),
+    ("name_to_handle_at", &["OpenNamespace"]),
     ("openat2 \"self/setgroups\"", &["WriteSetgroups"]),
     ("openat2 \"self/uid_map\"", &["WriteUidMap"]),
     ("openat2 \"self/gid_map\"", &["WriteGidMap"]),
@@ -262,6 +301,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("openat2 \"gid_map\"", &["WriteGidMap"]),
     ("openat2 \"/", &["MakeMountPoint", "MakeFile", "Mount", "MakeReadOnly"]),
     ("openat2 \"", &["ReadProc", "WriteUidMap"]),
+    ("pidfd_getfd", &["CopyDescriptor"]),
     ("pidfd_open", &["OpenProcess", "OpenNamespace"]),
     ("pidfd_send_signal", &["Signal"]),
     ("pipe2", &["Prepare"]),
@@ -273,18 +313,23 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("prctl 0x4", &["HideMemory"]),
     ("prctl 0x8", &["KeepCaps"]),
     ("prctl 0xf", &["BecomeInit"]),
+    // PR_SET_CHILD_SUBREAPER.
+    ("prctl 0x24", &["BecomeInit"]),
     ("prctl 0x26", &["NoNewPrivs"]),
     ("prctl 0x2f", &["KeepCaps"]),
-    ("read", &["ReadOutput", "ReadProc"]),
+    ("read", &["ReadOutput", "ReadProc", "ReadSubIds"]),
     ("readlinkat \"self\"", &["WriteUidMap"]),
     ("readlinkat", &["ReadProc"]),
     ("rt_sigaction 0x11", &["BecomeInit"]),
     ("rt_sigaction 0xd", &["ResetSignals"]),
+    ("rt_sigtimedwait", &["Wait"]),
     ("setdomainname", &["SetDomainname"]),
     ("setfs", &["SetUid"]),
     ("setgroups", &["SetGroups"]),
     ("sethostname", &["SetHostname"]),
     ("setns", &["Enter", "Leave"]),
+    ("signalfd4", &["BecomeInit"]),
+    ("setpgid", &["SetProcessGroup"]),
     ("setresgid", &["SetGid"]),
     ("setresuid", &["SetUid"]),
     ("setsid", &["NewSession"]),
@@ -292,6 +337,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("statx", &["ReadProc", "OpenSource", "Mount"]),
     ("symlinkat", &["MakeFile"]),
     ("umount2", &["PivotRoot", "Mount", "Unpin"]),
+    ("uname", &["ReadNames"]),
     ("unlinkat", &["Unpin"]),
     // CLONE_FILES, by the helper.
     ("unshare 0x400", &["WriteUidMap"]),

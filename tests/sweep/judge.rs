@@ -106,7 +106,7 @@ pub(crate) fn judge(scenario: &str, seen: &Seen, deed: Deed, run: &Run) -> Verdi
         Deed::Filter(errno) => {
             succeeded(report) || report.outcome == "Told" || report.errno == Some(errno)
         }
-        Deed::Kill(role) => is_death(seen, role, report),
+        Deed::Kill(role) => is_death(scenario, seen, role, report),
     };
     if !promised && !excused(&|outcome| is_as_said(outcome, report)) {
         return Verdict::Wrong(format!("{report:?}"));
@@ -147,11 +147,14 @@ fn is_answer(seen: &Seen, errno: i32, report: &Report) -> bool {
 }
 
 /// It is told who died, and at which step if it was at one; or it was all the same.
-fn is_death(seen: &Seen, role: Role, report: &Report) -> bool {
+fn is_death(scenario: &str, seen: &Seen, role: Role, report: &Report) -> bool {
     let killed = ["signal: 9 (SIGKILL)", "exit status: 137"].contains(&report.outcome.as_str());
     let helper = report.errno == Some(libc::EPIPE) && report.outcome == "WriteUidMap";
+    let of_tool = ["WriteUidMap", "WriteGidMap"].contains(&report.outcome.as_str());
     let elsewhere = role != seen.point.role || steps(seen).next().is_none();
     let at_step = elsewhere || steps(seen).any(|step| step == report.outcome);
-    let died = report.kind == "ChildDied" && at_step;
-    succeeded(report) || killed || helper || died
+    // What tries things out has one step.
+    let tried = scenario.starts_with("support") && report.outcome == "Unshare";
+    let died = report.kind == "ChildDied" && (at_step || tried);
+    succeeded(report) || killed || helper || died || (role.kind == Kind::Tool && of_tool)
 }

@@ -138,6 +138,8 @@ impl Tracer {
             let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
             if pid > 0 {
                 self.changed(pid, status);
+            } else {
+                self.adopt_strays();
             }
             if stuck.is_none() && Instant::now() > end {
                 stuck = Some(self.describe(others()));
@@ -163,11 +165,6 @@ impl Tracer {
             }
             self.tasks.remove(&pid);
             self.early.retain(|&early| early != pid);
-            // Their parent will not tell of them any more, if it was theirs.
-            for early in std::mem::take(&mut self.early) {
-                self.adopt(early, Kind::Stray);
-                self.go_on(early, 0);
-            }
             return;
         }
         let signal = libc::WSTOPSIG(status);
@@ -209,6 +206,14 @@ impl Tracer {
         if let Some(at) = self.early.iter().position(|&early| early == new) {
             self.early.remove(at);
             self.go_on(new, 0);
+        }
+    }
+
+    /// Nobody has told of these for a while: their parent was killed.
+    fn adopt_strays(&mut self) {
+        for stray in std::mem::take(&mut self.early) {
+            self.adopt(stray, Kind::Stray);
+            self.go_on(stray, 0);
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Act {
     /// The namespaces in which the subject is born.
     pub(crate) flags: i32,
     /// What comes before the first look at this process.
-    pub(crate) stage: fn(),
+    pub(crate) stage: Box<dyn Fn()>,
     /// Whether the thread is another after a success.
     pub(crate) changes: bool,
     /// What is to stay, in the words of the look at this process.

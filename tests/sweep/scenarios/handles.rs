@@ -1,11 +1,16 @@
 //! Namespaces that are opened, kept and found.
 
 use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use linux_namespaces::{Namespace, NamespaceSet, NsFd, PidFd, PinDir, Pinned, discover};
+use linux_namespaces::{
+    Command, Namespace, NamespaceSet, NsFd, PidFd, PinDir, Pinned, Signal, discover,
+};
 
 use super::{Place, Scenario, own_mounts, scenario};
-use crate::machine::Need::{self, Root, UserNamespaces};
+use crate::machine::Need::{self, Root, UniqueIds, UserNamespaces};
 use crate::stage;
 use crate::subject::{Act, Came, begin};
 
@@ -18,6 +23,9 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("handles::current", &[], current),
     scenario("handles::of_a_process", USERS, of_a_process),
     scenario("handles::relations", USERS, relations),
+    scenario("handles::by_name", &[Root, UniqueIds], by_name),
+    scenario("handles::of_a_socket", &[], of_a_socket),
+    scenario("handles::child", USERS, child),
     scenario("pin::and_unpin", USERS, pin_and_unpin),
     scenario("pin::dropped", USERS, pin_dropped),
     scenario("pin::opened", USERS, pin_opened),
@@ -73,6 +81,47 @@ fn relations() -> Act {
         assert_eq!(pid.pid_inside(place.child.id())?, 1);
         assert_eq!(pid.pid_outside(1)?, place.child.id());
         Ok(Came::Done)
+    })
+}
+
+fn by_name() -> Act {
+    Act::new(|| {
+        let namespace = own_uts();
+        begin();
+        let again = namespace.handle()?.open()?;
+        assert_eq!(again.id()?, namespace.id()?);
+        Ok(Came::Done)
+    })
+}
+
+fn of_a_socket() -> Act {
+    Act::new(|| {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let number = socket.as_raw_fd();
+        begin();
+        let copy = PidFd::current()?.copy_fd(number)?;
+        NsFd::of_socket(&copy)?.id()?;
+        Ok(Came::Done)
+    })
+}
+
+/// What is asked of a child, and sent to it.
+fn child() -> Act {
+    Act::new(|| {
+        let mut command = Command::new("/bin/sleep");
+        command.arg("6000").unshare(NamespaceSet::USER).kill_on_parent_exit();
+        let mut child = command.spawn().unwrap();
+        begin();
+        let outcome = (|| {
+            child.namespace(Namespace::User)?.owner_uid()?;
+            child.try_wait()?;
+            child.wait_timeout(Duration::from_millis(1))?;
+            child.signal(Signal::TERM)
+        })();
+        // SAFETY: our own child, which is not waited for.
+        unsafe { libc::kill(child.id().cast_signed(), libc::SIGKILL) };
+        child.wait()?;
+        outcome.map(|()| Came::Done)
     })
 }
 

@@ -1,6 +1,7 @@
 //! What is swept.
 
 mod handles;
+mod others;
 mod spawn;
 mod thread;
 
@@ -21,7 +22,7 @@ pub(crate) struct Scenario {
 }
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
-    [spawn::ALL, thread::ALL, handles::ALL].into_iter().flatten()
+    [spawn::ALL, thread::ALL, handles::ALL, others::ALL].into_iter().flatten()
 }
 
 const fn scenario(name: &'static str, needs: &'static [Need], make: fn() -> Act) -> Scenario {
@@ -30,11 +31,11 @@ const fn scenario(name: &'static str, needs: &'static [Need], make: fn() -> Act)
 
 impl Act {
     fn new(work: impl Fn() -> Answer + 'static) -> Self {
-        Self { flags: 0, stage: || (), changes: false, keeps: "", work: Box::new(work) }
+        Self { flags: 0, stage: Box::new(|| ()), changes: false, keeps: "", work: Box::new(work) }
     }
 
-    fn staged(self, stage: fn()) -> Self {
-        Self { stage, ..self }
+    fn staged(self, stage: impl Fn() + 'static) -> Self {
+        Self { stage: Box::new(stage), ..self }
     }
 
     /// In new namespaces from the start.

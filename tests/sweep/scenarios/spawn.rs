@@ -1,19 +1,22 @@
 //! Programs started in every way, with every group of options.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::time::Duration;
 
 use linux_namespaces::{
-    Child, Clock, ClockOffset, Command, IdExtent, IdMap, Init, Mount, NamespaceSet, NsFd, Overlay,
-    Rootfs, Stdio,
+    Child, Clock, ClockOffset, Command, CommandExt, IdExtent, IdMap, Init, Mount, NamespaceSet,
+    NsFd, Overlay, Rootfs, Stdio,
 };
 
-use super::{Place, Scenario, scenario};
+use super::{Place, Scenario, own_mounts, scenario};
 use crate::kernel;
-use crate::machine::Need::{MappedOwners, Overlays, Root, UnifiedCgroup, UserNamespaces};
+use crate::machine::Need::{MappedOwners, Overlays, Program, Root, UnifiedCgroup, UserNamespaces};
 use crate::machine::{self, is_root};
+use crate::stage;
 use crate::subject::{Act, Answer, Came, begin};
 
 const USERS: &[machine::Need] = &[UserNamespaces];
@@ -40,6 +43,9 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::map_by_helper_copying", &[Root], || spawn(|it| { outside_maps(it); copying(it); })),
     scenario("spawn::map_by_helper_and_ids", &[Root], || spawn(|it| { outside_maps(it); it.uid(0).gid(0).groups([]); })),
     scenario("spawn::map_by_helper_by_clone", &[Root], || spawn(outside_maps).staged(without_clone3)),
+    scenario("spawn::map_by_tools", &[Root, Program("newuidmap")], map_by_tools),
+    scenario("spawn::chosen_pids", &[Root], || spawn(|it| { it.unshare(NamespaceSet::PID).set_tid([1]).process_group(0); })),
+    scenario("spawn::by_std", &[Root], by_std),
     scenario("spawn::names_and_lo", USERS, || spawn(names)),
     scenario("spawn::time", USERS, || spawn(time)),
     scenario("spawn::time_by_clone", USERS, || spawn(time).staged(without_clone3)),
@@ -160,6 +166,45 @@ fn outside_maps(command: &mut Command) {
     command.uid_map(map.clone()).gid_map(map);
 }
 
+/// As an ordinary user for whom ids are set aside, in a file of `/etc` that this process alone sees.
+fn map_by_tools() -> Act {
+    const NOBODY: u32 = 65_534;
+    let etc = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::set_permissions(etc.path(), Permissions::from_mode(0o755)).unwrap();
+    for name in ["passwd", "group", "nsswitch.conf", "ld.so.cache", "login.defs"] {
+        fs::copy(Path::new("/etc").join(name), etc.path().join(name)).ok();
+    }
+    for name in ["subuid", "subgid"] {
+        fs::write(etc.path().join(name), "nobody:100000:65536\n").unwrap();
+    }
+    spawn(|command| {
+        command.map_auto();
+    })
+    .staged(move || {
+        own_mounts();
+        stage::bind(etc.path(), "/etc");
+        // SAFETY: this process has one thread. Another user's process is not dumpable at first.
+        unsafe {
+            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+            assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0);
+            assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
+            libc::prctl(libc::PR_SET_DUMPABLE, 1);
+        }
+    })
+}
+
+fn by_std() -> Act {
+    let place = Place::new(NamespaceSet::UTS | NamespaceSet::NET);
+    Act::new(move || {
+        let mut command = process::Command::new("/bin/true");
+        let enter = place.enter();
+        begin();
+        command.enter(&enter)?;
+        // What std then does is not the crate's.
+        Ok(Came::Done)
+    })
+}
+
 fn names(command: &mut Command) {
     command.map_root().hostname("x".parse().unwrap()).domainname("y".parse().unwrap());
     command.loopback_up();
@@ -175,14 +220,14 @@ struct Cgroup(PathBuf);
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        std::fs::remove_dir(&self.0).unwrap();
+        fs::remove_dir(&self.0).unwrap();
     }
 }
 
 fn cgroup() -> Act {
     let root = machine::unified_cgroup().unwrap_or(Path::new("/"));
-    let dir = Cgroup(root.join(format!("linux-namespaces-sweep-{}", std::process::id())));
-    std::fs::create_dir(&dir.0).unwrap();
+    let dir = Cgroup(root.join(format!("linux-namespaces-sweep-{}", process::id())));
+    fs::create_dir(&dir.0).unwrap();
     spawn(move |command| {
         command.cgroup(File::open(&dir.0).unwrap()).unshare(NamespaceSet::CGROUP);
     })
