@@ -235,6 +235,10 @@ impl Child {
     ///
     /// As of [`wait`](Self::wait), or if reading fails.
     pub fn wait_with_output(mut self) -> Result<Output> {
+        self.output()
+    }
+
+    pub(crate) fn output(&mut self) -> Result<Output> {
         drop(self.stdin.take());
         let mut stdout = Pipe::new(self.stdout.take());
         let mut stderr = Pipe::new(self.stderr.take());

@@ -26,14 +26,22 @@ pub(super) struct Job<'a> {
     /// For the process that an intermediate one makes, if both share our memory: should the
     /// intermediate one be killed, we wake up while the other is still at work. And for an init.
     stack: Option<&'a Stack>,
+    /// Whether the child's end is told by `SIGCHLD` also before exec sets that.
+    tells_its_end: bool,
 }
 
 /// A status that no one sees but the parent that already knows from the slot.
 const FAILED: i32 = 127;
 
 impl<'a> Job<'a> {
-    pub(super) fn new(plan: &'a Plan, context: Context<'a>, stack: Option<&'a Stack>) -> Self {
-        Self { plan, context, legacy: AtomicBool::new(false), stack }
+    pub(super) fn new(
+        plan: &'a Plan,
+        context: Context<'a>,
+        stack: Option<&'a Stack>,
+        is_supervised: bool,
+    ) -> Self {
+        let tells_its_end = is_supervised || plan.has_init();
+        Self { plan, context, legacy: AtomicBool::new(false), stack, tells_its_end }
     }
 
     /// Makes the child that becomes the program. The answer comes when it has exec'd or ended.
@@ -63,10 +71,11 @@ impl<'a> Job<'a> {
         unsafe { self.clone(request, go_before) }
     }
 
-    /// None: until exec sets `SIGCHLD`, no other wait of the process takes notice. An init has no exec. With
-    /// `CLONE_PARENT` that of the intermediate process counts.
+    /// None: until exec sets `SIGCHLD`, no other wait of the process takes notice. An init has no exec, and who
+    /// looks after a program sleeps until the signal comes. With `CLONE_PARENT` that of the intermediate
+    /// process counts.
     fn exit_signal(&self) -> u64 {
-        if self.plan.has_init() { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
+        if self.tells_its_end { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
     }
 
     fn memory(&self) -> u64 {

@@ -356,9 +356,14 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// As of [`spawn`](Self::spawn) and [`Child::wait_with_output`].
+    /// As of [`spawn`](Self::spawn) and [`Child::wait_with_output`]. The program is killed if its output
+    /// cannot be read.
     pub fn output(&mut self) -> Result<Output> {
-        self.launch([Stdio::null(), Stdio::piped(), Stdio::piped()])?.wait_with_output()
+        let mut child = self.launch([Stdio::null(), Stdio::piped(), Stdio::piped()])?;
+        child.output().inspect_err(|_| {
+            // Nobody else has it.
+            drop(child.kill().and_then(|()| child.wait()));
+        })
     }
 
     fn launch(&self, defaults: [Stdio; 3]) -> Result<Child> {

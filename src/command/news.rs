@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::error::{AtStep, Result, Step};
-use crate::sys::file;
+use crate::sys::{Errno, file};
 
 /// A pipe whose ends have numbers that the child does not replace by its streams, 0 to 2.
 struct Pipe {
@@ -46,8 +46,12 @@ impl Start {
         drop(writer);
         loop {
             let mut ready = [&reader, child].map(|fd| PollFd::new(fd, PollFlags::IN));
-            if poll(&mut ready, None).is_err() {
-                continue;
+            match poll(&mut ready, None) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                // A filter. Without the call, one who ended without a word is heard of when nobody has a copy
+                // of its end of the pipe.
+                Err(_) => return rustix::io::read(&reader, &mut [0]) == Ok(1),
             }
             // Also one that has ended since may have told before.
             let told = ready[0].revents().contains(PollFlags::IN);

@@ -111,7 +111,7 @@ impl Launch {
         // An init keeps nothing but its stack, so that has to be of its own.
         let needs_stack = (shares && has_intermediate) || (plan.has_init() && CAN_SHARE_MEMORY);
         let stack = needs_stack.then(Stack::new).transpose().map_err(prepare)?;
-        let job = Job::new(plan, context, stack.as_ref());
+        let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
         let started = if has_intermediate {
             start_through_intermediate(&job)
         } else {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use crate::error::{AtStep, Error, ErrorKind, Result, Step};
+use crate::error::{AtStep, Error, Result, Step};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
@@ -66,9 +66,8 @@ impl NsFd {
                 }
             }
             let process = match PidFd::open(pid) {
-                Err(error) if error.kind() == ErrorKind::LimitReached => return Err(error),
-                Err(_) => continue,
-                Ok(process) => process,
+                Err(error) if is_no_process(&error) => continue,
+                process => process?,
             };
             // Its number may have been another's a moment ago, or be another's where /proc counts.
             let is_it = proc.pid_of(process.as_fd())? == Some(pid) && is_in(pid) == Ok(true);
@@ -130,6 +129,12 @@ impl NsFd {
             }
         }
     }
+}
+
+/// Whether the number is nobody's any more, or has come to be a thread's.
+fn is_no_process(error: &Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::SRCH, Errno::INVAL, Errno::NOENT].iter().any(|it| errno == Some(it.raw_os_error()))
 }
 
 fn ends_before(process: &PidFd, end: Option<Instant>) -> Result<bool> {

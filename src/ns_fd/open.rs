@@ -317,7 +317,7 @@ pub(crate) fn children_go(namespaces: NamespaceSet, entered: bool) {
 pub(crate) fn children_are_elsewhere() -> Result<Elsewhere> {
     let (new, entered) = (NEW.load(Ordering::Relaxed), ENTERED.load(Ordering::Relaxed));
     let moved = |kind| match NsFd::for_children(kind) {
-        Ok(namespace) => Ok(namespace != NsFd::current(kind)?),
+        Ok(namespace) => Ok(namespace.id()? != NsFd::current(kind)?.id()?),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     };

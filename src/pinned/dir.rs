@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Dir, FlockOperation, Mode, OFlags};
+use rustix::io::retry_on_intr;
 use rustix::mount::MountPropagationFlags;
 
 use super::place::{Found, Place};
@@ -138,7 +139,8 @@ impl PinDir {
         let mut done = mount::propagate(&dir, propagation);
         if done.as_ref().is_err_and(no_mount) {
             // Once in the life of a directory. As ip does it, so that two of us make one mount.
-            rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(refused)?;
+            retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive))
+                .map_err(refused)?;
             let mut top = open(path).map_err(refused)?;
             done = mount::propagate(&top, propagation);
             if done.as_ref().is_err_and(no_mount) {

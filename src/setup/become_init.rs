@@ -46,6 +46,7 @@ pub(super) fn become_init(
         process::exit(BROKEN);
     }
     if !context.has_no_exec {
+        slot.begin(first - 1);
         file::write_once(context.started, &[1])?;
     }
     // SAFETY: the value of a reference. Volatile, since it must be read now: an ordinary copy may be put off,

@@ -116,7 +116,7 @@ impl Joins {
 fn is_own(namespace: &NsFd) -> Result<bool> {
     // For pid and time it is where the children go that setns(2) changes.
     match NsFd::for_children(namespace.kind()) {
-        Ok(own) => Ok(own == *namespace),
+        Ok(own) => Ok(own.id()? == namespace.id()?),
         // A new pid namespace without a process.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

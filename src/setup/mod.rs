@@ -220,7 +220,7 @@ fn has_threads() -> bool {
 /// the namespace with it when it ends.
 pub(crate) fn no_pid_namespace_pending() -> Result<()> {
     let pending = match NsFd::for_children(Namespace::Pid) {
-        Ok(namespace) => namespace != NsFd::current(Namespace::Pid)?,
+        Ok(namespace) => namespace.id()? != NsFd::current(Namespace::Pid)?.id()?,
         Err(error) if error.kind() == ErrorKind::NotFound => true,
         Err(error) => return Err(error),
     };

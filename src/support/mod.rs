@@ -159,9 +159,9 @@ fn children_stay_here() -> Result<NsFd> {
         None => NsFd::current(Namespace::Pid)?,
     };
     let here = match ask(abi::PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE) {
-        Some(namespace) => namespace == own,
+        Some(namespace) => namespace.id()? == own.id()?,
         None => match NsFd::for_children(Namespace::Pid) {
-            Ok(namespace) => namespace == own,
+            Ok(namespace) => namespace.id()? == own.id()?,
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         },

@@ -31,7 +31,8 @@ pub(crate) unsafe fn shed() -> bool {
         // There was none.
         // SAFETY: the caller's contract.
         Ok(()) => return unsafe { rseq(at, 32, UNREGISTER) }.is_ok(),
-        Err(Errno::NOSYS) => return true,
+        // A filter, which may be younger than a registration, or a kernel without them: it does not tell which.
+        Err(Errno::NOSYS | Errno::PERM) => return false,
         Err(_) => {}
     }
     let Some(middle) = thread_pointer() else {

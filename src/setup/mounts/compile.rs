@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -182,7 +182,13 @@ impl Compiler {
         }
         let mode = match self.takes.iter().nth_back(lowers.len() - 1) {
             Some(MountOp::Take(tree)) => {
-                rustix::fs::fstat(&tree.held).map_or(0o755, |it| it.st_mode)
+                let about = rustix::fs::fstat(&tree.held);
+                about
+                    .map_err(|errno| {
+                        Error::os(Step::OpenSource, errno)
+                            .at(OsStr::from_bytes(tree.path.to_bytes()))
+                    })?
+                    .st_mode
             }
             _ => 0o755,
         };
@@ -279,8 +285,7 @@ fn mounts_below(path: &Path) -> Vec<Place> {
     let top = fs::canonicalize(path).unwrap_or_default();
     let below = |line: &str| {
         let point = unescape(line.split(' ').nth(4)?);
-        let rest =
-            Path::new(std::ffi::OsStr::from_bytes(&point)).strip_prefix(&top).ok()?.to_owned();
+        let rest = Path::new(OsStr::from_bytes(&point)).strip_prefix(&top).ok()?.to_owned();
         let names: Vec<CString> = rest
             .components()
             .filter_map(|component| match component {

@@ -1,0 +1,349 @@
+//! What is not as everywhere, each with its reason. An entry that nothing needs is an error.
+
+use libc::{
+    EACCES, EAGAIN, EEXIST, EINVAL, EMFILE, ENOENT, ENOMEM, ENOSYS, ENOTTY, EPERM, EPIPE, ESRCH,
+};
+
+/// Where and how a run may end otherwise than with the error that was made.
+pub(crate) struct Exception {
+    /// The beginning of the scenario's name.
+    pub(crate) scenario: &'static str,
+    /// The beginning of the role and the call.
+    pub(crate) at: &'static str,
+    /// For these numbers; all, if there is none.
+    pub(crate) errnos: &'static [i32],
+    pub(crate) outcome: Outcome,
+    #[allow(dead_code, reason = "for who reads this file")]
+    pub(crate) why: &'static str,
+}
+
+pub(crate) enum Outcome {
+    /// It makes no sense.
+    NotTried,
+    /// Another way is there, or nothing depends on the call.
+    Succeeds,
+    /// Another error: the step and the number.
+    Says(&'static str, Option<i32>),
+    /// What the scenario came to.
+    Comes(&'static str),
+    /// After this outcome, this is left.
+    Leaves(&'static str, &'static str),
+}
+use Outcome::{Comes, Leaves, NotTried, Says, Succeeds};
+
+const HIDDEN: &[i32] = &[ENOSYS, EPERM];
+
+const fn in_all(
+    at: &'static str,
+    errnos: &'static [i32],
+    outcome: Outcome,
+    why: &'static str,
+) -> Exception {
+    only("", at, errnos, outcome, why)
+}
+
+const fn only(
+    scenario: &'static str,
+    at: &'static str,
+    errnos: &'static [i32],
+    outcome: Outcome,
+    why: &'static str,
+) -> Exception {
+    Exception { scenario, at, errnos, outcome, why }
+}
+
+#[rustfmt::skip]
+pub(crate) const EXCEPTIONS: &[Exception] = &[
+    // What a run cannot tell about the crate.
+    in_all("parent fcntl 0x1", &[], NotTried, "F_GETFD: a check of std's before it closes"),
+    in_all("parent futex 0x1", &[], NotTried, "to wake is never refused, and what is not done is never made up for"),
+    in_all("child futex 0x1", &[], NotTried, "as above"),
+    in_all("parent kill", &[], NotTried, "the scenario's own"),
+    only("enter::on_a_thread", "thread mmap", &[], NotTried, "the start of a thread: std ends the process"),
+    only("enter::on_a_thread", "thread mprotect", &[], NotTried, "as above"),
+    only("enter::on_a_thread", "thread rseq", &[], NotTried, "as above, the C library does"),
+
+    // Nothing depends on the answer.
+    in_all("parent close", &[], Succeeds, "the number is free whatever the call answers"),
+    in_all("child close", &[], Succeeds, "as above"),
+    in_all("helper close", &[], Succeeds, "as above"),
+    in_all("parent lseek", &[], Succeeds, "std asks how much there is to read, and reads anyhow"),
+    in_all("thread madvise", &[], Succeeds, "the C library gives the stack of a thread back"),
+    in_all("thread sched_getaffinity", &[], Succeeds, "the C library asks where a thread's stack ends"),
+    in_all("thread set_robust_list", &[], Succeeds, "the C library does not look"),
+    in_all("thread sigaltstack", &[], Succeeds, "std does not look"),
+    only("spawn::streams", "parent read", &[], Succeeds, "the scenario's own"),
+    in_all("parent pidfd_send_signal", &[ESRCH], Succeeds, "to kill who has ended is no failure"),
+
+    // Another way where a filter hides a call, or an old kernel lacks it.
+    in_all("parent clone3", HIDDEN, Succeeds, "clone(2)"),
+    in_all("child clone3", HIDDEN, Succeeds, "as above"),
+    in_all("helper clone3", HIDDEN, Succeeds, "as above"),
+    in_all("intermediate clone3", HIDDEN, Succeeds, "as above"),
+    in_all("parent openat2", HIDDEN, Succeeds, "openat(2), name by name"),
+    in_all("child openat2", HIDDEN, Succeeds, "as above"),
+    in_all("helper openat2", HIDDEN, Succeeds, "as above"),
+    in_all("parent fsopen", HIDDEN, Succeeds, "mount(2)"),
+    in_all("child fsopen", HIDDEN, Succeeds, "as above"),
+    in_all("parent open_tree", HIDDEN, Succeeds, "a bind mount by mount(2)"),
+    in_all("child open_tree", HIDDEN, Succeeds, "as above"),
+    in_all("child open_tree", &[EPERM], Says("Mount", Some(ENOSYS)), "a layer of an overlay: no bind mount serves"),
+    only("pin", "parent move_mount", HIDDEN, Succeeds, "a bind mount by mount(2)"),
+    in_all("child mount_setattr", HIDDEN, Succeeds, "a remount by mount(2)"),
+    in_all("parent mount_setattr", &[], Succeeds, "asked beforehand whether the call is there"),
+    in_all("parent ioctl 0xff", &[ENOTTY], Succeeds, "before Linux 6.11: by /proc"),
+    in_all("parent ioctl 0xc040ff0b", &[], Succeeds, "PIDFD_GET_INFO, before Linux 6.13: by /proc"),
+    in_all("parent ioctl 0x8008b70d", &[ENOTTY], Succeeds, "NS_GET_ID, before Linux 6.18: there is none"),
+    in_all("parent ioctl 0x8004b7", &[ENOTTY], Says("AskNamespace", Some(ESRCH)), "what Linux 6.13 to 6.19 answer for a process that is not there"),
+    only("discover", "parent listns", HIDDEN, Succeeds, "before Linux 6.19: from one mount namespace to the next"),
+    only("", "intermediate setns", &[EINVAL], Succeeds, "what is own already spoils all: one kind after the other"),
+    only("enter", "parent setns", &[EINVAL], Succeeds, "as above; and a shared working directory, which is unshared"),
+    only("spawn::from_path", "child execve", &[ENOENT, EACCES], Succeeds, "the next directory of PATH"),
+    only("pin", "parent mount", &[EINVAL], Succeeds, "no mount point yet: it is made one"),
+    in_all("child openat2 \"/", &[ENOENT], Succeeds, "a mount point or source that is missing is made, or left out"),
+    in_all("parent statx", &[EPERM], Says("ReadProc", Some(ENOSYS)), "rustix says so where each statx(2) is refused"),
+
+    // Namespaces of this thread: a first look decides whether /proc is believed, and if not, pidfds tell.
+    in_all("parent openat \"/proc\"", &[], Succeeds, "the first look"),
+    in_all("parent openat \"thread-self/ns\"", &[], Succeeds, "as above"),
+    in_all("parent statx \"\"", &[], Succeeds, "as above"),
+    in_all("parent openat \"cgroup", &[], Succeeds, "as above"),
+    in_all("parent statx \"cgroup", &[], Succeeds, "as above"),
+    in_all("parent openat \"ipc", &[], Succeeds, "as above"),
+    in_all("parent statx \"ipc", &[], Succeeds, "as above"),
+    in_all("parent openat \"mnt", &[], Succeeds, "as above"),
+    in_all("parent statx \"mnt", &[], Succeeds, "as above"),
+    in_all("parent openat \"net", &[], Succeeds, "as above"),
+    in_all("parent statx \"net", &[], Succeeds, "as above"),
+    in_all("parent openat \"pid", &[], Succeeds, "as above"),
+    in_all("parent statx \"pid", &[], Succeeds, "as above"),
+    in_all("parent openat \"time_for", &[], Succeeds, "as above"),
+    in_all("parent statx \"time_for", &[], Succeeds, "as above"),
+    in_all("parent openat \"user", &[], Succeeds, "as above"),
+    in_all("parent statx \"user", &[], Succeeds, "as above"),
+    in_all("parent openat \"uts", &[], Succeeds, "as above"),
+    in_all("parent statx \"uts", &[], Succeeds, "as above"),
+    in_all("parent openat \"/proc/thread-self/ns/", &[ENOENT], Succeeds, "perhaps without a first process: a pidfd may know more"),
+    in_all("parent fstatfs", &[], Succeeds, "as above"),
+    in_all("parent ioctl 0xb703", &[], Succeeds, "as above: NS_GET_NSTYPE"),
+    in_all("parent pidfd_open", &[ENOSYS, EPERM, ESRCH], Succeeds, "the other way round: by /proc"),
+    in_all("parent ioctl 0xb703", &[ENOTTY], Says("OpenNamespace", None), "what answers so is none of a namespace"),
+    in_all("parent openat \"thread-self/", &[ENOENT], Says("ReadProc", None), "a /proc in which this process is not there"),
+
+    in_all("parent statx \"/proc/thread-self/ns/user\"", &[], Succeeds, "whether the user namespace is the first one: it counts as that"),
+
+    // A new time namespace: whether exec leads there, a process made for the question tells; if not, the other way serves.
+    only("spawn::time", "parent clone3", &[], Succeeds, "the process is not made"),
+    only("spawn::time", "parent clone", &[], Succeeds, "as above"),
+    only("spawn::time", "parent mmap", &[], Succeeds, "as above"),
+    only("spawn::time", "child unshare", &[], Succeeds, "it cannot tell"),
+    only("spawn::time", "child clone", &[], Succeeds, "as above"),
+
+    // Children.
+    in_all("child rt_sigaction", HIDDEN, Succeeds, "handlers that clone(2) leaves: exec resets them"),
+    only("spawn::ids", "child prctl 0x2f", &[EINVAL], Succeeds, "a bit that is no capability of this kernel"),
+    in_all("helper prctl 0x1", &[], Says("WriteUidMap", Some(EPIPE)), "a helper that might outlive us does not begin"),
+    in_all("parent capget", &[], Says("WriteUidMap", None), "without the capability newuidmap(1) is asked, which refuses this map"),
+    in_all("parent capget", &[], Says("WriteGidMap", None), "as above, newgidmap(1)"),
+    in_all("parent waitid", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie"),
+    only("unshare::user_by_helper", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above: of the helper"),
+    only("spawn::in", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that or the intermediate process"),
+    only("spawn::time", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that which tells where exec leads"),
+    only("spawn::map", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above"),
+    only("spawn::inside_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),
+    in_all("parent waitid", HIDDEN, Succeeds, "of the helper or the intermediate process"),
+    only("enter::on_a_thread", "parent clone3", &[ENOMEM], Says("StartThread", Some(EAGAIN)), "what pthread_create(3) makes of it"),
+
+    // An init that runs already goes on with what it has.
+    only("spawn::init", "child capget", &[], Succeeds, "it keeps its capabilities"),
+    only("spawn::init", "child capset", &[], Succeeds, "as above"),
+    only("spawn::init", "child chdir", &[], Succeeds, "it stays in its directory"),
+    only("spawn::init", "child madvise", &[], Succeeds, "it keeps memory"),
+    only("spawn::init", "child openat2 \"self/smaps\"", &[], Succeeds, "as above"),
+    only("spawn::init", "child read", &[], Succeeds, "as above"),
+    only("spawn::init", "child rseq", &[], Succeeds, "as above"),
+    only("spawn::init", "child prctl 0x26", &[], Succeeds, "it could gain privileges by an exec, which it never does"),
+    only("spawn::init", "child waitid", &[EPERM], Succeeds, "to see who is there, once the program has ended"),
+    only("spawn::init", "child waitid", &[EPERM], Comes("exit status: 70"), "an init that may not wait gives up"),
+    only("spawn::init", "parent ppoll", &[], Succeeds, "the pipe alone tells that the init has started"),
+    only("spawn::own_code", "parent ppoll", &[], Succeeds, "as above, the caller's code"),
+    only("spawn::init", "parent rt_sigaction", &[], Succeeds, "SIGCHLD counts as not ignored"),
+
+    // An init of one's own.
+    only("init::armed_in_a_session", "child ioctl 0x540e", &[], Succeeds, "TIOCSCTTY: there may be no terminal to take"),
+    only("init::armed_in_a_session", "parent ioctl 0x5422", &[], Succeeds, "TIOCNOTTY: as above, to give away"),
+    only("init", "parent rt_sigaction", &[], Succeeds, "SIGCHLD counts as not ignored"),
+    only("init", "parent rt_sigtimedwait", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie"),
+
+    // newuidmap(1), and the C library's look for the user's name.
+    only("spawn::map_by_tools", "parent capget", HIDDEN, Succeeds, "it is a user without capabilities in any case"),
+    only("spawn::map_by_tools", "parent newfstatat", &[], Succeeds, "the user is known by number"),
+    only("spawn::map_by_tools", "parent newfstatat", &[], Says("ReadSubIds", None), "for the user without a name nothing is set aside"),
+    only("spawn::map_by_tools", "parent openat \"/etc/", &[], Succeeds, "as the first of these"),
+    only("spawn::map_by_tools", "parent openat \"/etc/", &[], Says("ReadSubIds", None), "as the second"),
+    only("spawn::map_by_tools", "parent read", &[], Succeeds, "as the first"),
+    only("spawn::map_by_tools", "parent read", &[], Says("ReadSubIds", None), "as the second"),
+    only("spawn::map_by_tools", "parent socket", &[], Succeeds, "no daemon for names"),
+    only("spawn::map_by_tools", "parent connect", &[], Succeeds, "as above"),
+    only("spawn::map_by_tools", "parent statx", &[], Succeeds, "the tool is looked for in another directory"),
+    only("spawn::map_by_tools", "parent statx", &[], Says("WriteUidMap", None), "the tool is not found"),
+    only("spawn::map_by_tools", "helper waitid", &[EPERM], Says("WriteUidMap", None), "nothing is known of the tool"),
+    only("spawn::map_by_tools", "helper waitid", &[EPERM], Says("WriteGidMap", None), "as above"),
+    only("spawn::map_by_tools", "parent waitid", HIDDEN, Says("WriteUidMap", None), "as above, by who filters the helper as well"),
+    only("spawn::map_by_tools", "parent waitid", HIDDEN, Leaves("WriteUidMap", "children"), "as above"),
+    only("spawn::map_by_tools", "tool ", &[], Says("WriteUidMap", None), "the tool is not run, and so says nothing"),
+    only("spawn::map_by_tools", "tool ", &[], Says("WriteGidMap", None), "as above"),
+    only("spawn::map_by_tools", "child rt_sigaction", HIDDEN, Says("WriteUidMap", None), "as above"),
+
+    // What it cannot do is no answer less.
+    only("support", "", &[], Succeeds, "what is refused is told to be missing or denied"),
+    only("support", "", &[EMFILE], Says("Prepare", Some(EMFILE)), "a full table of descriptors says nothing about the kernel"),
+    only("support", "parent waitid", HIDDEN, Leaves("Done", "children"), "who may not wait has a zombie"),
+
+    // Pins.
+    only("pin", "parent flock", &[EAGAIN], Says("CreatePinTarget", Some(EEXIST)), "somebody else is at work there"),
+    only("pin", "parent flock", &[EAGAIN], Leaves("CreatePinTarget", "file /tmp/sweep-pin"), "as above: then it is the other's"),
+    only("pin", "parent flock", &[EAGAIN], Leaves("Done", "file /tmp/sweep-pin"), "as above"),
+    only("pin", "parent newfstatat", &[ENOENT], Leaves("Done", "file /tmp/sweep-pin"), "as above"),
+    only("pin", "parent openat \"sweep-pin\"", &[ENOENT], Leaves("Done", "file /tmp/sweep-pin"), "as above"),
+    only("pin", "parent openat \"", &[ENOENT], Succeeds, "looked at again, or gone as it was to be"),
+    only("pin", "parent flock", &[], Succeeds, "unpinned, but the file is somebody else's now"),
+    only("pin", "parent newfstatat", &[ENOENT], Says("CreatePinTarget", Some(EEXIST)), "somebody removed it"),
+    only("pin", "parent newfstatat", &[ENOENT], Leaves("CreatePinTarget", "file /tmp/sweep-pin"), "as above: what is said to be gone is not removed"),
+    only("pin", "parent newfstatat", &[ENOENT], Succeeds, "as above"),
+    only("pin::in_a_directory", "parent openat \"one\"", &[ENOENT], Comes("Incomplete"), "unpinned while it was listed"),
+    only("pin::in_a_directory", "parent getdents64", &[ENOENT], Succeeds, "the end of a list"),
+    only("pin::in_a_directory", "parent getdents64", &[ENOENT], Comes("Incomplete"), "the directory was removed: it is empty"),
+    only("pin::and_unpin", "parent ", &[], Leaves("Unpin", "/tmp/sweep-pin"), "what could not be unpinned stays; the error says so"),
+    only("pin::and_unpin", "parent ", &[], Leaves("AskNamespace", "/tmp/sweep-pin"), "as above"),
+    only("pin::and_unpin", "parent ", &[], Leaves("ReadProc", "/tmp/sweep-pin"), "as above"),
+    only("pin::dropped", "parent ", &[], Leaves("Done", "/tmp/sweep-pin"), "as above, but a drop cannot say so"),
+    only("pin::dropped", "parent ", &[], Succeeds, "as above"),
+
+    // What may not be looked at is no part of a discovery: a gap, or what the kernel lists is used instead.
+    only("discover", "parent ", &[], Succeeds, "nothing is missing"),
+    only("discover", "parent openat2 \"", &[ENOENT], Comes("Incomplete"), "as if the process had ended meanwhile"),
+    only("discover", "parent readlinkat \"", &[ENOENT], Comes("Incomplete"), "as above"),
+    only("discover::members", "parent readlinkat \"", &[], Comes("Incomplete"), "who may not be looked into is left out"),
+    only("discover::members", "parent pidfd_open", &[ESRCH], Comes("Incomplete"), "it has ended"),
+];
+
+/// The steps at which a call, by the first words of what is told of it, may be refused.
+#[rustfmt::skip]
+pub(crate) const STEPS: &[(&str, &[&str])] = &[
+    ("capget", &["KeepCaps"]),
+    ("capset", &["KeepCaps"]),
+    ("chdir", &["ChangeDirectory"]),
+    ("chroot", &["ChangeRoot", "Leave"]),
+    ("clone", &["Clone", "StartIdMapHelper", "BecomeInit", "StartThread", "WriteUidMap", "WriteGidMap"]),
+    ("close_range", &["CloseFds"]),
+    ("dup3", &["ConnectStdio"]),
+    ("execve", &["Exec"]),
+    ("fchdir", &["ChangeDirectory", "ChangeRoot", "Mount", "PivotRoot", "Leave"]),
+    // F_DUPFD_CLOEXEC.
+    ("fcntl 0x406", &["OpenSource", "Prepare", "OpenNamespace", "OpenPinDir"]),
+    ("fcntl 0x3", &["OpenPinDir"]),
+    ("flock", &["CreatePinTarget", "MakePinDir", "Unpin"]),
+    ("fsconfig", &["Mount"]),
+    ("fsmount", &["Mount"]),
+    ("fsopen", &["Mount"]),
+    ("fstat", &["AskNamespace", "CreatePinTarget", "OpenNamespace", "OpenPinDir", "OpenSource", "Unpin"]),
+    ("fstatfs", &["ReadProc", "OpenNamespace", "OpenPinDir", "Unpin"]),
+    ("getdents64", &["OpenPinDir", "ReadProc"]),
+    // SIOCGSKNS, before SIOCGIFFLAGS and SIOCSIFFLAGS.
+    ("ioctl 0x894c", &["OpenNamespace"]),
+    ("ioctl 0x89", &["LoopbackUp"]),
+    // Of nsfs.
+    ("ioctl 0xb7", &["AskNamespace", "ReadProc"]),
+    ("ioctl 0x8004b7", &["AskNamespace"]),
+    ("ioctl 0x8008b70d", &["AskNamespace"]),
+    ("ioctl 0x8010b7", &["ReadProc"]),
+    // Of pidfds.
+    ("ioctl 0xff", &["OpenNamespace"]),
+    ("listns", &["ReadProc"]),
+    ("memfd_create", &["Prepare"]),
+    ("mkdirat", &["MakeMountPoint", "MakeFile", "Mount", "MakePinDir"]),
+    ("mknodat", &["MakeMountPoint"]),
+    ("mmap", &["Prepare", "StartIdMapHelper", "Clone"]),
+    // MS_REC | MS_PRIVATE.
+    ("mount \"/\" 0x44000", &["SetPropagation"]),
+    ("mount \"/proc/thread-self/fd", &["MakePinDir"]),
+    ("mount \"", &["Mount"]),
+    ("mount_setattr", &["MakeReadOnly", "OpenSource", "MapIds"]),
+    ("move_mount", &["MakeReadOnly", "Mount", "Pin", "MakePinDir"]),
+    ("mprotect", &["Prepare", "StartIdMapHelper"]),
+    ("newfstatat", &["CreatePinTarget", "Unpin"]),
+    ("open_tree", &["MakeReadOnly", "OpenSource", "Mount", "MapIds", "Pin", "MakePinDir"]),
+    ("openat \".\"", &["OpenNamespace", "OpenPinDir", "Mount"]),
+    ("openat \"/\"", &["OpenNamespace", "OpenSource", "Mount", "MakeFile", "MakeReadOnly"]),
+    ("openat \"/etc/sub", &["ReadSubIds"]),
+    ("openat \"/dev/null\"", &["Prepare", "OpenSource"]),
+    ("openat \"/proc\"", &["ReadProc"]),
+    ("openat \"/proc/thread-self/ns/", &["OpenNamespace"]),
+    ("openat \"/tmp\"", &["OpenPinDir"]),
+    ("openat \"/tmp/sweep-dir\"", &["MakePinDir"]),
+    ("openat \"/run/netns\"", &["MakePinDir"]),
+    ("openat \"cgroup.procs\"", &["Clone"]),
+    ("openat \"one\"", &["CreatePinTarget", "OpenNamespace", "OpenPinDir", "Unpin"]),
+    ("openat \"pid\"", &["OpenNamespace", "ReadProc"]),
+    ("openat \"sweep", &["CreatePinTarget", "OpenNamespace", "Unpin"]),
+    ("openat \"thread-self/", &["ReadProc"]),
+    ("openat \"top\"", &["Mount"]),
+    ("openat \"", &["OpenSource", "ReadProc", "Mount"]),
+    ("open_by_handle_at", &["OpenNamespace"]),
+    ("name_to_handle_at", &["OpenNamespace"]),
+    ("openat2 \"self/setgroups\"", &["WriteSetgroups"]),
+    ("openat2 \"self/uid_map\"", &["WriteUidMap"]),
+    ("openat2 \"self/gid_map\"", &["WriteGidMap"]),
+    ("openat2 \"self/timens_offsets\"", &["WriteTimeOffsets"]),
+    ("openat2 \"setgroups\"", &["WriteSetgroups"]),
+    ("openat2 \"uid_map\"", &["WriteUidMap"]),
+    ("openat2 \"gid_map\"", &["WriteGidMap"]),
+    ("openat2 \"/", &["MakeMountPoint", "MakeFile", "Mount", "MakeReadOnly"]),
+    ("openat2 \"", &["ReadProc", "WriteUidMap"]),
+    ("pidfd_getfd", &["CopyDescriptor"]),
+    ("pidfd_open", &["OpenProcess", "OpenNamespace"]),
+    ("pidfd_send_signal", &["Signal"]),
+    ("pipe2", &["Prepare"]),
+    ("pivot_root", &["PivotRoot"]),
+    ("poll", &["ReadOutput"]),
+    ("ppoll", &["DieWithParent", "WriteUidMap", "ReadOutput", "Wait"]),
+    // PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT.
+    ("prctl 0x1", &["DieWithParent"]),
+    ("prctl 0x4", &["HideMemory"]),
+    ("prctl 0x8", &["KeepCaps"]),
+    ("prctl 0xf", &["BecomeInit"]),
+    // PR_SET_CHILD_SUBREAPER.
+    ("prctl 0x24", &["BecomeInit"]),
+    ("prctl 0x26", &["NoNewPrivs"]),
+    ("prctl 0x2f", &["KeepCaps"]),
+    ("read", &["ReadOutput", "ReadProc", "ReadSubIds"]),
+    ("readlinkat \"self\"", &["WriteUidMap"]),
+    ("readlinkat", &["ReadProc"]),
+    ("rt_sigaction 0x11", &["BecomeInit"]),
+    ("rt_sigaction 0xd", &["ResetSignals"]),
+    ("rt_sigtimedwait", &["Wait"]),
+    ("setdomainname", &["SetDomainname"]),
+    ("setfs", &["SetUid"]),
+    ("setgroups", &["SetGroups"]),
+    ("sethostname", &["SetHostname"]),
+    ("setns", &["Enter", "Leave"]),
+    ("signalfd4", &["BecomeInit"]),
+    ("setpgid", &["SetProcessGroup"]),
+    ("setresgid", &["SetGid"]),
+    ("setresuid", &["SetUid"]),
+    ("setsid", &["NewSession"]),
+    ("socket", &["LoopbackUp"]),
+    ("statx", &["ReadProc", "OpenSource", "Mount"]),
+    ("symlinkat", &["MakeFile"]),
+    ("umount2", &["PivotRoot", "Mount", "Unpin"]),
+    ("uname", &["ReadNames"]),
+    ("unlinkat", &["Unpin"]),
+    // CLONE_FILES, by the helper.
+    ("unshare 0x400", &["WriteUidMap"]),
+    // CLONE_NEWCGROUP of a child that clone(2) made.
+    ("unshare 0x2000000", &["Clone"]),
+    ("unshare", &["Unshare", "Clone"]),
+    ("waitid", &["Wait"]),
+    ("write", &["WriteSetgroups", "WriteUidMap", "WriteGidMap", "WriteTimeOffsets", "Clone", "Run", "BecomeInit"]),
+];

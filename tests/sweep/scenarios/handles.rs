@@ -1,0 +1,234 @@
+//! Namespaces that are opened, kept and found.
+
+use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use linux_namespaces::{
+    Command, Namespace, NamespaceSet, NsFd, PidFd, PinDir, Pinned, Signal, discover,
+};
+
+use super::{Place, Scenario, own_mounts, scenario};
+use crate::machine::Need::{self, Root, UniqueIds, UserNamespaces};
+use crate::stage;
+use crate::subject::{Act, Came, begin};
+
+const USERS: &[Need] = &[UserNamespaces];
+const PIN: &str = "/tmp/sweep-pin";
+const DIR: &str = "/tmp/sweep-dir";
+
+#[rustfmt::skip]
+pub(super) const ALL: &[Scenario] = &[
+    scenario("handles::current", &[], current),
+    scenario("handles::of_a_process", USERS, of_a_process),
+    scenario("handles::relations", USERS, relations),
+    scenario("handles::by_name", &[Root, UniqueIds], by_name),
+    scenario("handles::of_a_socket", &[], of_a_socket),
+    scenario("handles::child", USERS, child),
+    scenario("pin::and_unpin", USERS, pin_and_unpin),
+    scenario("pin::dropped", USERS, pin_dropped),
+    scenario("pin::opened", USERS, pin_opened),
+    scenario("pin::in_a_directory", USERS, pin_in_a_directory),
+    scenario("pin::netns", &[Root], pin_netns),
+    scenario("discover::all", USERS, discover_all),
+    scenario("discover::members", USERS, members),
+    scenario("discover::holders", USERS, holders),
+];
+
+fn own_uts() -> NsFd {
+    NsFd::current(Namespace::Uts).unwrap()
+}
+
+fn current() -> Act {
+    Act::new(|| {
+        begin();
+        for kind in Namespace::ALL {
+            let namespace = NsFd::current(kind)?;
+            namespace.id()?;
+        }
+        NsFd::for_children(Namespace::Pid)?;
+        PidFd::current()?.pid()?;
+        Ok(Came::Done)
+    })
+}
+
+fn of_a_process() -> Act {
+    let place = Place::new(NamespaceSet::USER | NamespaceSet::UTS);
+    Act::new(move || {
+        let pid = place.child.id();
+        begin();
+        let process = PidFd::open(pid)?;
+        assert_eq!(process.pid()?, Some(pid));
+        assert_eq!(process.pids()?.last(), Some(&pid));
+        let one = NsFd::of_process(&process, Namespace::Uts)?;
+        let other = NsFd::of_pid(pid, Namespace::Uts)?;
+        assert_eq!(one.id()?, other.id()?);
+        Ok(Came::Done)
+    })
+}
+
+fn relations() -> Act {
+    let place = Place::new(NamespaceSet::USER | NamespaceSet::PID);
+    Act::new(move || {
+        let pid = NsFd::of_process(place.child.pid_fd(), Namespace::Pid).unwrap();
+        begin();
+        pid.unique_id()?;
+        let user = pid.owner()?;
+        user.owner_uid()?;
+        let parent = pid.parent()?;
+        assert_eq!(parent.id()?, NsFd::current(Namespace::Pid)?.id()?);
+        assert_eq!(pid.pid_inside(place.child.id())?, 1);
+        assert_eq!(pid.pid_outside(1)?, place.child.id());
+        Ok(Came::Done)
+    })
+}
+
+fn by_name() -> Act {
+    Act::new(|| {
+        let namespace = own_uts();
+        begin();
+        let again = namespace.handle()?.open()?;
+        assert_eq!(again.id()?, namespace.id()?);
+        Ok(Came::Done)
+    })
+}
+
+fn of_a_socket() -> Act {
+    Act::new(|| {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let number = socket.as_raw_fd();
+        begin();
+        let copy = PidFd::current()?.copy_fd(number)?;
+        NsFd::of_socket(&copy)?.id()?;
+        Ok(Came::Done)
+    })
+}
+
+/// What is asked of a child, and sent to it.
+fn child() -> Act {
+    Act::new(|| {
+        let mut command = Command::new("/bin/sleep");
+        command.arg("6000").unshare(NamespaceSet::USER).kill_on_parent_exit();
+        let mut child = command.spawn().unwrap();
+        begin();
+        let outcome = (|| {
+            child.namespace(Namespace::User)?.owner_uid()?;
+            child.try_wait()?;
+            child.wait_timeout(Duration::from_millis(1))?;
+            child.signal(Signal::TERM)
+        })();
+        // SAFETY: our own child, which is not waited for.
+        unsafe { libc::kill(child.id().cast_signed(), libc::SIGKILL) };
+        child.wait()?;
+        outcome.map(|()| Came::Done)
+    })
+}
+
+fn pin_and_unpin() -> Act {
+    Act::new(|| {
+        let namespace = own_uts();
+        begin();
+        namespace.pin(PIN)?.unpin().map(|()| Came::Done)
+    })
+    .staged(own_mounts)
+}
+
+fn pin_dropped() -> Act {
+    Act::new(|| {
+        let namespace = own_uts();
+        begin();
+        drop(namespace.pin(PIN)?);
+        Ok(Came::Done)
+    })
+    .staged(own_mounts)
+}
+
+/// What was pinned before.
+fn pin_opened() -> Act {
+    Act::new(|| {
+        begin();
+        let pinned = Pinned::open(PIN)?;
+        assert_eq!(pinned.namespace().kind(), Namespace::Uts);
+        pinned.keep();
+        Ok(Came::Done)
+    })
+    .staged(|| {
+        own_mounts();
+        std::fs::write(PIN, "").unwrap();
+        stage::bind("/proc/self/ns/uts", PIN);
+    })
+}
+
+fn pin_in_a_directory() -> Act {
+    Act::new(|| {
+        let namespace = own_uts();
+        begin();
+        let dir = PinDir::create(DIR)?;
+        dir.pin("one", &namespace)?.keep();
+        let listed = dir.list()?;
+        let is_whole = listed.iter().any(|(name, _)| name == OsStr::new("one"));
+        dir.get("one")?;
+        dir.remove("one")?;
+        Ok(if is_whole { Came::Done } else { Came::Incomplete })
+    })
+    .staged(own_mounts)
+    .keeping(DIR)
+}
+
+fn pin_netns() -> Act {
+    Act::new(|| {
+        begin();
+        let dir = PinDir::netns()?;
+        dir.pin("sweep", &NsFd::current(Namespace::Net)?)?.unpin().map(|()| Came::Done)
+    })
+    .staged(|| {
+        own_mounts();
+        stage::tmpfs("/run");
+    })
+    .keeping("/run/netns")
+}
+
+/// Where there are few processes.
+fn alone(act: Act) -> Act {
+    act.inside(libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS).staged(|| {
+        stage::proc("/proc");
+    })
+}
+
+/// What is found must be found again, or be told to be missing.
+fn compare((found, gaps): (usize, usize), now: (usize, usize)) -> Came {
+    match now {
+        (same, _) if same >= found => Came::Done,
+        (_, more) if more > gaps => Came::Told,
+        _ => Came::Incomplete,
+    }
+}
+
+fn discover_all() -> Act {
+    alone(Act::new(|| {
+        let all = || discover().map(|all| (all.namespaces().len(), all.gaps().len()));
+        let before = all().unwrap();
+        begin();
+        all().map(|after| compare(before, after))
+    }))
+}
+
+fn members() -> Act {
+    alone(Act::new(|| {
+        let namespace = own_uts();
+        begin();
+        let members = namespace.members()?;
+        Ok(if members.len() == 1 { Came::Done } else { Came::Incomplete })
+    }))
+}
+
+fn holders() -> Act {
+    alone(Act::new(|| {
+        let namespace = own_uts();
+        let all = || namespace.holders().map(|all| (all.iter().len(), all.gaps().len()));
+        let before = all().unwrap();
+        begin();
+        all().map(|after| compare(before, after))
+    }))
+}

@@ -1,0 +1,187 @@
+//! The process in which a scenario runs: it says where the crate's part begins and ends, and what it was
+//! before and is after.
+
+use std::fs;
+use std::io::{PipeWriter, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitStatus;
+use std::sync::Mutex;
+
+use linux_namespaces::Error;
+
+use crate::{harness, kernel};
+
+/// The signal before the first of the crate's calls. It never arrives.
+pub(crate) const BEGIN: i32 = libc::SIGURG;
+/// The number of a call that does not exist, after the last.
+pub(crate) const END: i64 = 0x5eed;
+
+/// What a scenario comes to.
+pub(crate) type Answer = Result<Came, Error>;
+
+#[derive(Debug)]
+pub(crate) enum Came {
+    Done,
+    /// A program ended.
+    Ended(ExitStatus),
+    /// A list is not whole, and says so.
+    Told,
+    /// A list is not whole.
+    Incomplete,
+}
+
+/// What is done in the subject.
+pub(crate) struct Act {
+    /// The namespaces in which the subject is born.
+    pub(crate) flags: i32,
+    /// What comes before the first look at this process.
+    pub(crate) stage: Box<dyn Fn()>,
+    /// Whether the thread is another after a success.
+    pub(crate) changes: bool,
+    /// What is to stay, in the words of the look at this process.
+    pub(crate) keeps: &'static str,
+    /// Calls [`begin`] when it is ready.
+    pub(crate) work: Box<dyn Fn() -> Answer>,
+}
+
+/// What the subject says at its end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Report {
+    /// A name of [`Came`], an end of a program, or the step of an error.
+    pub(crate) outcome: String,
+    pub(crate) kind: String,
+    pub(crate) errno: Option<i32>,
+    /// All of the error, for people.
+    pub(crate) text: String,
+    /// What is not as before.
+    pub(crate) left: Vec<String>,
+}
+
+pub(crate) fn begin() {
+    // SAFETY: the tracer takes the signal away.
+    unsafe { libc::syscall(libc::SYS_kill, libc::getpid(), BEGIN) };
+}
+
+fn end() {
+    // SAFETY: there is no such call.
+    unsafe { libc::syscall(END) };
+}
+
+pub(crate) fn main(act: &Act, mut writer: PipeWriter) -> ! {
+    static PANIC: Mutex<String> = Mutex::new(String::new());
+    panic::set_hook(Box::new(|info| *PANIC.lock().unwrap() = info.to_string()));
+    keep_memory();
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        (act.stage)();
+        let before = state();
+        let outcome = panic::catch_unwind(AssertUnwindSafe(&act.work));
+        end();
+        let mut report = match outcome {
+            Ok(answer) => Report::of(&answer),
+            Err(_) => Report::panicked(&PANIC.lock().unwrap()),
+        };
+        report.left = difference(&before, &state());
+        let changed = report.kind == "NotRestored" || (act.changes && report.kind.is_empty());
+        report.left.retain(|line| {
+            let is_held = line.contains(" children ") || line.contains(" descriptor ");
+            (is_held || !changed) && (act.keeps.is_empty() || !line.contains(act.keeps))
+        });
+        report
+    }));
+    let report = outcome.unwrap_or_else(|_| Report::panicked(&PANIC.lock().unwrap()));
+    writer.write_all(report.print().as_bytes()).ok();
+    // SAFETY: ends the process without what the test binary registered for its end.
+    unsafe { libc::_exit(0) }
+}
+
+/// The allocator has what it needs, so that no call is its own.
+fn keep_memory() {
+    const ROOM: i32 = 32 << 20;
+    // SAFETY: this process's allocator.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, ROOM);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+    drop(vec![1_u8; 1 << 20]);
+}
+
+/// All that a call must not change.
+fn state() -> Vec<String> {
+    // It may take a moment until a joined thread is no more.
+    for _ in 0..1000 {
+        if kernel::status("Threads") == "1" {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    let listed = ["mounts", "descriptors"];
+    let mut state: Vec<_> = kernel::census()
+        .into_iter()
+        .filter(|line| !listed.iter().any(|what| line.starts_with(what)))
+        .collect();
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    state.extend(mounts.lines().map(|line| format!("mount {line}")));
+    let descriptors = harness::descriptors();
+    state.extend(descriptors.iter().map(|(number, what)| format!("descriptor {number} {what}")));
+    // SAFETY: this process has one thread.
+    let umask = unsafe { libc::umask(0) };
+    // SAFETY: as above.
+    unsafe { libc::umask(umask) };
+    state.push(format!("umask {umask:o}"));
+    state.push(format!("root {:?}", fs::read_link("/proc/thread-self/root")));
+    state.extend(files("/tmp"));
+    state
+}
+
+/// The files that scenarios make.
+fn files(dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = entries.filter_map(|entry| entry.path().to_str().map(str::to_owned));
+    let ours = paths.filter(|path| path.starts_with("/tmp/sweep-"));
+    ours.flat_map(|path| [vec![format!("file {path}")], files(&path)].concat()).collect()
+}
+
+/// What is new, and what is no more.
+fn difference(before: &[String], after: &[String]) -> Vec<String> {
+    let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
+    let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
+    new.chain(gone).collect()
+}
+
+impl Report {
+    fn of(answer: &Answer) -> Self {
+        match answer {
+            Ok(Came::Ended(status)) => Self { outcome: status.to_string(), ..Self::default() },
+            Ok(came) => Self { outcome: format!("{came:?}"), ..Self::default() },
+            Err(error) => Self {
+                outcome: error.step().map_or_else(|| "no step".to_owned(), |it| format!("{it:?}")),
+                kind: format!("{:?}", error.kind()),
+                errno: error.raw_os_error(),
+                text: format!("{error:#}"),
+                left: Vec::new(),
+            },
+        }
+    }
+
+    fn panicked(text: &str) -> Self {
+        Self { outcome: "panic".to_owned(), text: text.to_owned(), ..Self::default() }
+    }
+
+    fn print(&self) -> String {
+        let errno = self.errno.unwrap_or(0);
+        let fields = [&self.outcome, &self.kind, &errno.to_string(), &self.text];
+        let lines = fields.into_iter().chain(&self.left);
+        lines.map(|line| line.replace('\n', " | ") + "\n").collect()
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::to_owned);
+        let mut report = Self { outcome: lines.next()?, kind: lines.next()?, ..Self::default() };
+        report.errno = lines.next()?.parse().ok().filter(|&errno| errno != 0);
+        report.text = lines.next()?;
+        report.left = lines.collect();
+        Some(report)
+    }
+}
