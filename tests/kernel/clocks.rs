@@ -294,20 +294,30 @@ fn hold_memory_map(over: &Receiver<()>) {
     }
 }
 
-/// Asked of a pidfd, as newer kernels let `/proc` wait for the end of an exec.
+/// Asked of a pidfd first, as newer kernels let `/proc` wait for the end of an exec.
 fn time_namespace(pid: u32) -> u64 {
-    // SAFETY: numbers, and descriptors that are closed again.
-    unsafe {
-        let pid_fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
-        let file = libc::ioctl(pid_fd, 0xff07, 0);
-        let errno = std::io::Error::last_os_error();
-        libc::close(pid_fd);
-        if file < 0 {
-            let number = errno.raw_os_error();
-            assert!(matches!(number, Some(libc::ENOTTY | libc::EINVAL)), "{errno}");
-            return kernel::ns(pid, "time");
+    loop {
+        // SAFETY: numbers, and descriptors that are closed again.
+        let (file, errno) = unsafe {
+            let pid_fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
+            let file = libc::ioctl(pid_fd, 0xff07, 0);
+            let errno = std::io::Error::last_os_error();
+            libc::close(pid_fd);
+            (file, errno)
+        };
+        let number = match errno.raw_os_error() {
+            // SAFETY: the kernel has just made it.
+            _ if file >= 0 => unsafe { std::fs::File::from_raw_fd(file) }.metadata(),
+            Some(libc::ENOTTY | libc::EINVAL) => std::fs::metadata(format!("/proc/{pid}/ns/time")),
+            _ => Err(errno),
+        };
+        match number {
+            // Before the end of its exec, the program of an init is as hidden as that.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                std::thread::yield_now();
+            }
+            number => return number.unwrap().ino(),
         }
-        std::fs::File::from_raw_fd(file).metadata().unwrap().ino()
     }
 }
 
