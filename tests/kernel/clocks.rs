@@ -29,6 +29,7 @@ cases! {"clocks":
     a_member_freezes_the_clocks [UserNamespaces],
     a_spawn_answers_when_the_time_namespace_is_entered [UserNamespaces],
     own_code_runs_in_its_time_namespace [UserNamespaces],
+    a_new_one_inside_an_entered_one [UserNamespaces],
 }
 
 const CLOCKS: [(Clock, libc::clockid_t, i64); 2] = [
@@ -359,4 +360,23 @@ fn own_code_runs_in_its_time_namespace() {
     let mut command = Command::new("true");
     set_both(command.init(Init::new()).auto_reap());
     assert_eq!(command.plan().unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+fn a_new_one_inside_an_entered_one() {
+    let set = NamespaceSet::USER | NamespaceSet::TIME;
+    let mut first = Command::new("sleep");
+    let first = First::of(first.arg("60").map_root().unshare(set));
+    // An ordinary user's child is hidden from what it enters, and so from its own files in /proc.
+    for clocks in [false].into_iter().chain(is_root().then_some(true)) {
+        let enter = Enter::new().process(first.0.pid_fd().try_clone().unwrap(), set);
+        let mut command = Command::new("sleep");
+        command.arg("60").enter(enter).unshare(NamespaceSet::TIME);
+        if clocks {
+            set_both(&mut command);
+        }
+        let second = First::of(&mut command);
+        let got = time_namespace(second.0.id());
+        assert_ne!(got, kernel::ns("self", "time"));
+        assert_ne!(got, time_namespace(first.0.id()));
+    }
 }
