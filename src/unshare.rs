@@ -285,7 +285,6 @@ fn carry_out(
         exec: None,
         started: -1,
         has_no_exec: false,
-        arrival: -1,
         others: [-1; 3],
     };
     run_all(ops, 0, &context).map_err(|errno| {

@@ -153,13 +153,9 @@ fn become_program(job: &Job<'_>) -> ! {
     process::exit(FAILED)
 }
 
-/// What comes before the plan: what clone3 would have done, had it been allowed.
+/// What clone3 would have done, had it been allowed.
 fn prepare(job: &Job<'_>) -> Result<()> {
     job.context.slot.begin(job.plan.before.len());
-    if job.context.arrival >= 0 {
-        // Without it the parent goes on a moment too early.
-        let _ = file::lock(job.context.arrival);
-    }
     if !job.legacy.load(SeqCst) {
         return Ok(());
     }

@@ -74,8 +74,10 @@ impl Command {
         let is_hidden = namespaces.contains(NamespaceSet::TIME) && !features::clone3();
         let has_init = self.init.is_some();
         let execs = !has_init && !matches!(last, Op::Run(_));
-        let needs_birth = (has_clocks || is_hidden || elsewhere.clocks)
-            && (!execs || elsewhere.new || !time_entry::exec_enters_time_namespace());
+        let in_both = joins.set().intersection(namespaces).contains(NamespaceSet::TIME);
+        let needs_birth = in_both
+            || (has_clocks || is_hidden || elsewhere.clocks)
+                && (!execs || elsewhere.new || !time_entry::exec_enters_time_namespace());
         let by_birth = needs_birth && (has_clocks || is_hidden);
         let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
         let as_root = maps.leave_out_caller && self.setup.has_mounts();

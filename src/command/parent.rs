@@ -13,7 +13,7 @@ use std::process::id;
 
 use crate::child::Child;
 use crate::command::child::Job;
-use crate::command::news::{Arrival, Start};
+use crate::command::news::{Start, await_arrival};
 use crate::command::stdio::Stream;
 use crate::command::strings::CStrings;
 use crate::enter::enter_for_good;
@@ -78,7 +78,6 @@ impl Launch {
         let argv = self.args.pointers();
         let envp = self.env.pointers();
         let start = plan.goes_on().then(Start::new).transpose()?;
-        let arrival = plan.arrives_by_exec.then(Arrival::new).transpose()?;
         let blocked = MaskGuard::block_all();
 
         let work;
@@ -105,7 +104,6 @@ impl Launch {
             others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
             started: fd(start.as_ref().map(Start::for_child)),
             has_no_exec: plan.has_no_exec(),
-            arrival: fd(arrival.as_ref().map(Arrival::for_child)),
         };
         let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own.
@@ -126,9 +124,6 @@ impl Launch {
             (Some(start), Some(pid_fd)) => start.happens(pid_fd),
             _ => slot.failure().is_none() && slot.step() == plan.before.len() + plan.ops.len(),
         };
-        if let Some(arrival) = arrival.filter(|_| runs) {
-            arrival.wait();
-        }
         drop(helper);
         drop(blocked);
 
@@ -137,8 +132,11 @@ impl Launch {
             Some(pid_fd) if runs => PidFd::from_kernel(pid_fd),
             other => return Err(what_became(plan, &log, slot, other)),
         };
-        let is_init = self.plan.ops.iter().any(|op| matches!(op, Op::BecomeInit(_)));
-        Ok(Child::new(pid, pid_fd, is_init, self.streams.map(|stream| stream.parent)))
+        if plan.arrives_by_exec {
+            await_arrival(&pid_fd);
+        }
+        let pipes = self.streams.map(|stream| stream.parent);
+        Ok(Child::new(pid, pid_fd, self.plan.has_init(), pipes))
     }
 }
 
@@ -171,7 +169,6 @@ impl Launch {
             others: [-1; 3],
             started: -1,
             has_no_exec: false,
-            arrival: -1,
         };
         let errno = run_all(&plan.ops, 0, &context).err().unwrap_or(Errno::INVAL);
         failure_of(plan.ops.get(slot.step()), &[], &Log::none(), &slot, errno)

@@ -40,8 +40,6 @@ pub(crate) struct Context<'a> {
     pub(crate) started: RawFd,
     /// Whether the last step is the caller's code.
     pub(crate) has_no_exec: bool,
-    /// What to lock until exec closes it: a descriptor of 3 or more.
-    pub(crate) arrival: RawFd,
     /// The parent's ends of the child's streams, of which a child without exec has copies.
     pub(crate) others: [RawFd; 3],
 }

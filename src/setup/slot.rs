@@ -26,7 +26,8 @@
 //! 5. *The helper writes the maps of who asked and nobody else.* A number means another process once its
 //!    own has been waited for. So the helper opens `/proc/NUMBER` first and looks afterwards whether the
 //!    process that asked, by its pidfd, still lives.
-//! 6. *An exec that was seen is one that has come to its end*, where that matters: `command/news.rs`.
+//! 6. *A program with a time namespace of its own is in it when the spawn answers:* exec enters it only
+//!    after it has woken the parent, which therefore looks, and waits (`command/news.rs`).
 
 #![forbid(unsafe_code)]
 

@@ -110,42 +110,6 @@ pub(crate) fn copy(file: RawFd) -> Result<RawFd> {
     unsafe { syscall(libc::SYS_fcntl, [arg(file), arg(libc::F_DUPFD_CLOEXEC), 3]) }.map(fd)
 }
 
-/// `struct flock`, whose fields differ between architectures: the first is the kind, and zeros mean the
-/// whole file. It is as large as the largest.
-#[repr(C, align(8))]
-struct Lock {
-    kind: i16,
-    rest: [u8; 38],
-}
-
-impl Lock {
-    #[expect(clippy::cast_possible_truncation, reason = "the kernel's type for it")]
-    const fn new(kind: i32) -> Self {
-        Self { kind: kind as i16, rest: [0; 38] }
-    }
-}
-
-/// `fcntl(2)`: locks a file open for writing until this process closes it. For a child.
-pub(crate) fn lock(file: RawFd) -> Result<()> {
-    let lock = Lock::new(libc::F_WRLCK);
-    let at = core::ptr::from_ref(&lock).expose_provenance();
-    // SAFETY: room for a struct flock to read.
-    unsafe { syscall(libc::SYS_fcntl, [arg(file), arg(libc::F_SETLK), at]) }.map(drop)
-}
-
-/// Sleeps until nobody has a file locked that is open here for reading. For the parent.
-pub(crate) fn await_unlocked(file: RawFd) {
-    let mut lock = Lock::new(libc::F_RDLCK);
-    let is_interrupted = || std::io::Error::last_os_error().raw_os_error() == Some(libc::EINTR);
-    loop {
-        // SAFETY: room for a struct flock to read.
-        let answer = unsafe { libc::fcntl(file, libc::F_OFD_SETLKW, &raw mut lock) };
-        if answer == 0 || !is_interrupted() {
-            return;
-        }
-    }
-}
-
 /// `close_range(2)`: exec closes all descriptors from `first` on. Linux 5.11; 5.10 closes them now.
 pub(crate) fn hide_from(first: u32) -> Result<()> {
     const CLOEXEC: usize = 1 << 2;

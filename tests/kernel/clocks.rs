@@ -29,6 +29,7 @@ cases! {"clocks":
     a_member_freezes_the_clocks [UserNamespaces],
     a_spawn_answers_when_the_time_namespace_is_entered [UserNamespaces],
     own_code_runs_in_its_time_namespace [UserNamespaces],
+    a_new_one_inside_an_entered_one [UserNamespaces],
 }
 
 const CLOCKS: [(Clock, libc::clockid_t, i64); 2] = [
@@ -294,20 +295,30 @@ fn hold_memory_map(over: &Receiver<()>) {
     }
 }
 
-/// Asked of a pidfd, as newer kernels let `/proc` wait for the end of an exec.
+/// Asked of a pidfd first, as newer kernels let `/proc` wait for the end of an exec.
 fn time_namespace(pid: u32) -> u64 {
-    // SAFETY: numbers, and descriptors that are closed again.
-    unsafe {
-        let pid_fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
-        let file = libc::ioctl(pid_fd, 0xff07, 0);
-        let errno = std::io::Error::last_os_error();
-        libc::close(pid_fd);
-        if file < 0 {
-            let number = errno.raw_os_error();
-            assert!(matches!(number, Some(libc::ENOTTY | libc::EINVAL)), "{errno}");
-            return kernel::ns(pid, "time");
+    loop {
+        // SAFETY: numbers, and descriptors that are closed again.
+        let (file, errno) = unsafe {
+            let pid_fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
+            let file = libc::ioctl(pid_fd, 0xff07, 0);
+            let errno = std::io::Error::last_os_error();
+            libc::close(pid_fd);
+            (file, errno)
+        };
+        let number = match errno.raw_os_error() {
+            // SAFETY: the kernel has just made it.
+            _ if file >= 0 => unsafe { std::fs::File::from_raw_fd(file) }.metadata(),
+            Some(libc::ENOTTY | libc::EINVAL) => std::fs::metadata(format!("/proc/{pid}/ns/time")),
+            _ => Err(errno),
+        };
+        match number {
+            // Before the end of its exec, the program of an init is as hidden as that.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                std::thread::yield_now();
+            }
+            number => return number.unwrap().ino(),
         }
-        std::fs::File::from_raw_fd(file).metadata().unwrap().ino()
     }
 }
 
@@ -349,4 +360,23 @@ fn own_code_runs_in_its_time_namespace() {
     let mut command = Command::new("true");
     set_both(command.init(Init::new()).auto_reap());
     assert_eq!(command.plan().unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+fn a_new_one_inside_an_entered_one() {
+    let set = NamespaceSet::USER | NamespaceSet::TIME;
+    let mut first = Command::new("sleep");
+    let first = First::of(first.arg("60").map_root().unshare(set));
+    // An ordinary user's child is hidden from what it enters, and so from its own files in /proc.
+    for clocks in [false].into_iter().chain(is_root().then_some(true)) {
+        let enter = Enter::new().process(first.0.pid_fd().try_clone().unwrap(), set);
+        let mut command = Command::new("sleep");
+        command.arg("60").enter(enter).unshare(NamespaceSet::TIME);
+        if clocks {
+            set_both(&mut command);
+        }
+        let second = First::of(&mut command);
+        let got = time_namespace(second.0.id());
+        assert_ne!(got, kernel::ns("self", "time"));
+        assert_ne!(got, time_namespace(first.0.id()));
+    }
 }

@@ -46,7 +46,7 @@ fn every_part_is_needed() {
             | Without::ParentCheck => "it hangs",
             Without::Reload => "the helper serves nobody",
             Without::LifeCheck => "a stranger got the maps",
-            Without::Lock => "a spawn answered before its child was in the time namespace",
+            Without::Look => "a spawn answered before its child was in the time namespace",
             Without::FailedAwaited => "a spawn failed, and its child is left",
             Without::Nothing => "",
         };

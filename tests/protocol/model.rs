@@ -32,8 +32,6 @@ pub(crate) enum Child {
     /// Exec: the memory is free, and who sleeps for it awake.
     Released,
     /// Exec: in its time namespace.
-    Entered,
-    /// Exec: what is close-on-exec is closed.
     Program,
     Fail,
     /// The memory is free, but the process is still there.
@@ -111,7 +109,6 @@ pub(crate) struct World {
     tied: bool,
     /// A SIGKILL on its way to the child.
     doomed: bool,
-    locked: bool,
     number: Whose,
     strangers_maps: bool,
 }
@@ -152,7 +149,7 @@ pub(crate) enum Without {
     ParentCheck,
     /// The helper's look at whether the process that asked lives.
     LifeCheck,
-    Lock,
+    Look,
     /// The wait for the end of a child that failed.
     FailedAwaited,
 }
@@ -170,7 +167,7 @@ pub(crate) const EVERY_PART: [Without; 14] = [
     Without::Tie,
     Without::ParentCheck,
     Without::LifeCheck,
-    Without::Lock,
+    Without::Look,
     Without::FailedAwaited,
 ];
 
@@ -188,7 +185,6 @@ impl World {
             finished: false,
             tied: false,
             doomed: false,
-            locked: false,
             number: Whose::Asker,
             strangers_maps: false,
         }
@@ -234,7 +230,7 @@ fn parent_step(world: World, scenario: Scenario, without: Without) -> Option<Wor
         KillChild, Returned, StartHelper,
     };
     let runs = world.at_exec && !world.failed && (!scenario.middle || world.finished);
-    let after_clone = if !runs || !scenario.clocks || without == Without::Lock {
+    let after_clone = if !runs || !scenario.clocks || without == Without::Look {
         if scenario.maps { CallOff } else { AwaitFailed }
     } else {
         AwaitArrival
@@ -264,7 +260,7 @@ fn parent_step(world: World, scenario: Scenario, without: Without) -> Option<Wor
         AwaitKilled if world.child == Child::Dead || without == Without::KilledAwaited => {
             on(after_clone)
         }
-        AwaitArrival if !world.locked => {
+        AwaitArrival if world.child != Child::Released => {
             on(if scenario.maps { CallOff } else { Returned { ok: true } })
         }
         CallOff if without == Without::CallingOff => on(AwaitHelper),
@@ -309,16 +305,15 @@ fn ask(world: World, asker: Asker, without: Without) -> Option<(World, Option<As
 }
 
 fn child_steps(world: World, scenario: Scenario, without: Without, next: &mut Vec<World>) {
-    use Child::{Born, Dead, Ending, Entered, Exec, Fail, Maps, Program, Released, Unborn};
+    use Child::{Born, Dead, Ending, Exec, Fail, Maps, Program, Released, Unborn};
     let on = |to| World { child: to, ..world };
     if world.doomed && !matches!(world.child, Unborn | Dead) {
-        next.push(World { locked: false, ..on(Dead) });
+        next.push(on(Dead));
     }
     match world.child {
         Born => {
             let asks = scenario.maps && !scenario.middle;
-            let locked = scenario.clocks && without != Without::Lock;
-            next.push(World { locked, ..on(if asks { Maps(Asker::Ask) } else { Exec }) });
+            next.push(on(if asks { Maps(Asker::Ask) } else { Exec }));
         }
         Maps(asker) => next.extend(ask(world, asker, without).map(|(world, asker)| {
             let done = if world.written { Exec } else { Fail };
@@ -328,10 +323,9 @@ fn child_steps(world: World, scenario: Scenario, without: Without, next: &mut Ve
             next.push(World { at_exec: true, ..on(Released) });
             next.push(World { at_exec: true, ..on(Fail) });
         }
-        Released => next.push(on(Entered)),
-        Entered => next.push(World { locked: false, ..on(Program) }),
+        Released => next.push(on(Program)),
         Fail => next.push(World { failed: true, ..on(Ending) }),
-        Ending => next.push(World { locked: false, ..on(Dead) }),
+        Ending => next.push(on(Dead)),
         Unborn | Program | Dead => {}
     }
 }
@@ -406,7 +400,7 @@ pub(crate) fn accidents(world: World, scenario: Scenario, without: Without) -> V
         }));
     }
     if !matches!(world.child, Child::Unborn | Child::Dead) {
-        next.push(World { child: Child::Dead, locked: false, ..world });
+        next.push(World { child: Child::Dead, ..world });
     }
     if world.middle_lives() {
         next.push(World { middle: Middle::Dead, ..world });

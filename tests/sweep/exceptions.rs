@@ -73,8 +73,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("thread set_robust_list", &[], Succeeds, "the C library does not look"),
     in_all("thread sigaltstack", &[], Succeeds, "std does not look"),
     only("spawn::streams", "parent read", &[], Succeeds, "the scenario's own"),
-    only("spawn::time", "child fcntl 0x6", &[], Succeeds, "F_SETLK: the parent does not wait for the time namespace to be entered"),
-    only("spawn::time", "parent fcntl 0x26", &[], Succeeds, "F_OFD_SETLKW: as above"),
     in_all("parent pidfd_send_signal", &[ESRCH], Succeeds, "to kill who has ended is no failure"),
 
     // Another way where a filter hides a call, or an old kernel lacks it.
