@@ -9,7 +9,8 @@ use std::sync::Mutex;
 
 use linux_namespaces::Error;
 
-use crate::{harness, kernel};
+use crate::machine::is_root;
+use crate::{harness, kernel, stage};
 
 /// The signal before the first of the crate's calls. It never arrives.
 pub(crate) const BEGIN: i32 = libc::SIGURG;
@@ -71,8 +72,14 @@ pub(crate) fn main(act: &Act, mut writer: PipeWriter) -> ! {
     static PANIC: Mutex<String> = Mutex::new(String::new());
     panic::set_hook(Box::new(|info| *PANIC.lock().unwrap() = info.to_string()));
     keep_memory();
+    let machine = kernel::ns("self", "mnt");
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        if is_root() {
+            own_mounts();
+        }
         (act.stage)();
+        let has_own_mounts = kernel::ns("self", "mnt") != machine;
+        let state = || state(has_own_mounts);
         let before = state();
         let outcome = panic::catch_unwind(AssertUnwindSafe(&act.work));
         end();
@@ -107,8 +114,15 @@ fn keep_memory() {
     drop(vec![1_u8; 1 << 20]);
 }
 
+/// What others mount meanwhile is not seen.
+fn own_mounts() {
+    // SAFETY: this process has one thread.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    stage::private();
+}
+
 /// All that a call must not change.
-fn state() -> Vec<String> {
+fn state(with_mounts: bool) -> Vec<String> {
     // It may take a moment until a joined thread is no more.
     for _ in 0..1000 {
         if kernel::status("Threads") == "1" {
@@ -121,8 +135,10 @@ fn state() -> Vec<String> {
         .into_iter()
         .filter(|line| !listed.iter().any(|what| line.starts_with(what)))
         .collect();
-    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-    state.extend(mounts.lines().map(|line| format!("mount {line}")));
+    if with_mounts {
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        state.extend(mounts.lines().map(|line| format!("mount {line}")));
+    }
     let descriptors = harness::descriptors();
     state.extend(descriptors.iter().map(|(number, what)| format!("descriptor {number} {what}")));
     // SAFETY: this process has one thread.

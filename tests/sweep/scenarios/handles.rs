@@ -24,7 +24,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("handles::of_a_process", USERS, of_a_process),
     scenario("handles::relations", USERS, relations),
     scenario("handles::by_name", &[Root, UniqueIds], by_name),
-    scenario("handles::of_a_socket", &[], of_a_socket),
+    scenario("handles::of_a_socket", &[Root], of_a_socket),
     scenario("handles::child", USERS, child),
     scenario("pin::and_unpin", USERS, pin_and_unpin),
     scenario("pin::dropped", USERS, pin_dropped),

@@ -81,21 +81,19 @@ impl Drop for Place {
     }
 }
 
-/// Mounts of this process's own, which are seen to be gone in the end; as an ordinary user by way of a user
-/// namespace.
+/// Mounts of this process's own, which root has in any case; as an ordinary user by way of a user namespace.
 fn own_mounts() {
     // SAFETY: asks for numbers.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    let user = if is_root() { 0 } else { libc::CLONE_NEWUSER };
-    // SAFETY: this process has one thread.
-    let made = unsafe { libc::unshare(libc::CLONE_NEWNS | user) };
-    assert_eq!(made, 0, "{}", io::Error::last_os_error());
-    if user != 0 {
+    if !is_root() {
+        // SAFETY: this process has one thread.
+        let made = unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWUSER) };
+        assert_eq!(made, 0, "{}", io::Error::last_os_error());
         let [uids, gids] = [uid, gid].map(|id| format!("0 {id} 1"));
         for (file, text) in [("setgroups", "deny"), ("uid_map", &uids), ("gid_map", &gids)] {
             fs::write(format!("/proc/self/{file}"), text).unwrap();
         }
+        stage::private();
     }
-    stage::private();
     stage::tmpfs("/tmp");
 }
