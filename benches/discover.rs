@@ -49,6 +49,12 @@ fn main() {
     } else {
         println!("no lsns here to compare with");
     }
+    if Discovery::listed().is_ok() && has_lsns {
+        let list = || timed(libc::RUSAGE_SELF, || drop(Discovery::listed().unwrap()));
+        let listed = median((0..rounds).map(|_| list()).collect());
+        let ratio = listed / median((0..rounds.min(5)).map(|_| lsns()).collect());
+        println!("as the kernel lists them: {listed:.2}; ratio {ratio:.3}{}", at_most(ratio, 0.05));
+    }
     sleepers.grow(few * 9).unwrap();
     let all = discover().unwrap();
     assert!(all.namespaces().len() >= 10 * few, "all were found");

@@ -24,7 +24,7 @@ pub(super) fn walk(survey: &mut Survey) -> Result<()> {
 }
 
 /// `listns(2)`.
-fn all(survey: &mut Survey) -> sys::Result<()> {
+pub(super) fn all(survey: &mut Survey) -> sys::Result<()> {
     let known: std::collections::HashSet<_> =
         survey.found.iter().filter_map(|found| found.unique_id).collect();
     let mut ids = [0; 512];

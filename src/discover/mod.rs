@@ -18,9 +18,10 @@ mod text;
 
 use std::collections::HashMap;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
+use crate::sys::Errno;
 
 pub use found::{Found, Gap};
 pub use holder::{Holder, Holders};
@@ -114,6 +115,44 @@ impl Discovery {
     /// As of [`discover`].
     pub fn without_descriptors() -> Result<Self> {
         Self::look(false)
+    }
+
+    /// What the kernel lists of namespaces by itself, without a look at any process, open file or mount: some
+    /// microseconds for each namespace, however many processes there are. Of what holds them only
+    /// [`Holder::Child`] and [`Holder::Owned`] are known. [`open`](Self::open) opens them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Discovery, ErrorKind};
+    ///
+    /// match Discovery::listed() {
+    ///     Ok(all) => println!("{} namespaces", all.namespaces().len()),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.19; the rest as of [`discover`].
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_ADMIN` in the first user namespace, to see all. Others are told of the namespaces that belong to a
+    /// user namespace in which they have it, and of their own.
+    #[doc(alias = "listns")]
+    pub fn listed() -> Result<Self> {
+        let mut survey = Survey::new()?;
+        // They are about processes.
+        survey.gaps.clear();
+        kernel_lists::all(&mut survey).map_err(|errno| match errno {
+            Errno::NOSYS => Error::new(
+                ErrorKind::Unsupported,
+                "this kernel does not list namespaces: Linux 6.19 does",
+            ),
+            _ => Error::os(Step::AskNamespace, errno),
+        })?;
+        Ok(survey.finish())
     }
 
     fn look(at_descriptors: bool) -> Result<Self> {

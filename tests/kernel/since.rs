@@ -71,6 +71,7 @@ const OVERLAYS: &[Row] = &[
 const OF_ROOT: &[Row] = &[
     row((6, 3), "Mount::idmapped of temporary files", temporary_files_change_owners),
     row((6, 19), "discover finds what the kernel alone knows of", all_kinds_are_listed),
+    row((6, 19), "Discovery::listed", namespaces_are_listed),
 ];
 
 #[rustfmt::skip]
@@ -298,13 +299,39 @@ fn layers_change_owners() -> bool {
     with_other_owners(on_directory(mount, "cd $PWD && test $(stat -c %u sub) = 100000"))
 }
 
-fn all_kinds_are_listed() -> bool {
+/// Held by a descriptor alone.
+fn uts_of_nobody() -> NsFd {
     let make = || {
         Unshare::new(NamespaceSet::UTS).apply().unwrap();
         NsFd::current(Namespace::Uts).unwrap()
     };
     let held = std::thread::spawn(make).join().unwrap();
     while fs::read_dir("/proc/self/task").unwrap().count() > 1 {}
-    let all = Discovery::without_descriptors().unwrap();
-    all.find(held.id().unwrap()).is_some()
+    held
+}
+
+fn all_kinds_are_listed() -> bool {
+    let held = uts_of_nobody();
+    Discovery::without_descriptors().unwrap().find(held.id().unwrap()).is_some()
+}
+
+/// The same as the walk through processes, and more.
+fn namespaces_are_listed() -> bool {
+    let held = uts_of_nobody();
+    let all = match Discovery::listed() {
+        Ok(all) => all,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            return false;
+        }
+    };
+    let found = all.find(held.id().unwrap()).expect("it is there");
+    assert_eq!(found.unique_id(), held.unique_id().unwrap());
+    assert_eq!(found.owner(), Some(held.owner().unwrap().id().unwrap()));
+    assert_eq!(all.open(found).unwrap(), held);
+    for kind in Namespace::ALL {
+        let own = NsFd::current(kind).unwrap().id().unwrap();
+        assert_eq!(all.find(own).map(|found| (found.kind(), found.processes())), Some((kind, 0)));
+    }
+    true
 }
