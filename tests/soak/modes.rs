@@ -46,7 +46,7 @@ const MODES: [Mode; 10] = [
     }),
 ];
 
-/// So many spawns for one with a network, since the kernel takes down but some 800 in a second.
+/// One with a network in so many rounds of the modes, since the kernel takes them down slowly.
 const RARELY: usize = 16;
 
 /// A process in namespaces to be entered, killed at the end.
