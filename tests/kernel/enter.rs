@@ -44,7 +44,11 @@ impl Held {
         if set.contains(NamespaceSet::USER) {
             command.map_root();
         }
-        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
+        let child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
+        if set.contains(NamespaceSet::TIME) {
+            kernel::await_time_namespace(child.id());
+        }
+        Self(child)
     }
 
     fn ns(&self, kind: Namespace) -> NsFd {

@@ -43,7 +43,11 @@ cases! {"handles":
 fn other(set: NamespaceSet) -> Child {
     let mut command = Command::new("sleep");
     command.arg("60").unshare(set).map_root();
-    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
+    let child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
+    if set.contains(NamespaceSet::TIME) {
+        kernel::await_time_namespace(child.id());
+    }
+    child
 }
 
 fn end(mut child: Child) {

@@ -55,7 +55,9 @@ pub(crate) fn own_mounts() {
 fn inhabitant() -> Child {
     let mut command = Command::new("sleep");
     command.arg("60").unshare(NamespaceSet::all()).map_root().hostname("kept".parse().unwrap());
-    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
+    let child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
+    kernel::await_time_namespace(child.id());
+    child
 }
 
 fn end(mut child: Child) {
