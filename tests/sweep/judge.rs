@@ -70,7 +70,8 @@ fn matching(
 
 /// The exceptions that nothing needs.
 pub(crate) fn unused(used: &BTreeSet<usize>) -> impl Iterator<Item = String> {
-    let unused = EXCEPTIONS.iter().enumerate().filter(|(index, _)| !used.contains(index));
+    let unused =
+        EXCEPTIONS.iter().enumerate().filter(|(index, it)| it.always && !used.contains(index));
     unused.map(|(_, it)| {
         format!("no run needs the exception {:?} {:?}: {}", it.scenario, it.at, it.why)
     })
