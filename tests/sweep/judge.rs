@@ -70,7 +70,8 @@ fn matching(
 
 /// The exceptions that nothing needs.
 pub(crate) fn unused(used: &BTreeSet<usize>) -> impl Iterator<Item = String> {
-    let unused = EXCEPTIONS.iter().enumerate().filter(|(index, _)| !used.contains(index));
+    let unused =
+        EXCEPTIONS.iter().enumerate().filter(|(index, it)| it.always && !used.contains(index));
     unused.map(|(_, it)| {
         format!("no run needs the exception {:?} {:?}: {}", it.scenario, it.at, it.why)
     })
@@ -153,8 +154,10 @@ fn is_death(scenario: &str, seen: &Seen, role: Role, report: &Report) -> bool {
     let of_tool = ["WriteUidMap", "WriteGidMap"].contains(&report.outcome.as_str());
     let elsewhere = role != seen.point.role || steps(seen).next().is_none();
     let at_step = elsewhere || steps(seen).any(|step| step == report.outcome);
-    // What tries things out has one step.
-    let tried = scenario.starts_with("support") && report.outcome == "Unshare";
-    let died = report.kind == "ChildDied" && (at_step || tried);
-    succeeded(report) || killed || helper || died || (role.kind == Kind::Tool && of_tool)
+    // Processes that try things out: what kills them is no more than an answer, or has one step.
+    let tries = ["support", "spawn::time"].iter().any(|it| scenario.starts_with(it));
+    let died = report.kind == "ChildDied" && (at_step || (tries && report.outcome == "Unshare"));
+    let was_program = role == seen.point.role && role.kind == Kind::Child && !tries;
+    let goes_on = succeeded(report) && !(was_program && report.outcome == "exit status: 0");
+    goes_on || killed || helper || died || (role.kind == Kind::Tool && of_tool)
 }

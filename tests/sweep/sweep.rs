@@ -170,9 +170,6 @@ fn try_at(
                 "{}: {} {} (no. {}), {deed}: {what}",
                 scenario.name, seen.point.role, seen.what, seen.point.nth
             );
-            if std::env::var_os("SWEEP_SHOW").is_some() {
-                eprintln!("{failure}");
-            }
             tally.failures.push(failure);
         }
     }
