@@ -210,7 +210,6 @@ fn each_kind_is_new_when_asked_for() {
     command.arg("60").unshare(NamespaceSet::all()).map_root();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
     let pid = child.id().to_string();
-    kernel::await_time_namespace(child.id());
     assert_eq!(kernel::different("self", &pid), NamespaceSet::all());
     for kind in Namespace::ALL {
         assert_eq!(child.namespace(kind).unwrap().id().unwrap().ino, kernel::ns(&pid, kind.name()));

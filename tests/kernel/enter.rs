@@ -44,11 +44,7 @@ impl Held {
         if set.contains(NamespaceSet::USER) {
             command.map_root();
         }
-        let child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-        if set.contains(NamespaceSet::TIME) {
-            kernel::await_time_namespace(child.id());
-        }
-        Self(child)
+        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
     }
 
     fn ns(&self, kind: Namespace) -> NsFd {

@@ -43,11 +43,7 @@ cases! {"handles":
 fn other(set: NamespaceSet) -> Child {
     let mut command = Command::new("sleep");
     command.arg("60").unshare(set).map_root();
-    let child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-    if set.contains(NamespaceSet::TIME) {
-        kernel::await_time_namespace(child.id());
-    }
-    child
+    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 fn end(mut child: Child) {

@@ -55,9 +55,7 @@ pub(crate) fn own_mounts() {
 fn inhabitant() -> Child {
     let mut command = Command::new("sleep");
     command.arg("60").unshare(NamespaceSet::all()).map_root().hostname("kept".parse().unwrap());
-    let child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-    kernel::await_time_namespace(child.id());
-    child
+    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 fn end(mut child: Child) {
