@@ -48,6 +48,7 @@ fn main() -> std::process::ExitCode {
         bocker::CASES,
         clocks::CASES,
         command::CASES,
+        command::namespaces::CASES,
         contained::CASES,
         container::CASES,
         counts::CASES,
