@@ -221,12 +221,14 @@
 //!
 //! Linux 5.10 and newer. Nothing is decided by a version number: the newest interface is tried first,
 //! and the next one where it is missing or hidden by a filter, as `clone3` is by those of many container
-//! engines; `mount(2)` serves where the calls on open mounts are hidden. Where a kernel cannot do a thing at all, the error's kind is [`ErrorKind::Unsupported`].
+//! engines; `mount(2)` serves where the calls on open mounts are hidden. Where a kernel cannot do a thing at
+//! all, the error's kind is [`ErrorKind::Unsupported`].
 //!
 //! # Limits of this version
 //!
 //! - A new pid namespace inside an entered one, or id maps together with an entered user namespace, take
-//!   two steps: enter with one program, and let that make the new one.
+//!   two steps: enter with one program, and let that make the new one. So do, for an ordinary user, clocks
+//!   together with an entered user namespace: the child that hides from who is in there may not set them.
 //! - [`Scoped`] cannot find out in advance whether the way back will be open.
 //! - [`Command::enter`] from a thread whose own next child would be PID 1 of a new pid namespace is
 //!   refused.
