@@ -13,7 +13,7 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{PidfdNamespaces, Program, Root, UniqueIds, UserNamespaces};
+use crate::machine::Need::{NetworkPairs, PidfdNamespaces, Root, UniqueIds, UserNamespaces};
 use crate::stage;
 
 cases! {"handles":
@@ -30,7 +30,7 @@ cases! {"handles":
     identity_is_the_namespace_s [UserNamespaces],
     the_unique_id_is_the_kernel_s [UniqueIds],
     a_namespace_is_found_by_its_id [],
-    a_network_knows_another_by_a_number [UserNamespaces, Program("ip")],
+    a_network_knows_another_by_a_number [UserNamespaces, NetworkPairs],
     without_proc_the_kernel_is_asked [UserNamespaces, PidfdNamespaces],
     without_proc_older_kernels_cannot_tell [UserNamespaces],
     a_forged_proc_is_not_believed [UserNamespaces],

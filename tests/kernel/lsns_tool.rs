@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Example, Program, UserNamespaces};
+use crate::machine::Need::{Example, NetworkPairs, Program, UserNamespaces};
 use crate::machine::{example, in_path};
 
 cases! {"lsns_tool":
@@ -35,7 +35,7 @@ cases! {"lsns_tool":
     filters_choose_lines [UserNamespaces, Example("lsns"), Program("unshare"), Program("mount")],
     what_is_wrong_is_refused [UserNamespaces, Example("lsns")],
     a_network_s_number_is_told
-        [UserNamespaces, Example("lsns"), Program("lsns"), Program("ip")],
+        [UserNamespaces, Example("lsns"), Program("lsns"), NetworkPairs],
 }
 
 /// Processes in namespaces of several kinds: two in one, one user namespace with another one inside and

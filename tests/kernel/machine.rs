@@ -31,6 +31,8 @@ pub(crate) enum Need {
     Overlays,
     /// Overlays, for whomever.
     OverlayModule,
+    /// Pairs of network interfaces (veth) with ip(8), built in or loaded.
+    NetworkPairs,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
     MappedOwners,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
@@ -71,6 +73,9 @@ impl Need {
                 let known = || fs::read_to_string("/proc/filesystems").unwrap_or_default();
                 let is_here = overlays() || known().contains("\toverlay\n");
                 (!is_here).then(|| "the module for overlays is not here".to_owned())
+            }
+            Self::NetworkPairs => {
+                (!network_pairs()).then(|| "no pairs of network interfaces here".to_owned())
             }
             Self::MappedOwners => (is_root() && !mapped_owners())
                 .then(|| "no change of owners in mounts of temporary files".to_owned()),
@@ -140,6 +145,16 @@ fn overlays() -> bool {
             libc::waitpid(pid, &raw mut status, 0);
             status == 0
         }
+    })
+}
+
+/// Makes one in a network namespace of its own.
+fn network_pairs() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let mut unshare = std::process::Command::new("unshare");
+        let made = unshare.args(["-rn", "ip", "link", "add", "type", "veth"]).output();
+        made.is_ok_and(|output| output.status.success())
     })
 }
 

@@ -1,11 +1,10 @@
 //! `lsns --holders`: each kind of what holds a namespace is told.
 
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use linux_namespaces::{Child, Mount, Namespace, NamespaceSet, NsFd, Unshare};
+use linux_namespaces::{Child, Command, Mount, Namespace, NamespaceSet, NsFd, Unshare};
 
 use crate::harness::cases;
 use crate::machine::Need::{Example, Program, UserNamespaces};
@@ -37,7 +36,7 @@ fn expect(ino: u64, kind: &str, holders: &[&str]) {
     assert_eq!(lines[2..], *holders);
 }
 
-fn sleeper(command: &mut linux_namespaces::Command) -> Child {
+fn sleeper(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
@@ -51,7 +50,7 @@ fn me() -> u32 {
 }
 
 fn processes_and_what_they_show_are_told() {
-    let mut command = linux_namespaces::Command::new("sleep");
+    let mut command = Command::new("sleep");
     command.arg("60").unshare(NamespaceSet::PID).map_root();
     let child = sleeper(command.mount(Mount::proc("/proc").unwrap()));
     let [pid, mounts, user] = ["pid", "mnt", "user"].map(|name| kernel::ns(child.id(), name));
@@ -122,7 +121,7 @@ fn where_children_will_be_born_is_told() {
 }
 
 fn namespaces_inside_and_owned_are_told() {
-    let mut command = linux_namespaces::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command.args(["-r", "sleep", "60"]).unshare(NamespaceSet::UTS).map_root();
     let child = sleeper(&mut command);
     kernel::until(|| command_of(child.id()).starts_with("sleep"));
@@ -148,7 +147,7 @@ fn command_of(pid: u32) -> String {
 }
 
 fn of_many_a_few_are_told() {
-    let mut command = linux_namespaces::Command::new("sh");
+    let mut command = Command::new("sh");
     let script = "for i in 1 2 3 4 5 6 7 8 9 10 11; do sleep 60 & done; echo; wait";
     command.args(["-c", script]).unshare(NamespaceSet::PID | NamespaceSet::UTS).map_root();
     let mut child = sleeper(command.stdout(linux_namespaces::Stdio::piped()));
