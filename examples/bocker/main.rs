@@ -5,7 +5,7 @@
 //! bocker="cargo run --example bocker --"
 //! image=$($bocker init /tmp/root)
 //! $bocker run $image sh -c 'echo $$; id -u; echo kept >/file'    # prints 2 and 0
-//! $bocker run -d --memory 64M $image sh -c 'sleep 1000'
+//! $bocker run -d $image sh -c 'sleep 1000'                       # with --memory 64M where cgroups can be made
 //! $bocker ps
 //! $bocker exec CONTAINER sh                                      # a few letters of its name will do
 //! $bocker commit CONTAINER                                       # what it has written, as an image
