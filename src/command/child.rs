@@ -159,7 +159,7 @@ fn prepare(job: &Job<'_>) -> Result<()> {
     if !job.legacy.load(SeqCst) {
         return Ok(());
     }
-    signal::clear_handlers();
+    signal::clear_handlers()?;
     if let Some(dir) = &job.plan.cgroup {
         file::join_cgroup(dir.as_raw_fd())?;
         if job.plan.namespaces.contains(NamespaceSet::CGROUP) {

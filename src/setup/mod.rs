@@ -196,10 +196,18 @@ pub(crate) fn open_proc<'a>(ops: impl Iterator<Item = &'a Op> + Clone) -> Result
     if ops.clone().any(Op::needs_proc) {
         ProcFs::open().map(Some)
     } else if ops.clone().any(|op| matches!(op, Op::Mount(_))) {
-        Ok(ProcFs::open().ok())
+        match ProcFs::open() {
+            // That would also hit what serves instead, and is a better answer than what is missing then.
+            Err(error) if is_shortage(&error) => Err(error),
+            proc => Ok(proc.ok()),
+        }
     } else {
         Ok(None)
     }
+}
+
+fn is_shortage(error: &Error) -> bool {
+    error.kind() == ErrorKind::LimitReached || error.raw_os_error() == Some(libc::ENOMEM)
 }
 
 /// `EINVAL` for a user namespace has several causes; threads are the one that a caller may not know of.

@@ -148,14 +148,15 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
 
 /// What `CLONE_CLEAR_SIGHAND` does, where that is missing: handlers become the default, ignored
 /// signals stay ignored.
-pub(crate) fn clear_handlers() {
+pub(crate) fn clear_handlers() -> Result<()> {
     // Without shared memory a handler that still runs sees its own copy of everything.
     if !CAN_SHARE_MEMORY {
-        return;
+        return Ok(());
     }
-    for signal in 1..=64 {
-        if action(signal).is_ok_and(|action| action.handler > libc::SIG_IGN) {
-            let _ = set_default(signal);
+    for signal in (1..=64).filter(|&signal| signal != libc::SIGKILL && signal != libc::SIGSTOP) {
+        if action(signal)?.handler > libc::SIG_IGN {
+            set_default(signal)?;
         }
     }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Every "Linux x.y" of the documentation against the kernel that runs: from that version on a thing is
-//! there, and before it is refused as documented. The crate looks at no version number; this file alone
-//! does, to hold it to its word.
+//! there, and before it is refused as documented. The crate looks at no version number; this file does, to
+//! hold it to its word.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -16,7 +16,7 @@ use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::forbid;
 use crate::machine::Need::{MappedOwners, OverlayModule, Root, UserNamespaces};
-use crate::machine::lists_mount_namespaces;
+use crate::machine::{kernel_version, lists_mount_namespaces};
 use crate::mounts::layers::shifted;
 use crate::stage;
 
@@ -79,23 +79,16 @@ const OF_LAYERS: &[Row] = &[
     row((5, 19), "Overlay::idmapped", layers_change_owners),
 ];
 
-fn version() -> (u32, u32) {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
-
 fn every_interface() {
     let support = Support::probe().unwrap_or_else(|error| panic!("{error:#}"));
-    let version = version();
+    let version = kernel_version();
     let wrong = Interface::ALL.iter().filter(|it| support.has(**it) != (version >= it.since()));
     let wrong: Vec<_> = wrong.map(|it| (it.to_string(), it.since(), support.has(*it))).collect();
     assert!(wrong.is_empty(), "on Linux {version:?}: {wrong:?}");
 }
 
 fn every_row(rows: &[Row]) {
-    let version = version();
+    let version = kernel_version();
     for Row { since, what, is_here } in rows {
         in_fork(|| assert_eq!(is_here(), version >= *since, "{what}: {since:?}, {version:?}"));
     }

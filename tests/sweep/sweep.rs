@@ -20,6 +20,8 @@ pub(crate) struct Tally {
     pub(crate) excepted: usize,
     /// Not come to, in several runs.
     pub(crate) missed: usize,
+    /// What came otherwise than listed, on another kernel than that of the list.
+    pub(crate) unlisted: Vec<String>,
     pub(crate) failures: Vec<String>,
     /// Which exceptions were needed.
     pub(crate) used: BTreeSet<usize>,
@@ -31,6 +33,7 @@ impl Tally {
         self.kills += other.kills;
         self.excepted += other.excepted;
         self.missed += other.missed;
+        self.unlisted.extend(other.unlisted);
         self.failures.extend(other.failures);
         self.used.extend(other.used);
     }
@@ -38,11 +41,12 @@ impl Tally {
     /// For people.
     pub(crate) fn line(&self) -> String {
         format!(
-            "{} refusals, {} kills, {} by exception, {} not come to, {} wrong",
+            "{} refusals, {} kills, {} by exception, {} not come to, {} not listed, {} wrong",
             self.refusals,
             self.kills,
             self.excepted,
             self.missed,
+            self.unlisted.len(),
             self.failures.len()
         )
     }
@@ -51,9 +55,10 @@ impl Tally {
     pub(crate) fn print(&self) -> String {
         let Self { refusals, kills, excepted, missed, .. } = self;
         let failures = self.failures.iter().map(|it| format!("wrong {it}\n"));
+        let unlisted = self.unlisted.iter().map(|it| format!("unlisted {it}\n"));
         let used = self.used.iter().map(|it| format!("used {it}\n"));
         format!("counts {refusals} {kills} {excepted} {missed}\n")
-            + &failures.chain(used).collect::<String>()
+            + &failures.chain(unlisted).chain(used).collect::<String>()
     }
 
     /// The sum of what was printed.
@@ -70,6 +75,7 @@ impl Tally {
                     all.missed += numbers.next().unwrap_or(0);
                 }
                 "used" => all.used.extend(numbers),
+                "unlisted" => all.unlisted.push(rest.to_owned()),
                 _ => all.failures.push(rest.to_owned()),
             }
         }
@@ -90,7 +96,12 @@ pub(crate) fn sweep(scenario: &Scenario, part: usize) -> Tally {
     let mut filtered = BTreeSet::new();
     for seen in without_repetitions(&first.calls) {
         let Some(errnos) = calls::errnos(seen.point.number) else {
-            tally.failures.push(format!("{}: no row for {}", scenario.name, seen.what));
+            let told = format!("{}: no row for {}", scenario.name, seen.what);
+            if judge::is_listed_kernel() {
+                tally.failures.push(told);
+            } else {
+                tally.unlisted.push(told);
+            }
             continue;
         };
         let refusals = errnos.iter().map(|&errno| Deed::Refuse(errno));
@@ -158,19 +169,18 @@ fn try_at(
         Deed::Refuse(_) | Deed::Filter(_) => tally.refusals += 1,
         Deed::Kill(_) => tally.kills += 1,
     }
+    let told = |what| {
+        let (name, deed) = (scenario.name, judge::name_of(deed));
+        let (role, call, nth) = (seen.point.role, &seen.what, seen.point.nth);
+        format!("{name}: {role} {call} (no. {nth}), {deed}: {what}")
+    };
     match judge::judge(scenario.name, seen, deed, &run) {
         Verdict::Promised => {}
         Verdict::Excepted(used) => {
             tally.excepted += 1;
             tally.used.extend(used);
         }
-        Verdict::Wrong(what) => {
-            let deed = judge::name_of(deed);
-            let failure = format!(
-                "{}: {} {} (no. {}), {deed}: {what}",
-                scenario.name, seen.point.role, seen.what, seen.point.nth
-            );
-            tally.failures.push(failure);
-        }
+        Verdict::Unlisted(what) => tally.unlisted.push(told(what)),
+        Verdict::Wrong(what) => tally.failures.push(told(what)),
     }
 }

@@ -153,7 +153,8 @@ const LEAVES: &str = "setsid sh -c 'trap \"echo term\" TERM; echo ready; \
 
 fn a_subreaper_ends_the_others() {
     in_fork(|| {
-        let grace = Duration::from_secs(2);
+        // Time enough on a busy machine for the trap.
+        let grace = Duration::from_secs(5);
         let init = Init::new().subreaper().others(Others::Terminate { grace });
         let mut armed = init.arm().unwrap();
         let mut child = armed.spawn(sh(LEAVES).stdin(Stdio::piped())).unwrap();
