@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::os::fd::AsRawFd;
 
 use crate::namespace::NamespaceSet;
-use crate::setup::plan::Plan;
+use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, run_all};
 use crate::sys::clone::{self, Request, Stack};
 use crate::sys::{Errno, Result, abi, file, process, signal};
@@ -155,11 +155,17 @@ fn become_program(job: &Job<'_>) -> ! {
 
 /// What clone3 would have done, had it been allowed.
 fn prepare(job: &Job<'_>) -> Result<()> {
-    job.context.slot.begin(job.plan.before.len());
+    let clone = job.plan.before.len();
+    job.context.slot.begin(clone);
     if !job.legacy.load(SeqCst) {
         return Ok(());
     }
+    // Told as the step that does the rest of it.
+    if let Some(reset) = job.plan.ops.iter().position(|op| matches!(op, Op::ResetSignals)) {
+        job.context.slot.begin(clone + 1 + reset);
+    }
     signal::clear_handlers()?;
+    job.context.slot.begin(clone);
     if let Some(dir) = &job.plan.cgroup {
         file::join_cgroup(dir.as_raw_fd())?;
         if job.plan.namespaces.contains(NamespaceSet::CGROUP) {

@@ -342,10 +342,8 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("read", &["ReadOutput", "ReadProc", "ReadSubIds"]),
     ("readlinkat \"self\"", &["WriteUidMap"]),
     ("readlinkat", &["ReadProc"]),
-    ("rt_sigaction 0x11", &["BecomeInit", "Clone"]),
-    ("rt_sigaction 0xd", &["ResetSignals", "Clone"]),
-    // The handlers of a child that clone(2) made.
-    ("rt_sigaction", &["Clone"]),
+    ("rt_sigaction 0x11", &["BecomeInit", "ResetSignals"]),
+    ("rt_sigaction", &["ResetSignals"]),
     ("rt_sigtimedwait", &["Wait"]),
     ("setdomainname", &["SetDomainname"]),
     ("setfs", &["SetUid"]),

@@ -1,6 +1,6 @@
 //! What is asked of `ptrace(2)`. Only the places of two registers depend on the architecture.
 
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
 
 /// What a call is at its beginning.
 pub(crate) struct Entry {
@@ -75,14 +75,14 @@ pub(crate) fn entry(pid: i32) -> Option<Entry> {
 /// At the beginning of a call: it is not made.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn skip(pid: i32) {
-    let at = mem::offset_of!(libc::user_regs_struct, orig_rax);
+    let at = std::mem::offset_of!(libc::user_regs_struct, orig_rax);
     ptrace(libc::PTRACE_POKEUSER, pid, at, usize::MAX);
 }
 
 /// At the end of a call: what it answers.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn answer(pid: i32, errno: i32) {
-    let at = mem::offset_of!(libc::user_regs_struct, rax);
+    let at = std::mem::offset_of!(libc::user_regs_struct, rax);
     ptrace(libc::PTRACE_POKEUSER, pid, at, -(errno as isize) as usize);
 }
 
