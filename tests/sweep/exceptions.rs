@@ -119,6 +119,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("discover", "parent listns", HIDDEN, Succeeds, "before Linux 6.19: from one mount namespace to the next"),
     only("", "intermediate setns", &[EINVAL], Succeeds, "what is own already spoils all: one kind after the other"),
     only("enter", "parent setns", &[EINVAL], Succeeds, "as above; and a shared working directory, which is unshared"),
+    only("exec", "parent setns", &[EINVAL], Succeeds, "as above"),
+    only("exec", "parent execve", &[ENOENT], Succeeds, "what it answers in any case"),
     only("spawn::from_path", "child execve", &[ENOENT, EACCES], Succeeds, "the next directory of PATH"),
     only("pin", "parent mount", &[EINVAL], Succeeds, "no mount point yet: it is made one"),
     in_all("child openat2 \"/", &[ENOENT], Succeeds, "a mount point or source that is missing is made, or left out"),
@@ -159,6 +161,10 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("spawn::time", "parent mmap", &[], Succeeds, "as above"),
     only("spawn::time", "child unshare", &[], Succeeds, "it cannot tell"),
     only("spawn::time", "child clone", &[], Succeeds, "as above"),
+
+    // Before Linux 7.1: that the flags are unknown, which a child without them and one with them tell.
+    only("spawn::reaped", "parent clone3", &[], Succeeds, "the first of them in any case, the others go unheard"),
+    only("spawn::reaped", "parent clone3", HIDDEN, Says("Clone", Some(EINVAL)), "as above: they tell nothing"),
 
     // Children.
     only("spawn::ids", "child prctl 0x2f", &[EINVAL], Succeeds, "a bit that is no capability of this kernel"),

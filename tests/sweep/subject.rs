@@ -31,14 +31,21 @@ pub(crate) enum Came {
     Incomplete,
 }
 
+/// When the thread is another afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changes {
+    Nothing,
+    IfDone,
+    Always,
+}
+
 /// What is done in the subject.
 pub(crate) struct Act {
     /// The namespaces in which the subject is born.
     pub(crate) flags: i32,
     /// What comes before the first look at this process.
     pub(crate) stage: Box<dyn Fn()>,
-    /// Whether the thread is another after a success.
-    pub(crate) changes: bool,
+    pub(crate) changes: Changes,
     /// What is to stay, in the words of the look at this process.
     pub(crate) keeps: &'static str,
     /// Calls [`begin`] when it is ready.
@@ -88,7 +95,12 @@ pub(crate) fn main(act: &Act, mut writer: PipeWriter) -> ! {
             Err(_) => Report::panicked(&PANIC.lock().unwrap()),
         };
         report.left = difference(&before, &state());
-        let changed = report.kind == "NotRestored" || (act.changes && report.kind.is_empty());
+        let changed = report.kind == "NotRestored"
+            || match act.changes {
+                Changes::Nothing => false,
+                Changes::IfDone => report.kind.is_empty(),
+                Changes::Always => true,
+            };
         report.left.retain(|line| {
             let is_held = line.contains(" children ") || line.contains(" descriptor ");
             (is_held || !changed) && (act.keeps.is_empty() || !line.contains(act.keeps))

@@ -11,7 +11,7 @@ use linux_namespaces::{Child, Command, Enter, NamespaceSet};
 
 use crate::machine::{Need, is_root};
 use crate::stage;
-use crate::subject::{Act, Answer};
+use crate::subject::{Act, Answer, Changes};
 
 /// One thing done with the crate.
 pub(crate) struct Scenario {
@@ -31,7 +31,8 @@ const fn scenario(name: &'static str, needs: &'static [Need], make: fn() -> Act)
 
 impl Act {
     fn new(work: impl Fn() -> Answer + 'static) -> Self {
-        Self { flags: 0, stage: Box::new(|| ()), changes: false, keeps: "", work: Box::new(work) }
+        let changes = Changes::Nothing;
+        Self { flags: 0, stage: Box::new(|| ()), changes, keeps: "", work: Box::new(work) }
     }
 
     fn staged(self, stage: impl Fn() + 'static) -> Self {
@@ -49,7 +50,12 @@ impl Act {
 
     /// Success changes the thread.
     fn changing(self) -> Self {
-        Self { changes: true, ..self }
+        Self { changes: Changes::IfDone, ..self }
+    }
+
+    /// A failure, too.
+    fn changing_in_any_case(self) -> Self {
+        Self { changes: Changes::Always, ..self }
     }
 }
 

@@ -8,8 +8,8 @@ use std::process;
 use std::time::Duration;
 
 use linux_namespaces::{
-    Child, Clock, ClockOffset, Command, CommandExt, IdExtent, IdMap, Init, Mount, NamespaceSet,
-    NsFd, Overlay, Rootfs, Stdio,
+    Child, Clock, ClockOffset, Command, CommandExt, ErrorKind, IdExtent, IdMap, Init, Mount,
+    NamespaceSet, NsFd, Overlay, Rootfs, Stdio,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -45,6 +45,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::map_by_helper_by_clone", &[Root], || spawn(outside_maps).staged(without_clone3)),
     scenario("spawn::map_by_tools", &[Root, Program("newuidmap")], map_by_tools),
     scenario("spawn::chosen_pids", &[Root], || spawn(|it| { it.unshare(NamespaceSet::PID).set_tid([1]).process_group(0); })),
+    scenario("spawn::reaped_by_the_kernel", &[], reaped),
     scenario("spawn::by_std", &[Root], by_std),
     scenario("spawn::names_and_lo", USERS, || spawn(names)),
     scenario("spawn::time", USERS, || spawn(time)),
@@ -213,6 +214,18 @@ fn names(command: &mut Command) {
 fn time(command: &mut Command) {
     let ahead = ClockOffset::ahead(Duration::from_secs(1000)).unwrap();
     command.map_root().time_offset(Clock::Boottime, ahead);
+}
+
+/// Before Linux 7.1 that is refused.
+fn reaped() -> Act {
+    Act::new(|| {
+        let mut command = Command::new("/bin/true");
+        command.auto_reap().kill_on_drop();
+        match run(command) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Came::Done),
+            answer => answer,
+        }
+    })
 }
 
 /// A directory that is removed in the end.

@@ -3,8 +3,8 @@
 use std::thread;
 
 use linux_namespaces::{
-    Clock, ClockOffset, Enter, IdExtent, IdMap, Mount, Namespace, NamespaceSet, NsFd, Rootfs,
-    Unshare,
+    Clock, ClockOffset, Command, Enter, ErrorKind, IdExtent, IdMap, Mount, Namespace, NamespaceSet,
+    NsFd, Rootfs, Step, Unshare,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -30,6 +30,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("enter::each_by_its_file", &[Root], by_files),
     scenario("enter::scoped", &[Root], || scoped(NamespaceSet::UTS | NamespaceSet::MOUNT | NamespaceSet::NET)),
     scenario("enter::scoped_time", &[Root], || scoped(NamespaceSet::TIME | NamespaceSet::PID)),
+    scenario("exec::without_the_program", &[Root], exec),
     scenario("enter::on_a_thread", &[Root], on_a_thread),
     scenario("enter::inside_user_scoped", USERS, own_scope),
 ];
@@ -77,6 +78,20 @@ fn scoped(set: NamespaceSet) -> Act {
         begin();
         enter.scoped()?.leave().map(|()| Came::Done)
     })
+}
+
+/// All that comes before the program, of which there is none.
+fn exec() -> Act {
+    let place = Place::new(NamespaceSet::UTS | NamespaceSet::MOUNT | NamespaceSet::PID);
+    Act::new(move || {
+        let mut command = Command::new("/no/such/program");
+        command.enter(place.enter()).uid(0).gid(0).groups([]).no_new_privs().current_dir("/");
+        begin();
+        let error = command.exec();
+        let is_done = error.step() == Some(Step::Exec) && error.kind() == ErrorKind::NotFound;
+        if is_done { Ok(Came::Done) } else { Err(error) }
+    })
+    .changing_in_any_case()
 }
 
 /// As an ordinary user may, in a user namespace of its own.
