@@ -126,7 +126,7 @@ fn with_pids_of_choice() {
         let mut made = None;
         for pid in free_pids() {
             let mut command = Command::new("sleep");
-            command.arg("60").unshare(new_pid).set_tid([1, pid]);
+            command.arg("600").unshare(new_pid).set_tid([1, pid]);
             engine.choose(&mut command, place.as_ref());
             match command.spawn() {
                 Ok(child) => {
@@ -221,7 +221,7 @@ fn reaped_by_the_kernel() {
 }
 
 fn killed_with_its_handle() {
-    match Command::new("sleep").arg("60").no_new_privs().kill_on_drop().spawn() {
+    match Command::new("sleep").arg("600").no_new_privs().kill_on_drop().spawn() {
         Ok(child) => {
             let handle = PidFd::open(child.id()).unwrap();
             drop(child);

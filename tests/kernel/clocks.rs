@@ -210,7 +210,7 @@ fn only_the_first_thread_sets_clocks() {
 
 fn a_member_freezes_the_clocks() {
     let mut child = Command::new("sleep")
-        .arg("60")
+        .arg("600")
         .map_root()
         .time_offset(Clock::Boottime, ClockOffset::new(5, 0).unwrap())
         .spawn()
@@ -230,7 +230,7 @@ fn a_member_freezes_the_clocks() {
 fn with_clocks() -> [Command; 5] {
     let with = |choose: fn(&mut Command)| {
         let mut command = Command::new("sleep");
-        command.arg("60").map_root().unshare(NamespaceSet::TIME | NamespaceSet::PID);
+        command.arg("600").map_root().unshare(NamespaceSet::TIME | NamespaceSet::PID);
         choose(&mut command);
         command
     };
@@ -365,12 +365,12 @@ fn own_code_runs_in_its_time_namespace() {
 fn a_new_one_inside_an_entered_one() {
     let set = NamespaceSet::USER | NamespaceSet::TIME;
     let mut first = Command::new("sleep");
-    let first = First::of(first.arg("60").map_root().unshare(set));
+    let first = First::of(first.arg("600").map_root().unshare(set));
     // An ordinary user's child is hidden from what it enters, and so from its own files in /proc.
     for clocks in [false].into_iter().chain(is_root().then_some(true)) {
         let enter = Enter::new().process(first.0.pid_fd().try_clone().unwrap(), set);
         let mut command = Command::new("sleep");
-        command.arg("60").enter(enter).unshare(NamespaceSet::TIME);
+        command.arg("600").enter(enter).unshare(NamespaceSet::TIME);
         if clocks {
             set_both(&mut command);
         }

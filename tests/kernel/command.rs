@@ -114,7 +114,7 @@ fn a_status_is_an_exit_code_or_a_signal() {
 }
 
 fn a_child_is_waited_for_polled_and_killed() {
-    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
     assert_eq!(child.try_wait().unwrap(), None);
     assert_eq!(child.wait_timeout(Duration::from_millis(20)).unwrap(), None);
     assert_eq!(kernel::ns(child.id(), "uts"), kernel::ns("self", "uts"));
@@ -211,7 +211,7 @@ fn a_child_dies_with_its_parent() {
     let middle = unsafe { libc::fork() };
     if middle == 0 {
         let mut command = Command::new("sleep");
-        let child = command.arg("60").kill_on_parent_exit().spawn().unwrap();
+        let child = command.arg("600").kill_on_parent_exit().spawn().unwrap();
         write!(&writer, "{}", child.id()).unwrap();
         // SAFETY: ends the middle process.
         unsafe { libc::_exit(0) }

@@ -233,7 +233,7 @@ fn what_every_filter_leaves() {
     succeeds(unsafe { copy.pre_exec(|| Ok(())) });
     let error = Command::new("/no/such/program").spawn().unwrap_err();
     assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Exec), Some(libc::ENOENT)));
-    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
     for kind in Namespace::ALL {
         assert_eq!(NsFd::of_process(child.pid_fd(), kind).unwrap(), NsFd::current(kind).unwrap());
     }
@@ -249,7 +249,7 @@ fn what_podman_leaves() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n");
     in_fork(|| Unshare::new(NamespaceSet::USER | NamespaceSet::NET).map_root().apply().unwrap());
     let set = NamespaceSet::USER | NamespaceSet::NET;
-    let mut held = Command::new("sleep").arg("60").map_root().unshare(set).spawn().unwrap();
+    let mut held = Command::new("sleep").arg("600").map_root().unshare(set).spawn().unwrap();
     let other = held.pid_fd().try_clone().unwrap();
     let entered = Command::new("true").enter(Enter::new().process(other, set)).status();
     assert!(entered.unwrap_or_else(|error| panic!("{error:#}")).success());

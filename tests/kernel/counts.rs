@@ -54,7 +54,7 @@ pub(crate) fn act(name: &str) -> ExitCode {
 
 /// So many processes in the namespaces that this one is in.
 fn discover_among(others: usize) -> ExitCode {
-    let spawn = |_| Command::new("sleep").arg("60").close_other_fds().spawn().unwrap();
+    let spawn = |_| Command::new("sleep").arg("600").close_other_fds().spawn().unwrap();
     let children: Vec<_> = (0..others).map(spawn).collect();
     drop(counted(|| discover().unwrap()));
     for mut child in children {

@@ -196,7 +196,7 @@ fn an_open_file_is_found_by_whatever_name() {
 
 /// A shell in new user and mount namespaces, which has its own `/mnt`.
 fn in_foreign_mounts(script: &str) -> (Child, Vec<u64>) {
-    let script = format!("mount -t tmpfs none /mnt && cd /mnt && {script}; exec sleep 60");
+    let script = format!("mount -t tmpfs none /mnt && cd /mnt && {script}; exec sleep 600");
     let mut command = Command::new("sh");
     ready(command.args(["-c", &script]).unshare(NamespaceSet::MOUNT).map_root())
 }
@@ -243,7 +243,7 @@ fn a_covered_mount_is_taken_for_what_it_is() {
 
 fn a_proc_tells_whom_it_shows() {
     let mut command = Command::new("sleep");
-    command.arg("60").unshare(NamespaceSet::PID).map_root();
+    command.arg("600").unshare(NamespaceSet::PID).map_root();
     let child = command.mount(linux_namespaces::Mount::proc("/proc").unwrap()).spawn().unwrap();
     let all = discover().unwrap();
     let found = find(&all, id_of(child.id(), "pid"));
@@ -256,7 +256,7 @@ fn a_proc_tells_whom_it_shows() {
 
 fn where_children_will_be_born_is_found() {
     Unshare::new(NamespaceSet::PID | NamespaceSet::TIME).map_root().apply().unwrap();
-    let child = Command::new("sleep").arg("60").spawn().unwrap();
+    let child = Command::new("sleep").arg("600").spawn().unwrap();
     let all = discover().unwrap();
     for name in ["pid", "time"] {
         let found = find(&all, id_of("thread-self", &format!("{name}_for_children")));
@@ -278,7 +278,7 @@ fn a_parent_without_a_process_is_found() {
         "-r",
         "sh",
         "-c",
-        "stat -Lc %i /proc/self/ns/user; exec sleep 60",
+        "stat -Lc %i /proc/self/ns/user; exec sleep 600",
     ]);
     let (child, inos) = ready(&mut command);
     let all = discover().unwrap();
@@ -300,7 +300,7 @@ fn a_parent_without_a_process_is_found() {
 
 fn pid_namespaces_form_a_tree() {
     let mut command = Command::new("unshare");
-    let script = "stat -Lc %i /proc/self/ns/pid; exec sleep 60";
+    let script = "stat -Lc %i /proc/self/ns/pid; exec sleep 600";
     command.args(["-rpf", "--mount-proc", "--kill-child", "unshare", "-pf", "--mount-proc"]);
     let (child, inos) = ready(command.args(["--kill-child", "sh", "-c", script]));
     let all = discover().unwrap();
@@ -398,7 +398,7 @@ fn nothing_is_invented_while_processes_come_and_go() {
 /// What the walk rests on.
 fn a_dead_process_s_directory_is_no_later_one_s() {
     use std::os::unix::fs::OpenOptionsExt;
-    let first = Command::new("sleep").arg("60").spawn().unwrap();
+    let first = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = first.id();
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     let path = format!("/proc/{pid}/ns");
@@ -406,7 +406,7 @@ fn a_dead_process_s_directory_is_no_later_one_s() {
     let link = format!("/proc/self/fd/{}/uts", dir.as_raw_fd());
     assert!(fs::read_link(&link).is_ok());
     end(first);
-    let second = Command::new("sleep").arg("60").set_tid([pid]).spawn();
+    let second = Command::new("sleep").arg("600").set_tid([pid]).spawn();
     assert!(fs::read_link(&link).is_err());
     // Unless somebody was faster.
     second.map(end).ok();

@@ -37,7 +37,7 @@ struct Held(Child);
 impl Held {
     fn new(set: NamespaceSet) -> Self {
         let mut command = Command::new("sleep");
-        command.arg("60").unshare(set);
+        command.arg("600").unshare(set);
         if set.contains(NamespaceSet::UTS) {
             command.hostname("inside".parse().unwrap());
         }
@@ -334,7 +334,7 @@ fn no_other_flag_gets_through() {
 
 fn a_socket_made_inside_stays_inside() {
     let mut command = Command::new("sleep");
-    command.arg("60").loopback_up();
+    command.arg("600").loopback_up();
     let mut child = command.spawn().unwrap();
     let net = child.namespace(Namespace::Net).unwrap();
     let listener = net.run(|| std::net::TcpListener::bind("127.0.0.1:0")).unwrap().unwrap();

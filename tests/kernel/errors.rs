@@ -233,7 +233,7 @@ fn what_a_chroot_cannot_do() {
 
 fn what_is_filtered() {
     let mut held =
-        Command::new("sleep").arg("60").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
+        Command::new("sleep").arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
     let set = NamespaceSet::USER | NamespaceSet::UTS;
     let enter = Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
     for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_close_range] {

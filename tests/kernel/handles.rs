@@ -42,7 +42,7 @@ cases! {"handles":
 /// Somebody in other namespaces.
 fn other(set: NamespaceSet) -> Child {
     let mut command = Command::new("sleep");
-    command.arg("60").unshare(set).map_root();
+    command.arg("600").unshare(set).map_root();
     command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
@@ -97,7 +97,7 @@ fn a_process_s_namespaces_are_found_three_ways() {
 fn children_s_namespaces_differ_after_unshare() {
     Unshare::new(NamespaceSet::PID | NamespaceSet::TIME).map_root().apply().unwrap();
     // The first process makes the pid namespace visible to kernels before 7.1.
-    let mut first = Command::new("sleep").arg("60").spawn().unwrap();
+    let mut first = Command::new("sleep").arg("600").spawn().unwrap();
     for (kind, file) in
         [(Namespace::Pid, "pid_for_children"), (Namespace::Time, "time_for_children")]
     {

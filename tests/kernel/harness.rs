@@ -33,8 +33,11 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
-/// Longer than any trial takes, so that a hang is a failure.
-const LIMIT_SECONDS: u32 = 170;
+/// Longer than any trial takes, so that a hang is a failure. An emulated machine is slower: `TRIAL_SECONDS`.
+fn limit() -> u32 {
+    let given = std::env::var("TRIAL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    given.unwrap_or(170)
+}
 
 pub(crate) fn main(groups: &[&'static [Case]]) -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -101,7 +104,7 @@ fn in_trial(run: fn()) -> Option<String> {
     }));
     // SAFETY: plain calls on this process. Orphans come to us, so that they are seen.
     unsafe {
-        libc::alarm(LIMIT_SECONDS);
+        libc::alarm(limit());
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
     }
     let before = descriptors();

@@ -146,7 +146,7 @@ fn signals_are_rewritten() {
 
 fn a_signal_before_exec_is_not_lost() {
     let mut command = Command::new("sleep");
-    command.arg("60").map_root().init(Init::new());
+    command.arg("600").map_root().init(Init::new());
     // SAFETY: a system call.
     unsafe {
         command.pre_exec(|| {
@@ -182,7 +182,7 @@ fn ten_thousand_orphans_leave_no_zombie() {
 fn a_daemon_ends_with_the_init() {
     // It left its session, its parent and its grandparent, and has the pipe alone.
     let script =
-        "echo ready; (setsid sh -c 'trap \"\" TERM HUP; sleep 60 & wait' <&- 2>&- &) ; exit 4";
+        "echo ready; (setsid sh -c 'trap \"\" TERM HUP; sleep 600 & wait' <&- 2>&- &) ; exit 4";
     let (mut child, lines) = until_ready(&mut sh(script, Init::new()));
     assert_eq!(rest(lines), "");
     assert_eq!(child.wait().unwrap().code(), Some(4));
@@ -231,7 +231,7 @@ fn others_are_waited_for_on_request() {
 }
 
 fn an_init_that_is_killed_takes_all_along() {
-    let script = "setsid sleep 60 & sleep 60 & echo ready; wait";
+    let script = "setsid sleep 600 & sleep 600 & echo ready; wait";
     let (mut child, lines) = until_ready(&mut sh(script, Init::new()));
     child.kill().unwrap();
     assert_eq!(rest(lines), "");
@@ -243,7 +243,7 @@ fn an_init_ends_with_the_parent() {
     // SAFETY: this process has one thread.
     let middle = unsafe { libc::fork() };
     if middle == 0 {
-        let mut command = sh("sleep 60 & wait", Init::new());
+        let mut command = sh("sleep 600 & wait", Init::new());
         let child = command.stdout(OwnedFd::from(writer)).kill_on_parent_exit().spawn();
         // SAFETY: ends the middle process.
         unsafe { libc::_exit(child.is_err().into()) }
@@ -270,7 +270,7 @@ fn its_memory_is_not_for_the_program() {
 fn nothing_of_the_parent_is_left_in_it() {
     let secret = vec![0x5a_u8; 1 << 20];
     let file = fs::File::open("/proc/self/status").unwrap();
-    let (mut child, _lines) = until_ready(&mut sh("echo ready; sleep 60", Init::new()));
+    let (mut child, _lines) = until_ready(&mut sh("echo ready; sleep 600", Init::new()));
     let init = child.id();
     // Right after the program was started, which is when we learn of it.
     kernel::until(|| fs::read_to_string(format!("/proc/{init}/comm")).unwrap().trim() == "init");
@@ -344,7 +344,7 @@ fn ids_are_the_program_s() {
     assert_eq!(text(&mut command), "65534\n65534\n0");
     // It may signal a program of another user.
     let mut command = Command::new("sleep");
-    let mut child = command.arg("60").uid(65534).init(Init::new()).spawn().unwrap();
+    let mut child = command.arg("600").uid(65534).init(Init::new()).spawn().unwrap();
     child.signal(Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }

@@ -45,7 +45,7 @@ fn members(pid: u32) -> Vec<u32> {
 
 fn with_pid_1_die_all_others() {
     // One of them ignores what can be ignored, one has a session of its own.
-    let script = "sh -c 'trap \"\" TERM HUP INT; sleep 60' & setsid sleep 60 & echo ready; wait";
+    let script = "sh -c 'trap \"\" TERM HUP INT; sleep 600' & setsid sleep 600 & echo ready; wait";
     let (mut child, _) = pid_1(script);
     let all = loop {
         // The shells may not have started theirs yet.
@@ -64,7 +64,7 @@ fn with_pid_1_die_all_others() {
 }
 
 fn pid_1_adopts_orphans() {
-    let (mut child, orphan) = pid_1("sh -c 'sleep 60 & echo $!'; wait; sleep 60");
+    let (mut child, orphan) = pid_1("sh -c 'sleep 600 & echo $!'; wait; sleep 600");
     let parent = || {
         let pids = members(child.id());
         pids.into_iter().find_map(|pid| {
@@ -85,7 +85,7 @@ fn pid_1_adopts_orphans() {
 }
 
 fn a_dead_pid_namespace_takes_no_process() {
-    let (mut child, _) = pid_1("echo ready; exec sleep 60");
+    let (mut child, _) = pid_1("echo ready; exec sleep 600");
     let kinds = [Namespace::User, Namespace::Pid];
     let handles = kinds.map(|kind| child.namespace(kind).unwrap());
     child.kill().unwrap();
@@ -109,7 +109,7 @@ fn unshare_never_moves_its_caller_into_a_pid_namespace() {
 }
 
 fn setns_never_moves_its_caller_into_a_pid_namespace() {
-    let (mut child, _) = pid_1("echo ready; exec sleep 60");
+    let (mut child, _) = pid_1("echo ready; exec sleep 600");
     let outside = kernel::ns("thread-self", "pid");
     let inside = kernel::ns(child.id(), "pid");
     let set = NamespaceSet::USER | NamespaceSet::PID;

@@ -42,7 +42,7 @@ cases! {"lsns_tool":
 /// no process of its own, a pid namespace. Each says so when it is where it will stay.
 const TREE: &str = "
     ready='echo ready; exec sleep'
-    unshare -u sh -c \"$ready 60\" &
+    unshare -u sh -c \"$ready 600\" &
     unshare -n -i sh -c \"sleep 61 & $ready 62\" &
     unshare -Ur sh -c \"exec unshare -Ur -u sh -c '$ready 63'\" &
     unshare -pf sh -c \"$ready 64\" &
@@ -372,7 +372,7 @@ fn filters_choose_lines() {
         ("TYPE =~ 'i|u' and TYPE !~ 'uts|user|time|pid|cgroup|net'", 2),
         ("!(TYPE != 'uts')", 3),
         ("not TYPE != 'uts'", 3),
-        ("TYPE == 'uts' and COMMAND == 'sleep 60'", 1),
+        ("TYPE == 'uts' and COMMAND == 'sleep 600'", 1),
         ("NPROCS >= 1K", 0),
         ("NPROCS == 1.5", 0),
         ("TYPE == 'user' and !PID", 1),
@@ -429,7 +429,7 @@ fn what_is_wrong_is_refused() {
 
 fn a_network_s_number_is_told() {
     Unshare::new(NamespaceSet::NET).map_root().apply().unwrap();
-    let sleeper = || Command::new("sleep").arg("60").unshare(NamespaceSet::NET).spawn().unwrap();
+    let sleeper = || Command::new("sleep").arg("600").unshare(NamespaceSet::NET).spawn().unwrap();
     let children = [sleeper(), sleeper()];
     let pid = children[0].id().to_string();
     let mut ip = std::process::Command::new("ip");

@@ -67,7 +67,7 @@ impl Target {
         // Where it has no UTS namespace of its own, the name is the machine's.
         let has_name = options.split(' ').any(|word| !word.starts_with("--") && word.contains('u'));
         let name = if has_name { "hostname inside; " } else { "" };
-        let script = format!("{name}cd /usr; echo ready; exec env MARK=there sleep 60");
+        let script = format!("{name}cd /usr; echo ready; exec env MARK=there sleep 600");
         let mut unshare = Command::new("unshare");
         unshare.args(options.split(' ')).args(["--fork", "sh", "-c", &script]);
         let mut unshare = unshare
@@ -351,7 +351,7 @@ fn capabilities_are_left_to_the_program() {
         linux_namespaces::IdMap::new([extent]).unwrap()
     };
     let mut held = linux_namespaces::Command::new("sleep");
-    let mut held = held.arg("60").uid_map(map()).gid_map(map()).spawn().unwrap();
+    let mut held = held.arg("600").uid_map(map()).gid_map(map()).spawn().unwrap();
     let seen = |options: &str| {
         let args = format!("-t PID -U -S 5 {options} -- id -u; grep ^CapEff /proc/self/status");
         let output = run(&example("nsenter").unwrap(), &args, held.id());

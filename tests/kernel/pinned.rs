@@ -54,7 +54,7 @@ pub(crate) fn own_mounts() {
 /// A process in eight new namespaces, with a name of its own.
 fn inhabitant() -> Child {
     let mut command = Command::new("sleep");
-    command.arg("60").unshare(NamespaceSet::all()).map_root().hostname("kept".parse().unwrap());
+    command.arg("600").unshare(NamespaceSet::all()).map_root().hostname("kept".parse().unwrap());
     command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
 }
 

@@ -41,7 +41,7 @@ struct Room {
 
 impl Room {
     fn new(kind: Namespace, limit: u32) -> Self {
-        let maker = Command::new("sleep").arg("60").map_root().spawn().unwrap();
+        let maker = Command::new("sleep").arg("600").map_root().spawn().unwrap();
         let room = Self { kind, user: maker.namespace(Namespace::User).unwrap() };
         end(maker);
         room.limit(limit);
@@ -99,7 +99,7 @@ impl Room {
 
     /// A process in a new namespace of the kind, made in here.
     fn member(&self) -> Child {
-        let script = "exec 3</dev/null; echo ready; exec sleep 60";
+        let script = "exec 3</dev/null; echo ready; exec sleep 600";
         self.ready(Command::new("sh").args(["-c", script]).unshare(self.kind.into())).0
     }
 
@@ -252,7 +252,7 @@ fn a_thread_whose_children_go_there() {
 fn a_namespace_inside() {
     for kind in [Namespace::Pid, Namespace::User] {
         let options = if kind == Namespace::Pid { "-pf --kill-child --mount-proc" } else { "-r" };
-        let script = format!("stat -Lc %i /proc/self/ns/{kind}; exec sleep 60");
+        let script = format!("stat -Lc %i /proc/self/ns/{kind}; exec sleep 600");
         let room = Room::new(kind, 2);
         let mut command = Command::new("unshare");
         command.args(options.split(' ')).arg("unshare").args(options.split(' '));
@@ -275,7 +275,7 @@ fn a_namespace_inside() {
 fn an_owned_namespace() {
     let room = Room::new(Namespace::User, 1);
     let mut command = Command::new("unshare");
-    let (child, _) = room.ready(command.args(["-ru", "sh", "-c", "echo; exec sleep 60"]));
+    let (child, _) = room.ready(command.args(["-ru", "sh", "-c", "echo; exec sleep 600"]));
     let owned = child.namespace(Namespace::Uts).unwrap();
     let holder = Holder::Owned(owned.id().unwrap());
     let holders = child.namespace(Namespace::User).unwrap().holders().unwrap();
@@ -304,7 +304,7 @@ fn a_socket() {
 fn a_mounted_proc() {
     let room = Room::new(Namespace::Pid, 1);
     let mut command = Command::new("unshare");
-    command.args(["-pf", "--kill-child", "--mount-proc", "sh", "-c", "echo; exec sleep 60"]);
+    command.args(["-pf", "--kill-child", "--mount-proc", "sh", "-c", "echo; exec sleep 600"]);
     let (child, _) = room.ready(&mut command);
     let pid = NsFd::for_children_of(child.pid_fd(), Namespace::Pid).unwrap();
     // The mount namespace outlives the pid namespace's only process.

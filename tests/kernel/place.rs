@@ -105,7 +105,7 @@ fn a_directory_outside_of_the_mount_namespace() {
     command.unshare(NamespaceSet::MOUNT).current_dir_fd(open());
     assert!(text(&mut command).starts_with("outside"));
     let mut held = Command::new("sleep");
-    let mut held = held.arg("60").unshare(NamespaceSet::MOUNT).spawn().unwrap();
+    let mut held = held.arg("600").unshare(NamespaceSet::MOUNT).spawn().unwrap();
     let process = || Enter::new().process(held.pid_fd().try_clone().unwrap(), NamespaceSet::MOUNT);
     let mut command = sh("cat file");
     command.enter(process()).current_dir_fd(open());
@@ -220,7 +220,7 @@ fn exec(command: &mut Command) -> (i32, String) {
 
 fn a_program_takes_this_one_s_place() {
     let mut held = Command::new("sleep");
-    held.arg("60").unshare(NamespaceSet::PID).map_root().hostname("inside".parse().unwrap());
+    held.arg("600").unshare(NamespaceSet::PID).map_root().hostname("inside".parse().unwrap());
     let mut held = held.spawn().unwrap();
     let set = NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::PID;
     let enter = || Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
@@ -260,7 +260,7 @@ fn one_refused_among_several_is_named() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     // Its UTS namespace is owned by the user namespace of now, its network by the one of before.
     let mut held = Command::new("sleep");
-    let mut held = held.arg("60").unshare(NamespaceSet::UTS | NamespaceSet::IPC).spawn().unwrap();
+    let mut held = held.arg("600").unshare(NamespaceSet::UTS | NamespaceSet::IPC).spawn().unwrap();
     Unshare::new(NamespaceSet::NET).apply().unwrap();
     let before = kernel::census();
     let set = NamespaceSet::UTS | NamespaceSet::NET | NamespaceSet::IPC;
@@ -279,7 +279,7 @@ fn one_refused_among_several_is_named() {
 
 fn a_descriptor_is_copied() {
     let mut child = std::process::Command::new("sleep");
-    let mut child = child.arg("60").stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = child.arg("600").stdin(Stdio::piped()).spawn().unwrap();
     let process = PidFd::open(child.id()).unwrap();
     let copy = process.copy_fd(0).unwrap();
     let other = child.stdin.take().unwrap();

@@ -37,7 +37,7 @@ cases! {"namespaces":
 
 fn each_kind_is_new_when_asked_for() {
     let mut command = Command::new("sleep");
-    command.arg("60").unshare(NamespaceSet::all()).map_root();
+    command.arg("600").unshare(NamespaceSet::all()).map_root();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
     let pid = child.id().to_string();
     assert_eq!(kernel::different("self", &pid), NamespaceSet::all());
@@ -50,7 +50,7 @@ fn each_kind_is_new_when_asked_for() {
 
 fn each_kind_alone_is_new_for_root() {
     for kind in Namespace::ALL {
-        let mut child = Command::new("sleep").arg("60").unshare(kind.into()).spawn().unwrap();
+        let mut child = Command::new("sleep").arg("600").unshare(kind.into()).spawn().unwrap();
         assert_eq!(kernel::different("self", &child.id().to_string()), kind.into());
         child.kill().unwrap();
         child.wait().unwrap();
@@ -169,7 +169,7 @@ pub(super) struct Held(linux_namespaces::Child);
 impl Held {
     pub(super) fn new(set: NamespaceSet) -> Self {
         let mut command = Command::new("sleep");
-        command.arg("60").unshare(set);
+        command.arg("600").unshare(set);
         if set.contains(NamespaceSet::USER) {
             command.map_root();
         }
@@ -241,7 +241,7 @@ fn entering_by_handles_needs_no_order() {
 fn entering_a_pid_namespace_puts_the_program_inside() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::PID);
     let set = NamespaceSet::USER | NamespaceSet::PID;
-    let mut command = sh("exec sleep 60");
+    let mut command = sh("exec sleep 600");
     let mut child = command.enter(held.process(set)).spawn().unwrap();
     // We are its parent, know its number here, and it has another one there.
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();

@@ -45,7 +45,7 @@ fn discover_with(pid: u32, work: impl FnOnce()) -> Discovery {
 
 /// Goes into a new namespace when it is told to.
 fn mover() -> Child {
-    let script = "read line; exec unshare -u sh -c 'echo; exec sleep 60'";
+    let script = "read line; exec unshare -u sh -c 'echo; exec sleep 600'";
     let mut command = Command::new("sh");
     command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().unwrap()
@@ -62,7 +62,7 @@ fn a_namespace_is_not_taken_for_the_last_one_of_its_number() {
     // Others may make a namespace at the same time, and get the number.
     for _ in 0..50 {
         let mut command = Command::new("sleep");
-        let first = command.arg("60").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
+        let first = command.arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
         let mut second = mover();
         let (pid, ino) = (second.id(), kernel::ns(first.id(), "uts"));
         if first.id() > pid {

@@ -183,7 +183,7 @@ fn a_group_gets_its_last_signal() {
 fn an_event_loop_sees_what_happens() {
     let mut armed = Init::new().arm().unwrap();
     assert_eq!(armed.next_event().unwrap(), None);
-    let child = armed.spawn(Command::new("sleep").arg("60")).unwrap();
+    let child = armed.spawn(Command::new("sleep").arg("600")).unwrap();
     let mut next = || {
         loop {
             if let Some(event) = armed.next_event().unwrap() {
@@ -259,7 +259,7 @@ fn it_finishes_as_the_program_does() {
     assert_eq!(finish("kill -TERM $$", Init::new()), 143 << 8);
     assert_eq!(finish("kill -TERM $$", Init::new().exit_zero_for(143)), 0);
     let others = Others::Terminate { grace: Duration::from_secs(60) };
-    assert_eq!(finish("setsid sleep 60 & exit 2", Init::new().subreaper().others(others)), 2 << 8);
+    assert_eq!(finish("setsid sleep 600 & exit 2", Init::new().subreaper().others(others)), 2 << 8);
 }
 
 fn it_finishes_with_little_memory() {
@@ -271,7 +271,7 @@ fn it_finishes_with_little_memory() {
         let large = vec![1_u8; 20 << 20];
         let mut armed = Init::new().arm().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", "echo ready; exec sleep 60"]).stdout(OwnedFd::from(writer));
+        command.args(["-c", "echo ready; exec sleep 600"]).stdout(OwnedFd::from(writer));
         let child = armed.spawn(&mut command).unwrap();
         std::hint::black_box(&large);
         drop(command);

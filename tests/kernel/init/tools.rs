@@ -36,9 +36,11 @@ type Row = (&'static str, &'static str, &'static [i32], Against);
 const LISTENS: &str = "for s in HUP INT QUIT USR1 USR2 ALRM CONT WINCH; do trap \"echo $s\" $s; done; \
                        trap 'echo TERM; exit 7' TERM; echo ready; while :; do sleep 0.01; done";
 /// Leaves one behind in its process group, and one in another session that ends after the first.
-const LEAVES: &str = "(trap 'echo term; exit' TERM; echo up; while kill -0 $$; do sleep 0.01; done; \
-                       sleep 0.3; echo stayed) 2>&- | setsid sh -c 'cat; echo elsewhere' & \
-                      sleep 0.5; exit 5";
+const LEAVES: &str = "f=$(mktemp); \
+                      (trap 'echo term; exit' TERM; echo up; while kill -0 $$; do sleep 0.01; done; \
+                      sleep 0.3; echo stayed) 2>&- | \
+                      setsid sh -c \"read line; echo \\$line; rm $f; cat; echo elsewhere\" & \
+                      while [ -e $f ]; do sleep 0.01; done; exit 5";
 
 const EVERY: &[i32] = &[
     libc::SIGHUP,

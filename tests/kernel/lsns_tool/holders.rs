@@ -51,7 +51,7 @@ fn me() -> u32 {
 
 fn processes_and_what_they_show_are_told() {
     let mut command = Command::new("sleep");
-    command.arg("60").unshare(NamespaceSet::PID).map_root();
+    command.arg("600").unshare(NamespaceSet::PID).map_root();
     let child = sleeper(command.mount(Mount::proc("/proc").unwrap()));
     let [pid, mounts, user] = ["pid", "mnt", "user"].map(|name| kernel::ns(child.id(), name));
     expect(
@@ -59,7 +59,7 @@ fn processes_and_what_they_show_are_told() {
         "pid",
         &[
             "- processes in it, until they end:",
-            &format!("    process {}: sleep 60", child.id()),
+            &format!("    process {}: sleep 600", child.id()),
             "- mounted proc file systems that show it:",
             &format!("    shown by proc at \"/proc\" in mount namespace {mounts}"),
         ],
@@ -122,13 +122,13 @@ fn where_children_will_be_born_is_told() {
 
 fn namespaces_inside_and_owned_are_told() {
     let mut command = Command::new("unshare");
-    command.args(["-r", "sleep", "60"]).unshare(NamespaceSet::UTS).map_root();
+    command.args(["-r", "sleep", "600"]).unshare(NamespaceSet::UTS).map_root();
     let child = sleeper(&mut command);
     kernel::until(|| command_of(child.id()).starts_with("sleep"));
     let inner = child.namespace(Namespace::User).unwrap();
     let outer = inner.parent().unwrap().id().unwrap().ino;
     let (inner, uts) = (inner.id().unwrap().ino, kernel::ns(child.id(), "uts"));
-    let process = format!("with process {}: sleep 60", child.id());
+    let process = format!("with process {}: sleep 600", child.id());
     let mut lines = told(outer);
     lines[2..].sort();
     let mut expected = [
@@ -148,7 +148,7 @@ fn command_of(pid: u32) -> String {
 
 fn of_many_a_few_are_told() {
     let mut command = Command::new("sh");
-    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11; do sleep 60 & done; echo; wait";
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11; do sleep 600 & done; echo; wait";
     command.args(["-c", script]).unshare(NamespaceSet::PID | NamespaceSet::UTS).map_root();
     let mut child = sleeper(command.stdout(linux_namespaces::Stdio::piped()));
     std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut [0]).unwrap();

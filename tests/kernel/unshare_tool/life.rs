@@ -35,7 +35,7 @@ fn send(child: &Child, signal: i32) {
 const LOOP: &str = "echo ready; while :; do sleep 0.05; done";
 
 fn forwarded_signals_reach_the_program() {
-    let sleep = "echo ready; exec sleep 60";
+    let sleep = "echo ready; exec sleep 600";
     for signal in [libc::SIGTERM, libc::SIGINT] {
         for forked in ["", "-f "] {
             // PID 1 would be deaf to it: there is an init, which tells as a shell does.
@@ -109,12 +109,12 @@ fn orphans_are_waited_for() {
 fn the_program_dies_with_us() {
     let trap = |signal: &str| format!("trap 'echo got; exit' {signal}; {LOOP}");
     for (args, words) in [
-        ("-rpf --kill-child -- echo ready; sleep 60".to_owned(), ""),
+        ("-rpf --kill-child -- echo ready; sleep 600".to_owned(), ""),
         (format!("-r --kill-child -- {}", trap("TERM")), ""),
         (format!("-r --kill-child=TERM -- {}", trap("TERM")), "got\n"),
         (format!("-rm --root=/ --kill-child=HUP -- {}", trap("HUP")), "got\n"),
         (format!("-rp --forward-signals --kill-child=SIGTERM -- {}", trap("TERM")), "got\n"),
-        ("-rp --forward-signals --kill-child -- echo ready; sleep 60".to_owned(), ""),
+        ("-rp --forward-signals --kill-child -- echo ready; sleep 600".to_owned(), ""),
     ] {
         let (mut child, mut output) = start(&args);
         send(&child, libc::SIGKILL);
