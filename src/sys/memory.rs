@@ -198,6 +198,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "the memory of the interpreter is another")]
     fn the_kernels_list_is_read() {
         let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let here = std::ptr::from_ref(&text).addr();
