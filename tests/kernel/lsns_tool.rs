@@ -43,10 +43,10 @@ cases! {"lsns_tool":
 const TREE: &str = "
     ready='echo ready; exec sleep'
     unshare -u sh -c \"$ready 600\" &
-    unshare -n -i sh -c \"sleep 61 & $ready 62\" &
-    unshare -Ur sh -c \"exec unshare -Ur -u sh -c '$ready 63'\" &
-    unshare -pf sh -c \"$ready 64\" &
-    unshare -m sh -c \"$ready 65\" &
+    unshare -n -i sh -c \"sleep 610 & $ready 620\" &
+    unshare -Ur sh -c \"exec unshare -Ur -u sh -c '$ready 630'\" &
+    unshare -pf sh -c \"$ready 640\" &
+    unshare -m sh -c \"$ready 650\" &
 ";
 
 /// A PID 1, and with it all that it started.
@@ -56,7 +56,7 @@ impl Stage {
     /// Of a script that says `ready` so many times.
     pub(crate) fn start(script: &str, count: usize) -> Self {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", &format!("{script} echo ready; exec sleep 70")]);
+        command.args(["-c", &format!("{script} echo ready; exec sleep 700")]);
         command.unshare(NamespaceSet::PID).map_root().rootfs(Rootfs::tmpfs());
         for dir in ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"] {
             if Path::new(dir).exists() {

@@ -60,7 +60,7 @@ fn move_on(mover: &mut Child) {
 fn a_namespace_is_not_taken_for_the_last_one_of_its_number() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     // Others may make a namespace at the same time, and get the number.
-    for _ in 0..50 {
+    for _ in 0..500 {
         let mut command = Command::new("sleep");
         let first = command.arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
         let mut second = mover();
