@@ -35,7 +35,9 @@ pub(crate) fn sweep_all(scenarios: &[&Scenario], workers: usize, part: usize) ->
         answers.read_to_string(&mut text).unwrap();
         all.add(Tally::parse(&text));
         if status != 0 {
-            all.failures.push(format!("a process that sweeps ended with {status:#x}"));
+            let failure = format!("a process that sweeps ended with {status:#x}");
+            println!("{failure}");
+            all.failures.push(failure);
         }
     }
     all
@@ -69,6 +71,8 @@ fn work(
             let begin = Instant::now();
             let tally = sweep::sweep(scenario, part);
             println!("{}: {}; {:.1} s", scenario.name, tally.line(), begin.elapsed().as_secs_f64());
+            tally.unlisted.iter().for_each(|it| println!("not listed: {it}"));
+            tally.failures.iter().for_each(|it| println!("wrong: {it}"));
             answers.write_all(tally.print().as_bytes()).unwrap();
             // SAFETY: ends the process without what the test binary registered for its end.
             unsafe { libc::_exit(0) }
