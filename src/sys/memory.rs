@@ -158,31 +158,26 @@ mod tests {
     fn entries_are_read() {
         let long = "x".repeat(300);
         let text = format!(
-            "55f7159f3000-55f7159f5000 rw-p 00051000 fe:00 10010739     /a b\\012{long}\n\
+            "559f3000-559f5000 rw-p 00051000 fe:00 10010739     /a b\\012{long}\n\
              Size:    8 kB\nAnonymous:             8 kB\nSwap:    4 kB\nVmFlags: rd wr\n\
-             7f0000000000-7f0000001000 ---p 00000000 00:00 0 \nAnonymous: 0 kB\nVmFlags: mr\n\
-             7f0000001000-7f0000003000 rw-p 00000000 00:00 0      [anon:malloc]\nVmFlags: rd\n\
-             7ffe00000000-7ffe00001000 r-xp 00000000 00:00 0      [vdso]\nVmFlags: rd\n"
+             7f000000-7f001000 ---p 00000000 00:00 0 \nAnonymous: 0 kB\nVmFlags: mr\n\
+             7f001000-7f003000 rw-p 00000000 00:00 0      [anon:malloc]\nVmFlags: rd\n\
+             7ffe0000-7ffe1000 r-xp 00000000 00:00 0      [vdso]\nVmFlags: rd\n"
         );
         let file = Mapping {
-            start: 0x55f7_159f_3000,
-            end: 0x55f7_159f_5000,
+            start: 0x559f_3000,
+            end: 0x559f_5000,
             readable: true,
             of_file: true,
             special: false,
             changed: 12,
         };
-        let guard =
-            Mapping { start: 0x7f00_0000_0000, end: 0x7f00_0000_1000, ..Mapping::default() };
-        let heap = Mapping {
-            start: 0x7f00_0000_1000,
-            end: 0x7f00_0000_3000,
-            readable: true,
-            ..Mapping::default()
-        };
+        let guard = Mapping { start: 0x7f00_0000, end: 0x7f00_1000, ..Mapping::default() };
+        let heap =
+            Mapping { start: 0x7f00_1000, end: 0x7f00_3000, readable: true, ..Mapping::default() };
         let vdso = Mapping {
-            start: 0x7ffe_0000_0000,
-            end: 0x7ffe_0000_1000,
+            start: 0x7ffe_0000,
+            end: 0x7ffe_1000,
             readable: true,
             special: true,
             ..Mapping::default()

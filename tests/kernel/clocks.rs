@@ -38,11 +38,12 @@ const CLOCKS: [(Clock, libc::clockid_t, i64); 2] = [
     (Clock::Boottime, libc::CLOCK_BOOTTIME, -1),
 ];
 
+#[allow(clippy::useless_conversion, reason = "it has 32 bits on some architectures")]
 fn seconds(clock: libc::clockid_t) -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec.
     assert_eq!(unsafe { libc::clock_gettime(clock, &raw mut time) }, 0);
-    time.tv_sec
+    time.tv_sec.into()
 }
 
 /// A program that prints both clocks in whole seconds, as the kernel tells them.

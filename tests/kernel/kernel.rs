@@ -91,7 +91,7 @@ pub(crate) fn census() -> Vec<String> {
 pub(crate) struct Limit(libc::__rlimit_resource_t, libc::rlimit);
 
 impl Limit {
-    pub(crate) fn set(resource: libc::__rlimit_resource_t, value: u64) -> Self {
+    pub(crate) fn set(resource: libc::__rlimit_resource_t, value: libc::rlim_t) -> Self {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: reads and writes one rlimit each.
         unsafe {

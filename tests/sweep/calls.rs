@@ -19,7 +19,7 @@ enum Shown {
 use Shown::{Number, Path};
 
 struct Row {
-    number: i64,
+    number: libc::c_long,
     name: &'static str,
     shown: &'static [Shown],
     errnos: &'static [i32],
@@ -94,6 +94,7 @@ const ROWS: &[Row] = &[
     // It fails for a part of a mapping alone.
     row(libc::SYS_munmap, "munmap", &[], NEVER),
     row(libc::SYS_name_to_handle_at, "name_to_handle_at", &[], &[EOPNOTSUPP, EPERM, ENOSYS]),
+    #[cfg(target_pointer_width = "64")]
     row(libc::SYS_newfstatat, "newfstatat", &[Path(1)], LOOK),
     row(libc::SYS_open_by_handle_at, "open_by_handle_at", &[], &[EPERM, libc::ESTALE, EMFILE, ENOSYS]),
     row(libc::SYS_open_tree, "open_tree", &[Path(1)], &[ENOSYS, EPERM, ENOENT, EMFILE, ENOMEM]),
@@ -149,26 +150,26 @@ const ROWS: &[Row] = &[
     row(470, "listns", &[], &[ENOSYS, EPERM, ENOMEM]),
 ];
 
-fn find(number: i64) -> Option<&'static Row> {
+fn find(number: libc::c_long) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.number == number)
 }
 
-pub(crate) fn name(number: i64) -> &'static str {
+pub(crate) fn name(number: libc::c_long) -> &'static str {
     find(number).map_or("a call without a row", |row| row.name)
 }
 
 /// What the call may answer; `None` for one that is not in the table.
-pub(crate) fn errnos(number: i64) -> Option<&'static [i32]> {
+pub(crate) fn errnos(number: libc::c_long) -> Option<&'static [i32]> {
     find(number).map(|row| row.errnos)
 }
 
 /// No filter lets a process start that may not do these.
-pub(crate) fn may_be_filtered(number: i64) -> bool {
+pub(crate) fn may_be_filtered(number: libc::c_long) -> bool {
     ![libc::SYS_close, libc::SYS_futex, libc::SYS_execve].contains(&number)
 }
 
 /// The number is free after a close(2), whatever that answers.
-pub(crate) fn is_done_in_any_case(number: i64) -> bool {
+pub(crate) fn is_done_in_any_case(number: libc::c_long) -> bool {
     number == libc::SYS_close
 }
 

@@ -64,7 +64,7 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
     pub(crate) role: Role,
-    pub(crate) number: i64,
+    pub(crate) number: libc::c_long,
     pub(crate) nth: u32,
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Run {
 #[derive(Debug)]
 struct Task {
     role: Role,
-    counts: BTreeMap<i64, u32>,
+    counts: BTreeMap<libc::c_long, u32>,
     /// The flags of the process that it is about to make.
     flags: u64,
     /// What the call that it is in is made to answer.
@@ -110,7 +110,7 @@ pub(crate) fn run(act: &Act, deed: Option<(Point, Deed)>) -> Run {
 
 /// As `fork(2)`, into new namespaces.
 fn fork(flags: i32) -> i32 {
-    let flags = i64::from(flags | libc::SIGCHLD);
+    let flags = (flags | libc::SIGCHLD) as libc::c_long;
     // SAFETY: this process has one thread, so the child may do anything.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     assert!(pid >= 0, "cannot fork: {}", std::io::Error::last_os_error());

@@ -15,7 +15,7 @@ use crate::{harness, kernel, stage};
 /// The signal before the first of the crate's calls. It never arrives.
 pub(crate) const BEGIN: i32 = libc::SIGURG;
 /// The number of a call that does not exist, after the last.
-pub(crate) const END: i64 = 0x5eed;
+pub(crate) const END: libc::c_long = 0x5eed;
 
 /// What a scenario comes to.
 pub(crate) type Answer = Result<Came, Error>;

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 /// What a call is at its beginning.
 pub(crate) struct Entry {
-    pub(crate) number: i64,
+    pub(crate) number: libc::c_long,
     pub(crate) args: [u64; 6],
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn entry(pid: i32) -> Option<Entry> {
     }
     // SAFETY: which of the union's it is, the kernel has just said.
     let entry = unsafe { info.u.entry };
-    Some(Entry { number: entry.nr as i64, args: entry.args })
+    Some(Entry { number: entry.nr as libc::c_long, args: entry.args })
 }
 
 /// At the beginning of a call: it is not made.
@@ -101,6 +101,16 @@ pub(crate) fn answer(pid: i32, errno: i32) {
     let mut first = -i64::from(errno);
     let part = libc::iovec { iov_base: (&raw mut first).cast(), iov_len: 8 };
     ptrace(libc::PTRACE_SETREGSET, pid, NT_PRSTATUS, (&raw const part) as usize);
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn skip(_: i32) {
+    unreachable!("nothing is swept here");
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn answer(_: i32, _: i32) {
+    unreachable!("nothing is swept here");
 }
 
 /// What lies in the memory of a tracee, as far as it can be read.
