@@ -117,6 +117,7 @@ impl<'a> Job<'a> {
 /// Does what comes before, makes the child, and ends.
 fn go_before(job: &Job<'_>) -> ! {
     let slot = job.context.slot;
+    slot.share_table();
     let done = run_all(&job.plan.before, 0, &job.context).and_then(|()| start_inside(job));
     if let Err(errno) = done {
         slot.fail(errno);
@@ -157,6 +158,7 @@ fn become_program(job: &Job<'_>) -> ! {
 fn prepare(job: &Job<'_>) -> Result<()> {
     let clone = job.plan.before.len();
     job.context.slot.begin(clone);
+    job.context.slot.left_open().for_each(file::close);
     if !job.legacy.load(SeqCst) {
         return Ok(());
     }

@@ -30,7 +30,7 @@ use crate::setup::{failure_of, no_pid_namespace_pending, open_proc};
 use crate::sys::clone::{CAN_SHARE_MEMORY, SharedBox, Stack};
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::{MaskGuard, SignalSet};
-use crate::sys::{Errno, features};
+use crate::sys::{Errno, features, file};
 
 /// What a plan leaves to the moment of the spawn.
 #[derive(Debug)]
@@ -212,6 +212,7 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
     let intermediate = unsafe { OwnedFd::from_raw_fd(slot.middle_pid_fd.load(SeqCst)) };
     let ended = process::await_end(intermediate.as_raw_fd());
+    slot.left_open().for_each(file::close);
     if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
         let child = slot.pid_fd.load(SeqCst);

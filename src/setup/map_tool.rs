@@ -4,7 +4,7 @@
 //! The process to serve waits for its maps, and nobody waits for the process, so that its number stays
 //! its own while the program looks it up.
 
-#![allow(unsafe_code, reason = "it makes a process that shares our memory")]
+#![allow(unsafe_code, reason = "it makes a process and runs a program in it")]
 
 use core::ffi::{CStr, c_char};
 use core::ptr;
@@ -15,7 +15,7 @@ use rustix::fs::MemfdFlags;
 
 use crate::error::{self, AtStep, Error, ErrorKind, Step};
 use crate::setup::plan::{IdMapWrite, MapTool};
-use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request};
+use crate::sys::clone::{self, Request};
 use crate::sys::{Errno, Result, abi, file, process, signal};
 
 /// The program refused: what it wrote is in the log.
@@ -80,11 +80,11 @@ pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd) -> Result<()> {
         *place = arg.as_ptr();
     }
     let mut pid_fd: RawFd = -1;
-    let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
-    let flags = memory | abi::CLONE_VFORK | abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
+    // A copy of the memory: should this process be killed, nobody waits for the other one before the parent
+    // frees what all would see.
+    let flags = abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
     let request = Request::new(flags, &raw mut pid_fd, None);
-    // SAFETY: this process sleeps until the other has run the program or ended, so the call lives; the
-    // entry makes system calls and nothing else.
+    // SAFETY: the call lives in the copy; the entry makes system calls and nothing else.
     unsafe { clone::clone(&request, &AtomicBool::new(false), become_tool, &call) }?;
     let ended = process::await_end(pid_fd);
     file::close(pid_fd);
@@ -101,7 +101,7 @@ fn become_tool(call: &Call<'_>) -> ! {
         .and_then(|()| signal::set_default(libc::SIGPIPE))
         .and_then(|()| signal::set_mask(0));
     if ready.is_ok() {
-        // SAFETY: both arrays end with a null pointer; what they point to lives in the sleeping helper.
+        // SAFETY: both arrays end with a null pointer; what they point to is in this process's memory.
         let _ = unsafe { process::execve(call.path, call.argv.as_ptr(), environment.as_ptr()) };
     }
     process::exit(127)

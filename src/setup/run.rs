@@ -93,9 +93,9 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         }
         Op::TakeForeground => take_foreground(),
         Op::SetProcessGroup(group) => process::setpgid(*group),
-        Op::WriteIdMap(write) => write_own_map(context.proc, write),
+        Op::WriteIdMap(write) => write_own_map(write, context),
         Op::AwaitIdMaps => await_id_maps(context),
-        Op::WriteTimeOffsets(text) => write_file(context.proc, c"self/timens_offsets", text),
+        Op::WriteTimeOffsets(text) => write_own(c"self/timens_offsets", text, context),
         Op::SetPropagation(propagation) => match propagation.flag() {
             Some(flag) => mount::set_propagation(c"/", libc::MS_REC | flag),
             None => Ok(()),
@@ -133,20 +133,32 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
     }
 }
 
-fn write_own_map(proc: RawFd, write: &IdMapWrite) -> Result<()> {
+fn write_own_map(write: &IdMapWrite, context: &Context<'_>) -> Result<()> {
     let path = match write.file {
         IdMapFile::Setgroups => c"self/setgroups",
         IdMapFile::Uid => c"self/uid_map",
         IdMapFile::Gid => c"self/gid_map",
     };
-    write_file(proc, path, &write.text)
+    write_own(path, &write.text, context)
+}
+
+fn write_own(path: &CStr, text: &str, context: &Context<'_>) -> Result<()> {
+    write_file(context.proc, path, text, |file| context.slot.leave_open(file))
 }
 
 /// Writes a file of `/proc` at once, as those of namespaces have to be.
-pub(crate) fn write_file(dir: RawFd, path: &CStr, text: &str) -> Result<()> {
+pub(crate) fn write_file(
+    dir: RawFd,
+    path: &CStr,
+    text: &str,
+    is_left_open: impl FnOnce(RawFd) -> bool,
+) -> Result<()> {
     let file = file::open_on_same_mount(dir, path, libc::O_WRONLY)?;
+    let is_left_open = is_left_open(file);
     let answer = file::write_once(file, text.as_bytes());
-    file::close(file);
+    if !is_left_open {
+        file::close(file);
+    }
     answer
 }
 

@@ -58,6 +58,10 @@ pub(crate) struct Slot {
     /// How far the id-map helper came: 0 not ready, [`WRITTEN`], or 1 + the file that failed.
     maps: AtomicU32,
     maps_errno: AtomicI32,
+    /// What the intermediate process opened in the table of descriptors that is the parent's, too. It leaves
+    /// that to the parent: of a number that it closes itself, nobody could tell whose it is, should it be killed.
+    opened: [AtomicI32; 4],
+    shares_table: AtomicBool,
 }
 
 /// The child ended before it asked for its maps.
@@ -84,6 +88,8 @@ impl Slot {
             target: AtomicU32::new(0),
             maps: AtomicU32::new(0),
             maps_errno: AtomicI32::new(0),
+            opened: [const { AtomicI32::new(-1) }; 4],
+            shares_table: AtomicBool::new(false),
         }
     }
 
@@ -120,6 +126,26 @@ impl Slot {
             0 => None,
             errno => Some(Failure { step: self.step(), errno: Errno::from_raw_os_error(errno) }),
         }
+    }
+
+    /// From here on this process, the intermediate one, opens for the parent.
+    pub(crate) fn share_table(&self) {
+        self.shares_table.store(true, SeqCst);
+    }
+
+    /// Whether somebody else closes this.
+    pub(crate) fn leave_open(&self, fd: i32) -> bool {
+        let free = self.opened.iter().find(|place| place.load(SeqCst) < 0);
+        match free.filter(|_| self.shares_table.load(SeqCst)) {
+            Some(place) => place.store(fd, SeqCst),
+            None => return false,
+        }
+        true
+    }
+
+    /// What was left open, to be closed in each table that has it.
+    pub(crate) fn left_open(&self) -> impl Iterator<Item = i32> + '_ {
+        self.opened.iter().map(|place| place.load(SeqCst)).take_while(|&fd| fd >= 0)
     }
 
     /// The child asks for its maps.

@@ -35,6 +35,8 @@ pub(crate) enum Need {
     NetworkPairs,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
     MappedOwners,
+    /// Linux 6.6 for files in memory: where there are temporary files, they have attributes of users.
+    UserAttributes,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
     PidfdNamespaces,
     /// Linux 6.12: root can go from one mount namespace to the next.
@@ -79,6 +81,8 @@ impl Need {
             }
             Self::MappedOwners => (is_root() && !mapped_owners())
                 .then(|| "no change of owners in mounts of temporary files".to_owned()),
+            Self::UserAttributes => (!user_attributes())
+                .then(|| "temporary files have no attributes of users".to_owned()),
             Self::PidfdNamespaces => {
                 (!has_ioctl(0xff09, true)).then(|| "before Linux 6.11".to_owned())
             }
@@ -204,6 +208,22 @@ fn mapped_owners() -> bool {
             done == 0
         }
     })
+}
+
+/// Where a directory of an overlay can be made again that was removed.
+pub(crate) fn user_attributes() -> bool {
+    let file = tempfile::tempfile().unwrap();
+    // SAFETY: a C string, one byte, and an open file.
+    let set = unsafe {
+        libc::fsetxattr(
+            file.as_raw_fd(),
+            c"user.linux-namespaces".as_ptr(),
+            b"x".as_ptr().cast(),
+            1,
+            0,
+        )
+    };
+    set == 0
 }
 
 fn has_ioctl(number: u64, on_pidfd: bool) -> bool {

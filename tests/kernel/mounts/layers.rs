@@ -15,13 +15,13 @@ use crate::faults::Place;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::refuse;
-use crate::machine::Need::{MappedOwners, Overlays, Root, UserNamespaces};
+use crate::machine::Need::{MappedOwners, Overlays, Root, UserAttributes, UserNamespaces};
 
 cases! {"layers":
     an_overlay_that_is_thrown_away [UserNamespaces, Overlays],
     an_overlay_that_is_kept [UserNamespaces, Overlays],
     a_root_that_is_an_overlay [UserNamespaces, Overlays],
-    an_overlay_in_a_user_namespace_that_is_entered [UserNamespaces, Overlays],
+    an_overlay_in_a_user_namespace_that_is_entered [UserNamespaces, Overlays, UserAttributes],
     an_overlay_that_cannot_be [UserNamespaces, Overlays],
     owners_are_mapped [Root, MappedOwners],
     owners_are_mapped_in_an_overlay [Root, MappedOwners, Overlays],
