@@ -5,7 +5,9 @@ pub(crate) mod layers;
 pub(crate) mod roots;
 pub(crate) mod undone;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
@@ -206,7 +208,7 @@ fn nothing_of_the_old_root_is_left() {
     child.wait().unwrap();
 }
 
-/// A directory with a file system mounted below it, in which a name has a blank.
+/// A directory with file systems mounted below it, one where the name has a blank, one where it is no text.
 fn with_mount_below(work: impl Fn(&Path)) {
     staged(|| {
         stage::private();
@@ -215,8 +217,9 @@ fn with_mount_below(work: impl Fn(&Path)) {
         let below = dir.path().join("be low");
         fs::create_dir(&below).unwrap();
         stage::tmpfs(&below);
-        fs::create_dir(below.join("deeper")).unwrap();
-        stage::tmpfs(below.join("deeper"));
+        let deeper = below.join(OsStr::from_bytes(b"deep\xff"));
+        fs::create_dir(&deeper).unwrap();
+        stage::tmpfs(&deeper);
         work(dir.path());
         stage::unmount(dir.path());
     });
@@ -224,7 +227,7 @@ fn with_mount_below(work: impl Fn(&Path)) {
 
 fn a_read_only_bind_is_so_all_the_way_down() {
     let check = |dir: &Path| {
-        let all = "for dir in \"$0\" \"$0/be low\" \"$0/be low/deeper\"; do";
+        let all = "for dir in \"$0\" \"$0/be low\" \"$0/be low/\"deep?; do";
         let script = format!("{all} cannot_write \"$dir/file\"; done");
         let bind = || Mount::bind(dir, "/x").unwrap();
         output(shell(&script).arg("/x").mount(bind().read_only()));
@@ -242,8 +245,14 @@ fn a_read_only_bind_is_so_all_the_way_down() {
     with_mount_below(check);
     with_mount_below(|dir| {
         refuse(libc::SYS_mount_setattr, libc::ENOSYS);
-        let all = "cannot_write /x/file '/x/be low/file' '/x/be low/deeper/file'";
-        output(shell(all).mount(Mount::bind(dir, "/x").unwrap().read_only()));
+        let all = "cannot_write /x/file '/x/be low/file' \"$(echo '/x/be low/'deep?)/file\"";
+        let bind = || Mount::bind(dir, "/x").unwrap().read_only();
+        output(shell(all).mount(bind()));
+        // Where it cannot be told what is below.
+        stage::tmpfs("/proc");
+        let error = shell("true").mount(bind()).spawn().unwrap_err();
+        assert_eq!(error.step(), Some(Step::MakeReadOnly), "{error:?}");
+        stage::unmount("/proc");
     });
 }
 

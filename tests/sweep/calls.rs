@@ -110,6 +110,8 @@ const ROWS: &[Row] = &[
     row(libc::SYS_ppoll, "ppoll", &[], &[EINTR, ENOMEM, EPERM]),
     row(libc::SYS_prctl, "prctl", &[Number(0)], &[EPERM, EINVAL]),
     row(libc::SYS_read, "read", &[], &[EINTR, EIO, EPERM]),
+    #[cfg(target_arch = "x86_64")]
+    row(libc::SYS_readlink, "readlink", &[Path(0)], LOOK),
     row(libc::SYS_readlinkat, "readlinkat", &[Path(1)], LOOK),
     row(libc::SYS_rseq, "rseq", &[], FILTERED),
     row(libc::SYS_rt_sigaction, "rt_sigaction", &[Number(0)], FILTERED),

@@ -201,8 +201,10 @@ impl Tracer {
         let (Some(new), Some(parent)) = (trace::event_pid(pid), self.tasks.get(&pid)) else {
             return;
         };
-        let kind = Kind::of(parent.role.kind, parent.flags);
-        self.adopt(new, kind);
+        // Of what was made before the crate's part, the flags were not seen.
+        let is_thread = fs::exists(format!("/proc/{pid}/task/{new}")).unwrap_or(false);
+        let of_flags = Kind::of(parent.role.kind, parent.flags);
+        self.adopt(new, if is_thread { Kind::Thread } else { of_flags });
         if let Some(at) = self.early.iter().position(|&early| early == new) {
             self.early.remove(at);
             self.go_on(new, 0);

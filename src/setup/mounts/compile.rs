@@ -20,8 +20,8 @@ use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
 use crate::setup::Setup;
 use crate::sys::below::identity;
-use crate::sys::features;
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
+use crate::sys::{Errno, features};
 
 /// What the process that mounts is allowed, beyond what its new namespaces say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -241,9 +241,10 @@ impl Compiler {
         idmap: Option<&Arc<NsFd>>,
     ) -> Result<(usize, Vec<Place>)> {
         let index = self.takes.len();
+        let tree = open(index, path, attr, idmap)?;
         let one_by_one = !attr.is_empty() && !features::mount_setattr();
-        let below = if one_by_one { mounts_below(path) } else { Vec::new() };
-        self.takes.push(MountOp::Take(open(index, path, attr, idmap)?));
+        let below = if one_by_one { mounts_below(path)? } else { Vec::new() };
+        self.takes.push(MountOp::Take(tree));
         Ok((index, below))
     }
 }
@@ -280,11 +281,17 @@ fn id_mapped(held: &OwnedFd, namespace: &NsFd) -> crate::sys::Result<OwnedFd> {
 }
 
 /// The mount points below a directory, seen from there: before Linux 5.12, which changes them with it.
-fn mounts_below(path: &Path) -> Vec<Place> {
-    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
-    let top = fs::canonicalize(path).unwrap_or_default();
-    let below = |line: &str| {
-        let point = unescape(line.split(' ').nth(4)?);
+fn mounts_below(path: &Path) -> Result<Vec<Place>> {
+    const LIST: &str = "/proc/thread-self/mountinfo";
+    // What is not known to be there would stay writable.
+    let unknown = |error: &std::io::Error, path: &Path| {
+        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+        Error::os(Step::MakeReadOnly, errno).at(path)
+    };
+    let text = fs::read(LIST).map_err(|error| unknown(&error, Path::new(LIST)))?;
+    let top = fs::canonicalize(path).map_err(|error| unknown(&error, path))?;
+    let below = |line: &[u8]| {
+        let point = unescape(line.split(|&byte| byte == b' ').nth(4)?);
         let rest = Path::new(OsStr::from_bytes(&point)).strip_prefix(&top).ok()?.to_owned();
         let names: Vec<CString> = rest
             .components()
@@ -295,13 +302,13 @@ fn mounts_below(path: &Path) -> Vec<Place> {
             .collect();
         (!names.is_empty()).then(|| Place::of(names, Make::Nothing))
     };
-    text.lines().filter_map(below).collect()
+    Ok(text.split(|&byte| byte == b'\n').filter_map(below).collect())
 }
 
 /// Blanks and the like stand as octal numbers there.
-fn unescape(text: &str) -> Vec<u8> {
+fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, tail @ ..] = rest {
         match tail {
             [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] if *first == b'\\' => {
@@ -323,7 +330,7 @@ mod tests {
 
     #[test]
     fn octal_numbers_stand_for_blanks() {
-        assert_eq!(unescape(r"/a\040b\134"), br"/a b\");
-        assert_eq!(unescape(r"/plain\9"), br"/plain\9");
+        assert_eq!(unescape(br"/a\040b\134"), br"/a b\");
+        assert_eq!(unescape(br"/plain\9"), br"/plain\9");
     }
 }

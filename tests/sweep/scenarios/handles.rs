@@ -10,7 +10,7 @@ use linux_namespaces::{
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
-use crate::machine::Need::{self, Root, UniqueIds, UserNamespaces};
+use crate::machine::Need::{self, PidfdNamespaces, Root, UniqueIds, UserNamespaces};
 use crate::stage;
 use crate::subject::{Act, Came, begin};
 
@@ -22,7 +22,7 @@ const DIR: &str = "/tmp/sweep-dir";
 pub(super) const ALL: &[Scenario] = &[
     scenario("handles::current", &[], current),
     scenario("handles::of_a_process", USERS, of_a_process),
-    scenario("handles::relations", USERS, relations),
+    scenario("handles::relations", &[UserNamespaces, PidfdNamespaces], relations),
     scenario("handles::by_name", &[Root, UniqueIds], by_name),
     scenario("handles::of_a_socket", &[Root], of_a_socket),
     scenario("handles::child", USERS, child),
