@@ -34,7 +34,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// Longer than any trial takes, so that a hang is a failure. An emulated machine is slower: `TRIAL_SECONDS`.
-fn limit() -> u32 {
+pub(crate) fn limit() -> u32 {
     let given = std::env::var("TRIAL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     given.unwrap_or(170)
 }

@@ -5,13 +5,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::calls;
 use crate::point::{Deed, Kind, Point, Role};
 use crate::subject::{self, Act, Report};
 use crate::trace::{self, Entry, Until};
-
-/// Longer than any run takes on a busy machine, so that a hang is found.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::{calls, harness};
 
 /// A call that was seen.
 #[derive(Debug, Clone)]
@@ -126,7 +123,8 @@ fn children() -> Vec<i32> {
 impl Tracer {
     /// Until all are gone. Answers who was not, when it took too long.
     fn follow(&mut self, spared: &[i32]) -> Option<String> {
-        let end = Instant::now() + LIMIT;
+        // Longer than any run takes on a busy machine, so that a hang is found.
+        let end = Instant::now() + Duration::from_secs(u64::from(harness::limit()) / 5);
         let mut stuck = None;
         loop {
             let others = || children().into_iter().filter(|pid| !spared.contains(pid));
