@@ -117,8 +117,10 @@ impl<'a> Job<'a> {
 /// Does what comes before, makes the child, and ends.
 fn go_before(job: &Job<'_>) -> ! {
     let slot = job.context.slot;
-    slot.share_table();
-    let done = run_all(&job.plan.before, 0, &job.context).and_then(|()| start_inside(job));
+    slot.set_shares_table(true);
+    let done = run_all(&job.plan.before, 0, &job.context);
+    slot.set_shares_table(false);
+    let done = done.and_then(|()| start_inside(job));
     if let Err(errno) = done {
         slot.fail(errno);
     }

@@ -10,7 +10,8 @@
 //!    If that was the intermediate process, then a `finished` that is still false says that it was killed,
 //!    maybe while its own child is at work: the parent kills that one by `pid_fd`, which the kernel wrote
 //!    before the child ran, and waits for its end. Until then that child runs on a stack of its own, since
-//!    the parent runs on the one that it would have. The helper's end is waited for in any case.
+//!    the parent runs on the one that it would have. The helper's end is waited for in any case; what it
+//!    starts, `newuidmap(1)`, has a copy, as nobody would wait for that one if the helper is killed.
 //! 2. *Each field has one writer at a time, and is read only when that is done:* `step`, `errno` and
 //!    `detail` by the intermediate process and then the child, read when both have let go; `maps_errno` and
 //!    then `maps` by the helper, read when it has ended. So no order of stores matters but that of one
@@ -28,6 +29,9 @@
 //!    process that asked, by its pidfd, still lives.
 //! 6. *A program with a time namespace of its own is in it when the spawn answers:* exec enters it only
 //!    after it has woken the parent, which therefore looks, and waits (`command/news.rs`).
+//! 7. *The parent's table of descriptors is as before.* The intermediate process shares it, for the sake of the
+//!    pidfd of the child that it makes. What it opens there (only before Linux 6.2), the parent closes when it has
+//!    ended: of a number that it closes itself nobody could tell, should it be killed, whose it is by then.
 
 #![forbid(unsafe_code)]
 
@@ -58,9 +62,9 @@ pub(crate) struct Slot {
     /// How far the id-map helper came: 0 not ready, [`WRITTEN`], or 1 + the file that failed.
     maps: AtomicU32,
     maps_errno: AtomicI32,
-    /// What the intermediate process opened in the table of descriptors that is the parent's, too. It leaves
-    /// that to the parent: of a number that it closes itself, nobody could tell whose it is, should it be killed.
+    /// What the intermediate process opened; it writes four files at most.
     opened: [AtomicI32; 4],
+    /// Whether who writes a file is the intermediate process.
     shares_table: AtomicBool,
 }
 
@@ -128,9 +132,9 @@ impl Slot {
         }
     }
 
-    /// From here on this process, the intermediate one, opens for the parent.
-    pub(crate) fn share_table(&self) {
-        self.shares_table.store(true, SeqCst);
+    /// Whether what is opened from here on is opened in the parent's table.
+    pub(crate) fn set_shares_table(&self, shares: bool) {
+        self.shares_table.store(shares, SeqCst);
     }
 
     /// Whether somebody else closes this.
