@@ -216,8 +216,10 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
         let child = slot.pid_fd.load(SeqCst);
-        // Only a child of our own can be waited for, so no other descriptor is mistaken for it.
-        if child >= 0 && process::wait(child, false).is_ok() {
+        // Only a child of our own can be waited for, so no other descriptor is mistaken for it; where a filter
+        // refuses to wait, nothing can be told, and it is better not to free what a child may use.
+        let is_other = |errno| matches!(errno, Errno::CHILD | Errno::BADF | Errno::INVAL);
+        if child >= 0 && !process::wait(child, false).is_err_and(is_other) {
             // SAFETY: so it is the descriptor that the kernel made for us.
             let child = unsafe { OwnedFd::from_raw_fd(child) };
             let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);

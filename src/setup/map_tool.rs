@@ -79,6 +79,8 @@ pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd) -> Result<()> {
     for (place, arg) in call.argv.iter_mut().take(MOST_ARGS - 1).zip(args) {
         *place = arg.as_ptr();
     }
+    // Where it is ignored, the kernel keeps no exit status of children.
+    signal::set_default(libc::SIGCHLD)?;
     let mut pid_fd: RawFd = -1;
     // A copy of the memory: should this process be killed, nobody waits for the other one before the parent
     // frees what all would see.

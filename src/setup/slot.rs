@@ -26,12 +26,14 @@
 //!    looks, once it is tied to its parent, whether it still had one; so the child's wait ends as well.
 //! 5. *The helper writes the maps of who asked and nobody else.* A number means another process once its
 //!    own has been waited for. So the helper opens `/proc/NUMBER` first and looks afterwards whether the
-//!    process that asked, by its pidfd, still lives.
+//!    process that asked, by its pidfd, still lives. `newuidmap(1)` looks the number up by itself: should the
+//!    helper be killed meanwhile, only its own check of the owner is left.
 //! 6. *A program with a time namespace of its own is in it when the spawn answers:* exec enters it only
 //!    after it has woken the parent, which therefore looks, and waits (`command/news.rs`).
 //! 7. *The parent's table of descriptors is as before.* The intermediate process shares it, for the sake of the
-//!    pidfd of the child that it makes. What it opens there (only before Linux 6.2), the parent closes when it has
-//!    ended: of a number that it closes itself nobody could tell, should it be killed, whose it is by then.
+//!    pidfd of the child that it makes. What it opens there, for a time namespace that is entered by birth, the
+//!    parent closes when it has ended: of a number that it closes itself nobody could tell, should it be killed,
+//!    whose it is by then. One descriptor is left if it is killed after it was opened and before it is noted.
 
 #![forbid(unsafe_code)]
 

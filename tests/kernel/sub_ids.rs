@@ -20,6 +20,7 @@ cases! {"sub_ids":
     all_ids_of_a_user_are_mapped [Root, Program("newuidmap")],
     the_user_may_stand_there_by_number [Root, Program("newuidmap")],
     this_thread_gets_them_too [Root, Program("newuidmap")],
+    the_programs_are_waited_for_where_sigchld_is_ignored [Root, Program("newuidmap")],
     chosen_ranges_are_mapped [Root, Program("newuidmap")],
     root_needs_no_program [Root],
     nothing_is_set_aside [Root],
@@ -115,6 +116,17 @@ fn this_thread_gets_them_too() {
     as_nobody(USUAL, USUAL, || {
         Unshare::new(NamespaceSet::USER).map_auto().apply().unwrap();
         assert_eq!(maps(&mut Command::new("sh")), usual_maps());
+    });
+}
+
+/// The kernel keeps no exit status of this process's children, nor of those of who inherits that.
+fn the_programs_are_waited_for_where_sigchld_is_ignored() {
+    as_nobody(USUAL, USUAL, || {
+        // SAFETY: this process alone.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        Unshare::new(NamespaceSet::USER).map_auto().apply().unwrap();
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+        assert_eq!(map.lines().count(), 3, "{map}");
     });
 }
 

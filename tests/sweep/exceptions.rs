@@ -348,7 +348,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("read", &["ReadOutput", "ReadProc", "ReadSubIds"]),
     ("readlinkat \"self\"", &["WriteUidMap"]),
     ("readlinkat", &["ReadProc"]),
-    ("rt_sigaction 0x11", &["BecomeInit", "ResetSignals"]),
+    ("rt_sigaction 0x11", &["BecomeInit", "ResetSignals", "WriteUidMap", "WriteGidMap"]),
     ("rt_sigaction", &["ResetSignals"]),
     ("rt_sigtimedwait", &["Wait"]),
     ("setdomainname", &["SetDomainname"]),

@@ -242,7 +242,7 @@ impl Compiler {
     ) -> Result<(usize, Vec<Place>)> {
         let index = self.takes.len();
         let tree = open(index, path, attr, idmap)?;
-        let one_by_one = !attr.is_empty() && !features::mount_setattr();
+        let one_by_one = tree.identity.is_dir() && !attr.is_empty() && !features::mount_setattr();
         let below = if one_by_one { mounts_below(path)? } else { Vec::new() };
         self.takes.push(MountOp::Take(tree));
         Ok((index, below))
