@@ -44,6 +44,10 @@ impl<'a> Job<'a> {
         Self { plan, context, legacy: AtomicBool::new(false), stack, tells_its_end }
     }
 
+    pub(super) fn is_legacy(&self) -> bool {
+        self.legacy.load(SeqCst)
+    }
+
     /// Makes the child that becomes the program. The answer comes when it has exec'd or ended.
     ///
     /// # Safety
@@ -95,6 +99,8 @@ impl<'a> Job<'a> {
         let is_sibling = flags & abi::CLONE_PARENT != 0;
         let request = Request {
             exit_signal: if is_sibling { 0 } else { self.exit_signal() },
+            // Who makes a sibling may be killed at it: then the number tells whether there is one.
+            pid: is_sibling.then_some(&self.context.slot.pid),
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
             ..Request::new(flags, self.context.slot.pid_fd.as_ptr(), self.stack)
@@ -161,7 +167,7 @@ fn prepare(job: &Job<'_>) -> Result<()> {
     let clone = job.plan.before.len();
     job.context.slot.begin(clone);
     job.context.slot.left_open().for_each(file::close);
-    if !job.legacy.load(SeqCst) {
+    if !job.is_legacy() {
         return Ok(());
     }
     // Told as the step that does the rest of it.

@@ -216,10 +216,7 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
     if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
         let child = slot.pid_fd.load(SeqCst);
-        // Only a child of our own can be waited for, so no other descriptor is mistaken for it; where a filter
-        // refuses to wait, nothing can be told, and it is better not to free what a child may use.
-        let is_other = |errno| matches!(errno, Errno::CHILD | Errno::BADF | Errno::INVAL);
-        if child >= 0 && !process::wait(child, false).is_err_and(is_other) {
+        if child >= 0 && was_made(job, child) {
             // SAFETY: so it is the descriptor that the kernel made for us.
             let child = unsafe { OwnedFd::from_raw_fd(child) };
             let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
@@ -228,6 +225,19 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
         return Err(died(job.plan, slot, ended));
     }
     Ok(slot.pid.load(SeqCst))
+}
+
+/// Whether there is a child behind the descriptor that a process which was killed left in the slot. A clone that
+/// fails late leaves the number of one that was taken back, which others may have got since.
+fn was_made(job: &Job<'_>, pid_fd: RawFd) -> bool {
+    if job.context.slot.pid.load(SeqCst) != 0 {
+        return true;
+    }
+    // clone(2) tells no number. That it was needed is only seen where memory is shared. What cannot be waited
+    // for is no child of ours; where a filter refuses to wait, it is better not to free what one may use.
+    let is_told = job.plan.copy.is_none() && !job.is_legacy();
+    let is_other = |errno| matches!(errno, Errno::CHILD | Errno::BADF | Errno::INVAL);
+    !is_told && !process::wait(pid_fd, false).is_err_and(is_other)
 }
 
 /// Why the child does not run what it was to run.

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use super::abi::{self, CloneArgs};
 use super::process::{RawFd, arg};
@@ -27,6 +27,8 @@ pub(crate) struct Request<'a> {
     pub(crate) exit_signal: u64,
     /// Where the kernel writes the pidfd's number, with [`abi::CLONE_PIDFD`].
     pub(crate) pid_fd: *mut i32,
+    /// Where the kernel writes the child's number before it runs, and only if it will: clone3 alone does it.
+    pub(crate) pid: Option<&'a AtomicU32>,
     /// The child's stack. Without one it goes on below our own frames: of its copy of the memory, or
     /// of ours while we sleep (`CLONE_VFORK`), as after vfork(2).
     pub(crate) stack: Option<&'a Stack>,
@@ -40,7 +42,7 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub(crate) const fn new(flags: u64, pid_fd: *mut i32, stack: Option<&'a Stack>) -> Self {
-        Self { flags, exit_signal: 0, pid_fd, stack, set_tid: &[], cgroup: None }
+        Self { flags, exit_signal: 0, pid_fd, pid: None, stack, set_tid: &[], cgroup: None }
     }
 }
 
@@ -52,7 +54,7 @@ impl<'a> Request<'a> {
 ///
 /// # Safety
 ///
-/// `pid_fd` must be valid for a write until the child has ended or has its own memory. If the flags
+/// `pid_fd` and `pid` must be valid for a write until the child has ended or has its own memory. If the flags
 /// have `CLONE_VM`, then a `stack` is given or the flags have `CLONE_VFORK`, and until the child execs
 /// or exits: `arg` lives, nobody else uses `stack`, and `entry` neither allocates, locks, unwinds nor
 /// calls libc. Without `CLONE_VM`, `entry` obeys the rules of a forked child.
@@ -91,6 +93,10 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
         exit_signal: request.exit_signal,
         ..CloneArgs::default()
     };
+    if let Some(pid) = request.pid {
+        args.flags |= abi::CLONE_PARENT_SETTID;
+        args.parent_tid = pid.as_ptr().expose_provenance() as u64;
+    }
     if !request.set_tid.is_empty() {
         args.set_tid = request.set_tid.as_ptr().expose_provenance() as u64;
         args.set_tid_size = request.set_tid.len() as u64;
