@@ -284,12 +284,11 @@ fn id_mapped(held: &OwnedFd, namespace: &NsFd) -> crate::sys::Result<OwnedFd> {
 fn mounts_below(path: &Path) -> Result<Vec<Place>> {
     const LIST: &str = "/proc/thread-self/mountinfo";
     // What is not known to be there would stay writable.
-    let unknown = |error: &std::io::Error, path: &Path| {
-        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
-        Error::os(Step::MakeReadOnly, errno).at(path)
+    let unknown = |step: Step, path: &Path, error: &std::io::Error| {
+        Error::os(step, Errno::from_io_error(error).unwrap_or(Errno::IO)).at(path)
     };
-    let text = fs::read(LIST).map_err(|error| unknown(&error, Path::new(LIST)))?;
-    let top = fs::canonicalize(path).map_err(|error| unknown(&error, path))?;
+    let text = fs::read(LIST).map_err(|it| unknown(Step::ReadProc, Path::new(LIST), &it))?;
+    let top = fs::canonicalize(path).map_err(|it| unknown(Step::MakeReadOnly, path, &it))?;
     let below = |line: &[u8]| {
         let point = unescape(line.split(|&byte| byte == b' ').nth(4)?);
         let rest = Path::new(OsStr::from_bytes(&point)).strip_prefix(&top).ok()?.to_owned();
