@@ -220,7 +220,8 @@ fn time(command: &mut Command) {
 fn reaped() -> Act {
     Act::new(|| {
         let mut command = Command::new("/bin/true");
-        command.auto_reap().kill_on_drop();
+        // What kills setuid programs takes a privilege, or that there are none.
+        command.auto_reap().kill_on_drop().no_new_privs();
         match run(command) {
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Came::Done),
             answer => answer,
