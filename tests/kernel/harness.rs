@@ -40,6 +40,11 @@ pub(crate) fn limit() -> u32 {
 }
 
 pub(crate) fn main(groups: &[&'static [Case]]) -> ExitCode {
+    // Ignored where we were started in the background or by nohup(1), which the shells of trials cannot undo.
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: the default of a signal; no other thread is there yet.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     let mut arguments = Arguments::from_args();
     // More threads would make every trial the child of a process with threads.
     arguments.test_threads = Some(1);
