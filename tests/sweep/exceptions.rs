@@ -221,7 +221,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("spawn::map_by_tools", "parent waitid", HIDDEN, Leaves("WriteUidMap", "children"), "as above"),
     only("spawn::map_by_tools", "tool ", &[], Says("WriteUidMap", None), "the tool is not run, and so says nothing"),
     only("spawn::map_by_tools", "tool ", &[], Says("WriteGidMap", None), "as above"),
-    only("spawn::map_by_tools", "child rt_sigaction", HIDDEN, Says("WriteUidMap", None), "as above"),
 
     // What it cannot do is no answer less.
     only("support", "", &[], Succeeds, "what is refused is told to be missing or denied"),
