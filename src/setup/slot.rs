@@ -8,10 +8,11 @@
 //! 1. *Whoever shares the parent's memory has let go of it before the parent frees or reuses any.* The
 //!    parent sleeps in `clone3` (`CLONE_VFORK`) until the process it made has let go by exec or by its end.
 //!    If that was the intermediate process, then a `finished` that is still false says that it was killed,
-//!    maybe while its own child is at work: the parent kills that one by `pid_fd`, if `pid` says that there is
-//!    one (the kernel writes both before the child runs), and waits for its end. Until then that child runs on a stack of its own, since
-//!    the parent runs on the one that it would have. The helper's end is waited for in any case; what it
-//!    starts, `newuidmap(1)`, has a copy, as nobody would wait for that one if the helper is killed.
+//!    maybe while its own child is at work: the parent kills that one by `pid_fd`, if there is one, and waits
+//!    for its end. `pid` says that there is: `clone3` writes both before the child runs. Where `clone` had to
+//!    do, that the descriptor can be waited for has to be enough. Until its end that child runs on a stack of
+//!    its own, since the parent runs on the one that it would have. The helper's end is waited for in any case;
+//!    what it starts, `newuidmap(1)`, has a copy, as nobody would wait for that if the helper is killed.
 //! 2. *Each field has one writer at a time, and is read only when that is done:* `step`, `errno` and
 //!    `detail` by the intermediate process and then the child, read when both have let go; `maps_errno` and
 //!    then `maps` by the helper, read when it has ended. So no order of stores matters but that of one

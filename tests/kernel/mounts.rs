@@ -252,6 +252,7 @@ fn a_read_only_bind_is_so_all_the_way_down() {
         stage::tmpfs("/proc");
         let error = shell("true").mount(bind()).spawn().unwrap_err();
         assert_eq!(error.step(), Some(Step::ReadProc), "{error:#}");
+        assert!(error.to_string().contains("mountinfo"), "{error:#}");
         stage::unmount("/proc");
     });
 }
