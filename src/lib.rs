@@ -253,6 +253,7 @@ mod sys;
 mod error;
 mod hostname;
 mod id_map;
+mod mountinfo;
 mod namespace;
 mod signal;
 mod sub_ids;

@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::error::Result;
+use crate::mountinfo::{self, MountLine};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
 use crate::sys::{self, Errno, abi};
 
 use super::survey::{Survey, is_gone, read_link};
-use super::text::MountLine;
 use super::{Found, Gap, Holder, text};
 
 /// Answers the paths at which namespaces are mounted, anywhere.
@@ -61,7 +61,7 @@ fn view(survey: &Survey, id: NsId, members: Vec<String>) -> Result<Option<View>>
     for task in members.into_iter().take(16) {
         match view_of(survey, id, &task) {
             Ok(Some(view)) => {
-                let sees_all = text::mounts(&view.mountinfo).any(|mount| *mount.point == *b"/");
+                let sees_all = mountinfo::lines(&view.mountinfo).any(|mount| *mount.point == *b"/");
                 best = Some(view);
                 if sees_all {
                     break;
@@ -91,7 +91,7 @@ fn look(
     procs: &mut Procs,
 ) -> Result<()> {
     let mut root = None;
-    for mount in text::mounts(&view.mountinfo) {
+    for mount in mountinfo::lines(&view.mountinfo) {
         let is_proc = mount.file_system == b"proc" && *mount.root == *b"/";
         let namespace = text::namespace(&mount.root).filter(|_| mount.file_system == b"nsfs");
         if !is_proc && namespace.is_none() {

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::error::{AtStep, Result, Step};
+use crate::mountinfo;
 use crate::namespace::Namespace;
 use crate::proc_fs::ProcFs;
 use crate::sys::{abi, caps, nsfs};
@@ -53,6 +54,6 @@ fn owns_the_shown(proc: &ProcFs, own: &OwnedFd) -> bool {
 
 fn is_hiding(proc: &ProcFs) -> Result<bool> {
     let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
-    let mount = text::mounts(&mounts).find(|mount| mount.id == proc.mount());
+    let mount = mountinfo::lines(&mounts).find(|mount| mount.id == proc.mount());
     Ok(mount.is_some_and(|mount| text::hides_processes(mount.options)))
 }

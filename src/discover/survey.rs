@@ -236,10 +236,7 @@ pub(super) fn is_gone(errno: Errno) -> Result<bool> {
 }
 
 pub(super) fn unless_exhausted(errno: Errno) -> sys::Result<()> {
-    match errno {
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM => Err(errno),
-        _ => Ok(()),
-    }
+    if sys::is_exhausted(errno) { Err(errno) } else { Ok(()) }
 }
 
 /// Room for the text of a link.

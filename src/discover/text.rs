@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
-
 use crate::namespace::Namespace;
 
 /// `net:[4026531840]`: what a link in `/proc/PID/ns` leads to, what a descriptor is of, and the root of a
@@ -29,61 +27,6 @@ fn decimal(text: &[u8]) -> Option<u64> {
         let digit = char::from(*digit).to_digit(10)?;
         value.checked_mul(10)?.checked_add(digit.into())
     })
-}
-
-/// A line of `/proc/PID/mountinfo`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct MountLine<'a> {
-    pub(super) id: u64,
-    /// The file system's: `0:21`.
-    pub(super) device: &'a [u8],
-    /// What of the file system is mounted.
-    pub(super) root: Cow<'a, [u8]>,
-    /// Where, as seen from the root directory of the process.
-    pub(super) point: Cow<'a, [u8]>,
-    pub(super) file_system: &'a [u8],
-    /// The file system's own options.
-    pub(super) options: &'a [u8],
-}
-
-/// The lines of a mountinfo that can be understood.
-pub(super) fn mounts(text: &[u8]) -> impl Iterator<Item = MountLine<'_>> {
-    text.split(|byte| *byte == b'\n').filter_map(mount)
-}
-
-/// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue`, where any number
-/// of fields may come before the dash.
-pub(super) fn mount(line: &[u8]) -> Option<MountLine<'_>> {
-    let mut fields = line.split(|byte| *byte == b' ');
-    let id = decimal(fields.next()?)?;
-    let mut fields = fields.skip(1);
-    let device = fields.next()?;
-    let root = unescaped(fields.next()?);
-    let point = unescaped(fields.next()?);
-    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
-    let file_system = fields.next()?;
-    let options = fields.nth(1)?;
-    Some(MountLine { id, device, root, point, file_system, options })
-}
-
-/// The kernel writes space, tab, newline, backslash and `#` as `\040` and so on.
-fn unescaped(field: &[u8]) -> Cow<'_, [u8]> {
-    if !field.contains(&b'\\') {
-        return Cow::Borrowed(field);
-    }
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, others @ ..] = rest {
-        let octal = match rest {
-            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
-                Some(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'))
-            }
-            _ => None,
-        };
-        bytes.push(octal.unwrap_or(*first));
-        rest = if octal.is_some() { &rest[4..] } else { others };
-    }
-    Cow::Owned(bytes)
 }
 
 /// Whether the options of a proc mount hide other users' processes.
@@ -154,32 +97,6 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_is_read_with_any_number_of_optional_fields() {
-        for optional in ["", "shared:1 ", "shared:1 master:2 unbindable "] {
-            let line = format!("36 35 0:4 net:[7] /a\\040b rw {optional}- nsfs nsfs rw,x=1");
-            let expected = MountLine {
-                id: 36,
-                device: b"0:4",
-                root: b"net:[7]"[..].into(),
-                point: b"/a b"[..].into(),
-                file_system: b"nsfs",
-                options: b"rw,x=1",
-            };
-            assert_eq!(mount(line.as_bytes()), Some(expected));
-        }
-        for wrong in [
-            "",
-            "36",
-            "x 35 0:4 / / rw - nsfs nsfs rw",
-            "36 35 0:4 / / rw nsfs nsfs rw",
-            "36 35 0:4 / / rw - nsfs",
-            "36 35 0:4 / / rw - nsfs nsfs",
-        ] {
-            assert_eq!(mount(wrong.as_bytes()), None, "{wrong}");
-        }
-    }
-
-    #[test]
     fn hidepid_is_seen_in_all_its_spellings() {
         for shown in ["rw", "rw,hidepid=0", "rw,hidepid=off", "rw,gid=5", ""] {
             assert!(!hides_processes(shown.as_bytes()), "{shown}");
@@ -222,15 +139,6 @@ mod tests {
         assert!(words(b"\0\0").is_empty() && words(b"").is_empty());
     }
 
-    /// As `mangle()` and `seq_path()` of the kernel write it.
-    fn escaped(bytes: &[u8]) -> Vec<u8> {
-        let octal = |byte: &u8| match byte {
-            b' ' | b'\t' | b'\n' | b'\\' | b'#' => format!("\\{byte:03o}").into_bytes(),
-            byte => vec![*byte],
-        };
-        bytes.iter().flat_map(octal).collect()
-    }
-
     /// Anything, or what looks like it.
     fn text() -> impl Strategy<Value = Vec<u8>> {
         let alike = prop::sample::select(b" \\\n\0-:,=[]01379nethidps/".to_vec());
@@ -239,17 +147,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn any_path_survives(path in prop::collection::vec(1_u8.., 0..64), root: u32) {
-            let mut text = format!("1 2 0:4 net:[{root}] ").into_bytes();
-            text.extend(escaped(&path));
-            text.extend(b" rw shared:9 - nsfs nsfs rw\n");
-            let all: Vec<_> = mounts(&text).collect();
-            prop_assert_eq!(all.len(), 1);
-            prop_assert_eq!(&*all[0].point, &path[..]);
-            prop_assert_eq!(namespace(&all[0].root), Some((Namespace::Net, root.into())));
-        }
-
         #[test]
         fn any_link_survives(kind in 0..8_usize, number: u64) {
             let kind = Namespace::ALL[kind];
@@ -265,12 +162,8 @@ mod tests {
             if let Some(number) = number(&text) {
                 prop_assert!(text.ends_with(number.to_string().as_bytes()));
             }
-            prop_assert!(unescaped(&text).len() <= text.len());
             let joined = words(&text).join(&0);
             prop_assert!(text.starts_with(&joined));
-            for line in mounts(&text) {
-                prop_assert!(line.file_system.len() + line.options.len() < text.len());
-            }
             hides_processes(&text);
             parent(&text);
             is_kernel_thread(&text);

@@ -121,6 +121,10 @@ impl Error {
         self.0.errno.map(Errno::raw_os_error)
     }
 
+    pub(crate) fn errno(&self) -> Option<Errno> {
+        self.0.errno
+    }
+
     /// What the kernel's answer usually means at this step, and what to do; a sentence for a person.
     ///
     /// Ends with what on this machine and of this thread may be the reason, as [`causes`](Self::causes)

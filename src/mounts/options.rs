@@ -40,7 +40,7 @@ impl Mount {
     /// # Kernel
     ///
     /// Linux 5.12; before that each mount below a bind is changed on its own, as many as were there when the
-    /// command was compiled.
+    /// command was compiled. One that the child may not search for then stays as it is.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;

@@ -26,7 +26,7 @@ use crate::setup::join::packed_refusal;
 use crate::setup::map_tool::Log;
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::slot::Slot;
-use crate::sys::Errno;
+use crate::sys::{self, Errno};
 use crate::time_offsets::{Clock, ClockOffset, TimeOffsets};
 
 /// What `Unshare` and `Command` can both be told.
@@ -198,16 +198,12 @@ pub(crate) fn open_proc<'a>(ops: impl Iterator<Item = &'a Op> + Clone) -> Result
     } else if ops.clone().any(|op| matches!(op, Op::Mount(_))) {
         match ProcFs::open() {
             // That would also hit what serves instead, and is a better answer than what is missing then.
-            Err(error) if is_shortage(&error) => Err(error),
+            Err(error) if error.errno().is_some_and(sys::is_exhausted) => Err(error),
             proc => Ok(proc.ok()),
         }
     } else {
         Ok(None)
     }
-}
-
-fn is_shortage(error: &Error) -> bool {
-    error.kind() == ErrorKind::LimitReached || error.raw_os_error() == Some(libc::ENOMEM)
 }
 
 /// `EINVAL` for a user namespace has several causes; threads are the one that a caller may not know of.

@@ -34,3 +34,8 @@ pub(crate) use rustix::io::Errno;
 
 /// What a system call answers.
 pub(crate) type Result<T> = core::result::Result<T, Errno>;
+
+/// Whether descriptors or memory have run out, which says nothing about what was asked for.
+pub(crate) fn is_exhausted(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}

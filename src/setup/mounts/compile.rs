@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -15,6 +15,7 @@ use super::overlay::{Layers, TOP, Upper};
 use super::place::{Make, Place};
 use super::{Attr, Base, MountOp, Tree};
 use crate::error::{AtStep, Error, Result, Step, is_nested};
+use crate::mountinfo;
 use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
@@ -289,47 +290,18 @@ fn mounts_below(path: &Path) -> Result<Vec<Place>> {
     };
     let text = fs::read(LIST).map_err(|it| unknown(Step::ReadProc, Path::new(LIST), &it))?;
     let top = fs::canonicalize(path).map_err(|it| unknown(Step::MakeReadOnly, path, &it))?;
-    let below = |line: &[u8]| {
-        let point = unescape(line.split(|&byte| byte == b' ').nth(4)?);
-        let rest = Path::new(OsStr::from_bytes(&point)).strip_prefix(&top).ok()?.to_owned();
-        let names: Vec<CString> = rest
-            .components()
-            .filter_map(|component| match component {
-                Component::Normal(name) => CString::new(name.as_bytes()).ok(),
-                _ => None,
-            })
-            .collect();
-        (!names.is_empty()).then(|| Place::of(names, Make::Nothing))
-    };
-    Ok(text.split(|&byte| byte == b'\n').filter_map(below).collect())
-}
-
-/// Blanks and the like stand as octal numbers there.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let [first, tail @ ..] = rest {
-        match tail {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] if *first == b'\\' => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
+    let mut places = Vec::new();
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let mount = mountinfo::line(line);
+        let mount = mount.ok_or_else(|| Error::os(Step::ReadProc, Errno::IO).at(LIST))?;
+        let point = Path::new(OsStr::from_bytes(&mount.point));
+        let names: Vec<_> =
+            point.strip_prefix(&top).unwrap_or(Path::new("")).components().collect();
+        if !names.is_empty() {
+            let names =
+                names.iter().filter_map(|name| CString::new(name.as_os_str().as_bytes()).ok());
+            places.push(Place::of(names.collect(), Make::Nothing));
         }
     }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unescape;
-
-    #[test]
-    fn octal_numbers_stand_for_blanks() {
-        assert_eq!(unescape(br"/a\040b\134"), br"/a b\");
-        assert_eq!(unescape(br"/plain\9"), br"/plain\9");
-    }
+    Ok(places)
 }
