@@ -5,7 +5,6 @@ use core::time::Duration;
 use std::os::fd::OwnedFd;
 
 use super::abi::KernelSigaction;
-use super::clone::CAN_SHARE_MEMORY;
 use super::process::{arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
@@ -149,10 +148,6 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
 /// What `CLONE_CLEAR_SIGHAND` does, where that is missing: handlers become the default, ignored
 /// signals stay ignored.
 pub(crate) fn clear_handlers() -> Result<()> {
-    // Without shared memory a handler that still runs sees its own copy of everything.
-    if !CAN_SHARE_MEMORY {
-        return Ok(());
-    }
     for signal in (1..=64).filter(|&signal| signal != libc::SIGKILL && signal != libc::SIGSTOP) {
         if action(signal)?.handler > libc::SIG_IGN {
             set_default(signal)?;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
 
 use linux_namespaces::{Command, ErrorKind, Namespace, NamespaceSet, Stdio, Step};
 
@@ -16,6 +17,7 @@ cases! {"own_code":
     it_is_inside [UserNamespaces],
     its_ids_may_be_mapped_from_outside [Root],
     other_descriptors_are_closed_on_request [],
+    signals_have_their_default_action [],
     a_panic_ends_it [],
     what_fails_before_is_told [],
     a_child_killed_before_is_told [],
@@ -102,6 +104,38 @@ fn other_descriptors_are_closed_on_request() {
         let mut child = unsafe { command.spawn_fn(work) }.unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(expected));
     }
+}
+
+fn signals_have_their_default_action() {
+    extern "C" fn survive(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = survive;
+    // SAFETY: the handler does nothing.
+    unsafe {
+        libc::signal(libc::SIGUSR1, handler as libc::sighandler_t);
+        libc::signal(libc::SIGUSR2, libc::SIG_IGN);
+    }
+    let by_signal = || {
+        for engine in available(ALL) {
+            let place = engine.place();
+            let mut command = Command::new("code");
+            if let Some(place) = &place {
+                engine.choose(&mut command, Some(place));
+            }
+            // SAFETY: it sends itself signals.
+            let work = || unsafe {
+                libc::raise(libc::SIGUSR2);
+                libc::raise(libc::SIGUSR1);
+                0
+            };
+            // SAFETY: as above.
+            let mut child =
+                unsafe { command.spawn_fn(work) }.unwrap_or_else(|error| panic!("{error:#}"));
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGUSR1), "{engine:?}");
+        }
+    };
+    by_signal();
+    kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
+    by_signal();
 }
 
 fn a_panic_ends_it() {
