@@ -130,8 +130,9 @@ impl Enter {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a user namespace, which has no way back; the
-    /// rest as of [`apply`](Self::apply).
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a user namespace, which has no way back, and
+    /// for a time namespace if the thread's children are born in another one than it is in; the rest as of
+    /// [`apply`](Self::apply).
     ///
     /// # Privileges
     ///

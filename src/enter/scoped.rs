@@ -97,7 +97,14 @@ impl Scoped {
     pub(crate) fn save(set: NamespaceSet) -> Result<Self> {
         let mut saved = [const { None }; Namespace::ALL.len()];
         for (saved, kind) in saved.iter_mut().zip(set.namespaces()) {
-            *saved = Some(NsFd::way_back(kind)?);
+            let way = NsFd::way_back(kind)?;
+            // setns(2) would move the thread to where its children go.
+            if kind == Namespace::Time && NsFd::current(kind)?.id()? != way.id()? {
+                return Err(Error::invalid(
+                    "no way leads back to a time namespace whose thread has its children born in another one",
+                ));
+            }
+            *saved = Some(way);
         }
         let directories = if set.contains(NamespaceSet::MOUNT) {
             let open = |path| {

@@ -114,8 +114,12 @@ impl Joins {
 }
 
 fn is_own(namespace: &NsFd) -> Result<bool> {
-    // For pid and time it is where the children go that setns(2) changes.
-    match NsFd::for_children(namespace.kind()) {
+    let kind = namespace.kind();
+    // What setns(2) changes is where the children go for pid, and for time that and where the thread is.
+    if kind == Namespace::Time && NsFd::current(kind)?.id()? != namespace.id()? {
+        return Ok(false);
+    }
+    match NsFd::for_children(kind) {
         Ok(own) => Ok(own.id()? == namespace.id()?),
         // A new pid namespace without a process.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

@@ -24,6 +24,7 @@ cases! {"enter":
     work_runs_inside_on_another_thread [Root],
     a_panic_of_the_work_comes_back [],
     what_threads_cannot_enter_is_told [UserNamespaces],
+    the_time_namespace_of_the_children_is_entered [UserNamespaces],
     nonsense_is_refused [UserNamespaces],
     a_process_that_ended_cannot_be_entered [UserNamespaces],
     what_is_refused_half_way_is_undone [UserNamespaces],
@@ -255,6 +256,27 @@ fn what_threads_cannot_enter_is_told() {
     })
     .join()
     .unwrap();
+}
+
+fn the_time_namespace_of_the_children_is_entered() {
+    let new = NamespaceSet::USER | NamespaceSet::TIME;
+    let other = Held::new(new).ns(Namespace::Time);
+    Unshare::new(new).map_root().apply().unwrap();
+    let before = (kernel::ns("self", "time"), kernel::ns("self", "time_for_children"));
+    assert_ne!(before.0, before.1);
+    let now = || (kernel::ns("self", "time"), kernel::ns("self", "time_for_children"));
+    let error = other.scoped().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:#}");
+    assert_eq!(now(), before);
+    // setns(2) moves the thread, too, in contrast to unshare(2).
+    NsFd::for_children(Namespace::Time).unwrap().enter().unwrap();
+    assert_eq!(now(), (before.1, before.1));
+    Unshare::new(NamespaceSet::TIME).apply().unwrap();
+    let waiting = NsFd::for_children(Namespace::Time).unwrap();
+    Enter::new().namespace(waiting).apply().unwrap();
+    let after = now();
+    assert_eq!(after.0, after.1);
+    assert_ne!(after.0, before.1);
 }
 
 fn nonsense_is_refused() {
