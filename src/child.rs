@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::error::{AtStep, Error, Result, Step};
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
@@ -111,7 +111,8 @@ impl Child {
     /// # Errors
     ///
     /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if it has ended. For an init,
-    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed, and
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed or is of another pid
+    /// namespace, and
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a kernel without `CONFIG_PROC_CHILDREN`.
     ///
     /// # References
@@ -123,6 +124,11 @@ impl Child {
             return self.pid_fd.try_clone();
         }
         let proc = ProcFs::open()?;
+        if !proc.counts_as_here()? {
+            let why =
+                "/proc belongs to another pid namespace, whose numbers mean other processes here";
+            return Err(Error::new(ErrorKind::UntrustedProc, why).at_step(Step::ReadProc));
+        }
         let gone = || Error::os(Step::OpenProcess, Errno::SRCH).on("the program");
         let init = proc.pid_of(self.pid_fd.as_fd())?.ok_or_else(gone)?;
         loop {
@@ -130,7 +136,10 @@ impl Child {
             let opened = PidFd::open(first);
             // The number is its own if it is a child still, and the init's number is if that has not ended.
             if proc.first_child(init)? == Some(first) && !self.pid_fd.has_ended()? {
-                return opened;
+                let opened = opened?;
+                // Inside, the kernel gives no number below 300 a second time: who has another is an orphan.
+                let is_program = proc.pids_of(opened.as_fd())?.last() == Some(&2);
+                return if is_program { Ok(opened) } else { Err(gone()) };
             }
         }
     }
@@ -163,6 +172,17 @@ impl Child {
     /// [`NsFd::of_process`].
     pub fn namespace(&self, kind: Namespace) -> Result<NsFd> {
         NsFd::of_process(&self.pid_fd, kind)
+    }
+
+    /// How it ended, if somebody has waited for it already: then no change of it is told to any wait.
+    pub(crate) fn waited_for(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none()
+            && process::is_waitable(self.pid_fd.as_raw_fd()).at_step(Step::Wait)?
+        {
+            return Ok(None);
+        }
+        let status = self.reap(false)?;
+        status.map(Some).ok_or_else(|| Error::os(Step::Wait, Errno::CHILD))
     }
 
     /// Closes standard input, waits for the child's end and answers how it ended; the same again

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::sys::{Errno, abi, file};
+use crate::sys::{Errno, abi, file, process};
 
 /// The root of a proc mount that was found to be one.
 #[derive(Debug)]
@@ -109,6 +109,13 @@ impl ProcFs {
     /// visible here.
     pub(crate) fn pids_of(&self, pid_fd: BorrowedFd<'_>) -> Result<Vec<u32>> {
         Ok(parse_pids(&self.about(pid_fd)?))
+    }
+
+    /// Whether it counts as this process's pid namespace does, so that its numbers are good for calls.
+    pub(crate) fn counts_as_here(&self) -> Result<bool> {
+        let own = process::pidfd_open(process::getpid(), 0).map_err(refused)?;
+        // Any other one that knows us is further out.
+        Ok(self.pids_of(own.as_fd())?.len() == 1)
     }
 
     /// What it tells of a pidfd.

@@ -108,7 +108,8 @@ impl Launch {
         let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own.
         let needs_stack = (shares && has_intermediate) || (plan.has_init() && CAN_SHARE_MEMORY);
-        let stack = needs_stack.then(Stack::new).transpose().map_err(prepare)?;
+        let size = if plan.has_own_code() { Stack::FOR_OWN_CODE } else { Stack::SMALL };
+        let stack = needs_stack.then(|| Stack::new(size)).transpose().map_err(prepare)?;
         let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
         let started = if has_intermediate {
             start_through_intermediate(&job)

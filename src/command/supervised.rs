@@ -116,11 +116,13 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// What the kernel answers for the wait: only if a seccomp filter forbids it.
+    /// `ECHILD` if the kernel keeps no status of a child that was waited for before, as before Linux 6.15; what a
+    /// seccomp filter answers that forbids to wait.
     pub fn supervise(&mut self, mut child: Child) -> Result<ExitStatus> {
         // A program that reads to the end of its input would wait for us.
         drop(child.stdin.take());
-        self.run(child.id())
+        let before = child.waited_for()?;
+        self.run(child.id(), before)
     }
 
     /// Looks after the program as [`supervise`](Self::supervise), and then ends this process as the program
@@ -141,6 +143,7 @@ impl Supervisor {
     /// ```
     pub fn finish(self, mut child: Child) -> ! {
         drop(child.stdin.take());
-        self.run_to_the_end(child.id())
+        let before = child.waited_for();
+        self.run_to_the_end(child.id(), before)
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) proc: RawFd,
     /// The program.
     pub(crate) main: i32,
+    /// How it ended, if it was waited for before.
+    pub(crate) ended: Option<Ended>,
     /// Whether children may have changed that nobody has looked at.
     due: bool,
     /// Whether the program's group got its last signal.
@@ -49,12 +51,24 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(policy: Policy, role: Role, watched: SignalSet, proc: RawFd) -> Self {
-        Self { policy, role, watched, proc, main: 0, due: true, group_signalled: false }
+        Self {
+            policy,
+            role,
+            watched,
+            proc,
+            main: 0,
+            ended: None,
+            due: true,
+            group_signalled: false,
+        }
     }
 
     /// Supervises the program to its end, and sees to the others.
     pub(crate) fn run(&mut self) -> Result<Ended> {
-        let ended = self.attend()?;
+        let ended = match self.ended {
+            Some(ended) => ended,
+            None => self.attend()?,
+        };
         self.give_terminal_back();
         if self.role != Role::Parent && children::are_there() {
             self.tell(Notice::Outlived);
@@ -85,6 +99,8 @@ impl Engine {
             let left = end.map(|end| end.saturating_sub(process::monotonic()));
             match signal::take(self.watched, left)? {
                 Some(taken) if taken.number() == libc::SIGCHLD => self.due = true,
+                // The program has not written, and to tell of it would be the next such write.
+                Some(taken) if taken.is_of_own_write() => {}
                 Some(taken) => return Ok(Some(Happened::Signal(taken))),
                 None if left == Some(Duration::ZERO) => return Ok(None),
                 None => {}

@@ -18,6 +18,7 @@ pub(crate) const BROKEN: i32 = 70;
 pub(super) fn finish(mut engine: Engine) -> ! {
     let proc = ProcFs::open().map(ManuallyDrop::new);
     engine.proc = proc.as_ref().map_or(-1, |proc| proc.as_raw_fd());
+    let lists_children = proc.as_ref().is_ok_and(|proc| matches!(proc.counts_as_here(), Ok(true)));
     // An error lies in memory that is about to go.
     let _ = ManuallyDrop::new(proc);
     if process::is_alone() {
@@ -27,6 +28,9 @@ pub(super) fn finish(mut engine: Engine) -> ! {
         let _ = file::close_all_but(engine.proc.max(2));
         // SAFETY: there is one thread, which never returns from here, and the loop uses its frames alone.
         let _ = unsafe { memory::forget(engine.proc) };
+    }
+    if !lists_children {
+        engine.proc = -1;
     }
     process::exit(engine.run().map_or(BROKEN, |ended| engine.policy.exit_code(ended).into()))
 }

@@ -5,12 +5,11 @@
 use core::marker::PhantomData;
 use core::time::Duration;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use super::Init;
 use super::engine::{Engine, Happened, Role, is_end};
-use super::finish::finish;
+use super::finish::{BROKEN, finish};
 use super::policy::{Placement, WATCHED};
 use super::report::Notice;
 use crate::error::{AtStep, Error, Result, Step};
@@ -18,7 +17,7 @@ use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::{self, MaskGuard, SignalSet};
-use crate::sys::{Errno, children, terminal};
+use crate::sys::{self, Errno, children, terminal};
 
 /// Something that an init has to see to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,32 +69,30 @@ impl Supervisor {
     pub(super) fn new(init: &Init) -> Result<Self> {
         let policy = init.policy;
         policy.checked()?;
-        let prepare = |errno| Error::os(Step::BecomeInit, errno);
-        let mask = MaskGuard::block(WATCHED);
-        let ignored_children = signal::is_ignored(libc::SIGCHLD);
-        if ignored_children {
-            signal::set_default(libc::SIGCHLD).map_err(prepare)?;
+        if init.subreaper && process::gettid() != process::getpid() {
+            return Err(Error::invalid(
+                "orphans come to the first thread of a process: only that can be armed as a subreaper",
+            ));
         }
         let role = if process::getpid() == 1 {
             Role::First
         } else if init.subreaper {
-            children::set_subreaper().map_err(prepare)?;
             Role::Subreaper
         } else {
             Role::Parent
         };
+        let prepare = |errno| Error::os(Step::BecomeInit, errno);
+        let pending = signal::pending_fd(WATCHED).map_err(prepare)?;
+        let mask = MaskGuard::block(WATCHED);
+        let before = Before::note();
+        let ignored_children = before.ignored_children;
+        become_init(init, role, &before).map_err(|errno| {
+            before.restore();
+            prepare(errno)
+        })?;
         // Without it only the others' end remains to be waited for.
         let proc = (role == Role::Subreaper).then(ProcFs::open).and_then(Result::ok);
-        if let Some(signal) = init.parent_death_signal {
-            let parent = process::getppid();
-            process::set_parent_death_signal(signal.number()).map_err(prepare)?;
-            if process::getppid() != parent {
-                children::signal_self(signal.number()).map_err(prepare)?;
-            }
-        }
-        if policy.placement == Placement::Session {
-            give_up_terminal(WATCHED).map_err(prepare)?;
-        }
+        let proc = proc.filter(|proc| proc.counts_as_here().is_ok_and(|same| same));
         if role == Role::Parent {
             Notice::AdoptsNone.tell(policy.verbosity);
         }
@@ -103,7 +100,7 @@ impl Supervisor {
         Ok(Self {
             engine: Engine::new(policy, role, WATCHED, fd),
             mask,
-            pending: signal::pending_fd(WATCHED).map_err(prepare)?,
+            pending,
             ignored_children,
             _proc: proc,
             not_send: PhantomData,
@@ -132,11 +129,7 @@ impl Supervisor {
     /// ```
     #[must_use]
     pub fn exit_code(&self, status: ExitStatus) -> u8 {
-        let ended = match status.signal() {
-            Some(signal) => Ended { code: libc::CLD_KILLED, status: signal },
-            None => Ended { code: libc::CLD_EXITED, status: status.code().unwrap_or(0) },
-        };
-        self.engine.policy.exit_code(ended)
+        self.engine.policy.exit_code(Ended::from_status(status))
     }
 
     /// What there is to see to now, or `None`. Does not wait: for that poll the descriptor. Passes nothing on;
@@ -201,15 +194,72 @@ impl Supervisor {
         Notice::Started { pid: program(pid) }.tell(self.engine.policy.verbosity);
     }
 
-    pub(crate) fn run(&mut self, pid: u32) -> Result<ExitStatus> {
+    /// `before` is how it ended, if it was waited for already.
+    pub(crate) fn run(&mut self, pid: u32, before: Option<ExitStatus>) -> Result<ExitStatus> {
+        self.engine.ended = before.map(Ended::from_status);
         self.engine.main = program(pid);
         Ok(self.engine.run().at_step(Step::Wait)?.into_status())
     }
 
-    pub(crate) fn run_to_the_end(mut self, pid: u32) -> ! {
+    /// As of [`run`](Self::run).
+    pub(crate) fn run_to_the_end(mut self, pid: u32, before: Result<Option<ExitStatus>>) -> ! {
+        let Ok(before) = before else {
+            process::exit(BROKEN);
+        };
+        self.engine.ended = before.map(Ended::from_status);
         self.engine.main = program(pid);
         finish(self.engine)
     }
+}
+
+/// What this process is for others, before it is armed.
+struct Before {
+    ignored_children: bool,
+    is_subreaper: sys::Result<bool>,
+    parent_death_signal: sys::Result<i32>,
+}
+
+impl Before {
+    fn note() -> Self {
+        Self {
+            ignored_children: signal::is_ignored(libc::SIGCHLD),
+            is_subreaper: children::is_subreaper(),
+            parent_death_signal: process::parent_death_signal(),
+        }
+    }
+
+    fn restore(&self) {
+        if self.ignored_children {
+            let _ = signal::ignore(libc::SIGCHLD);
+        }
+        if self.is_subreaper == Ok(false) {
+            let _ = children::set_subreaper(false);
+        }
+        if let Ok(signal) = self.parent_death_signal {
+            let _ = process::set_parent_death_signal(signal);
+        }
+    }
+}
+
+/// The terminal last, as it cannot be taken back.
+fn become_init(init: &Init, role: Role, before: &Before) -> sys::Result<()> {
+    if before.ignored_children {
+        signal::set_default(libc::SIGCHLD)?;
+    }
+    if role == Role::Subreaper {
+        children::set_subreaper(true)?;
+    }
+    if let Some(signal) = init.parent_death_signal {
+        let parent = process::getppid();
+        process::set_parent_death_signal(signal.number())?;
+        if process::getppid() != parent {
+            children::signal_self(signal.number())?;
+        }
+    }
+    if init.policy.placement == Placement::Session {
+        give_up_terminal(WATCHED)?;
+    }
+    Ok(())
 }
 
 /// Pids go up to 2^22.

@@ -50,7 +50,8 @@ impl<'a> Helper<'a> {
     /// All signals must be blocked in this thread.
     pub(crate) fn start(work: &'a Work<'a>) -> Result<Self> {
         let refused = |errno| Error::os(Step::StartIdMapHelper, errno);
-        let stack = CAN_SHARE_MEMORY.then(Stack::new).transpose().map_err(refused)?;
+        let stack =
+            CAN_SHARE_MEMORY.then(|| Stack::new(Stack::SMALL)).transpose().map_err(refused)?;
         let mut pid_fd: RawFd = -1;
         let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
         // The table of descriptors is shared until the helper starts work: the pidfd of a process

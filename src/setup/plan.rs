@@ -287,6 +287,11 @@ impl Plan {
         matches!(self.ops.last(), Some(Op::Run(_)))
     }
 
+    /// Whether there is code of the caller's, beside or instead of a program.
+    pub(crate) fn has_own_code(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Run(_) | Op::PreExec(_)))
+    }
+
     pub(crate) fn has_init(&self) -> bool {
         self.ops.iter().any(|op| matches!(op, Op::BecomeInit(_)))
     }

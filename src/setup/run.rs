@@ -244,7 +244,8 @@ fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
     // of its own, also for those who can look into `/proc/1/fd` there.
     let ours = [context.proc, context.helper, context.parent];
     let copies = context.others.iter().chain(&ours);
-    copies.filter(|&&copy| copy >= 0).for_each(|&copy| file::close(copy));
+    // What is lower is a standard stream by now.
+    copies.filter(|&&copy| copy > 2).for_each(|&copy| file::close(copy));
     // What the parent saw of it was in its own mount namespace.
     distrust_proc();
     file::write_once(context.started, &[1])?;

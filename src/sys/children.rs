@@ -36,11 +36,16 @@ pub(crate) fn signal_self(signal: i32) -> Result<()> {
     unsafe { syscall(libc::SYS_kill, [own, arg(signal)]) }.map(drop)
 }
 
-/// `PR_SET_CHILD_SUBREAPER`: orphans among the descendants become children of this process.
-pub(crate) fn set_subreaper() -> Result<()> {
-    let words = [arg(libc::PR_SET_CHILD_SUBREAPER), 1, 0, 0, 0];
+/// `PR_SET_CHILD_SUBREAPER`: whether orphans among the descendants become children of this process.
+pub(crate) fn set_subreaper(is_one: bool) -> Result<()> {
+    let words = [arg(libc::PR_SET_CHILD_SUBREAPER), is_one.into(), 0, 0, 0];
     // SAFETY: the option takes a number.
     unsafe { syscall(libc::SYS_prctl, words) }.map(drop)
+}
+
+pub(crate) fn is_subreaper() -> Result<bool> {
+    let mut answer = 0;
+    process::ask(libc::PR_GET_CHILD_SUBREAPER, &mut answer).map(|()| answer != 0)
 }
 
 /// Calls `each` with the children of this thread, as the kernel lists them below the root of `/proc`. Some

@@ -167,7 +167,7 @@ unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
     (start.entry)(start.arg)
 }
 
-/// A stack with a guard page below, for a child that shares our memory while we go on.
+/// A stack with guard pages around, for a child that shares our memory while we go on.
 #[derive(Debug)]
 pub(crate) struct Stack {
     mapping: *mut c_void,
@@ -183,21 +183,22 @@ unsafe impl Sync for Stack {}
 
 impl Stack {
     /// Room for the child's frames, which are small, also when not optimised.
-    const SIZE: usize = 64 * 1024;
-    /// The largest page size of the architectures we know.
+    pub(crate) const SMALL: usize = 64 * 1024;
+    /// As much as most programs' first thread has. What is not touched costs nothing.
+    pub(crate) const FOR_OWN_CODE: usize = 8 * 1024 * 1024;
+    /// The largest page size of the architectures we know. The one above keeps the kernel from making one
+    /// mapping of the stack and what comes next.
     const GUARD: usize = 64 * 1024;
 
-    pub(crate) fn new() -> Result<Self> {
-        let mapped = Self::SIZE + Self::GUARD;
+    pub(crate) fn new(size: usize) -> Result<Self> {
+        let mapped = Self::GUARD + size + Self::GUARD;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         let mapping = map(mapped, libc::PROT_NONE, flags)?;
         let bottom = mapping.wrapping_byte_add(Self::GUARD);
-        let stack = Self { mapping, mapped, bottom, size: Self::SIZE };
+        let stack = Self { mapping, mapped, bottom, size };
         let protection = arg(libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: the range is inside the mapping that was just made.
-        unsafe {
-            syscall(libc::SYS_mprotect, [bottom.expose_provenance(), Self::SIZE, protection])
-        }?;
+        unsafe { syscall(libc::SYS_mprotect, [bottom.expose_provenance(), size, protection]) }?;
         Ok(stack)
     }
 

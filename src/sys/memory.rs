@@ -29,14 +29,26 @@ pub(crate) unsafe fn forget(proc: RawFd) -> Result<()> {
     let mut buffer = [0; 2048];
     let mut parser = Parser::default();
     let here = core::ptr::from_ref(&parser).addr();
+    // Nothing may be read there. It is kept if it is what guards the stack.
+    let mut closed = None;
     let answer = loop {
         match file::read(list, &mut buffer) {
             Err(Errno::INTR) => {}
             Ok(length) if length > 0 => {
                 for &byte in buffer.iter().take(length) {
-                    if let Some(mapping) = parser.feed(byte) {
+                    let Some(mapping) = parser.feed(byte) else {
+                        continue;
+                    };
+                    let guard = |it: &Mapping| it.end == mapping.start && mapping.has(here);
+                    if let Some(before) = closed.take().filter(|it| !guard(it)) {
+                        // SAFETY: the caller's contract, and it is not of the stack.
+                        unsafe { before.forget(here) };
+                    }
+                    if mapping.readable {
                         // SAFETY: the caller's contract, and the stack is left out.
                         unsafe { mapping.forget(here) };
+                    } else {
+                        closed = Some(mapping);
                     }
                 }
             }
@@ -61,18 +73,22 @@ struct Mapping {
 }
 
 impl Mapping {
+    fn has(&self, address: usize) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+
     /// # Safety
     ///
     /// As of [`forget`].
     unsafe fn forget(&self, here: usize) {
         let range = [self.start, self.end.saturating_sub(self.start)];
-        if !self.readable || self.special || (self.start..self.end).contains(&here) {
+        if self.special || self.has(here) {
             return;
         }
         if !self.of_file {
             // SAFETY: the caller's contract: nothing in there is used any more.
             let _ = unsafe { syscall(libc::SYS_munmap, range) };
-        } else if self.changed == 0 {
+        } else if self.readable && self.changed == 0 {
             let words = [range[0], range[1], arg(libc::MADV_DONTNEED)];
             // SAFETY: all of it is as the file has it, and comes back from there.
             let _ = unsafe { syscall(libc::SYS_madvise, words) };

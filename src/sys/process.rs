@@ -196,6 +196,18 @@ pub(crate) fn set_parent_death_signal(signal: i32) -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, signal).map(drop)
 }
 
+pub(crate) fn parent_death_signal() -> Result<i32> {
+    let mut signal = 0;
+    ask(libc::PR_GET_PDEATHSIG, &mut signal).map(|()| signal)
+}
+
+/// For the two options of `prctl(2)` that write a number.
+pub(super) fn ask(option: i32, answer: &mut i32) -> Result<()> {
+    let at = ptr::from_mut(answer).expose_provenance();
+    // SAFETY: the kernel writes an int, or nothing.
+    unsafe { syscall(libc::SYS_prctl, [arg(option), at, 0, 0, 0]) }.map(drop)
+}
+
 pub(crate) fn set_dumpable(dumpable: bool) -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, dumpable.into()).map(drop)
 }
@@ -272,6 +284,13 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn from_status(status: ExitStatus) -> Self {
+        match status.signal() {
+            Some(signal) => Self { code: libc::CLD_KILLED, status: signal },
+            None => Self { code: libc::CLD_EXITED, status: status.code().unwrap_or(0) },
+        }
+    }
+
     /// The status in the form of `wait(2)`.
     pub(crate) fn into_status(self) -> ExitStatus {
         const CORE_DUMPED: i32 = 0x80;
@@ -288,6 +307,17 @@ pub(crate) fn wait(pidfd: RawFd, block: bool) -> Result<Option<Ended>> {
     let options = libc::WEXITED | if block { 0 } else { libc::WNOHANG };
     let changed = waitid(libc::P_PIDFD, pidfd, options)?;
     Ok(changed.map(|(_, ended)| ended))
+}
+
+/// Whether it is a child of ours that nobody has waited for, ended or not.
+pub(crate) fn is_waitable(pidfd: RawFd) -> Result<bool> {
+    loop {
+        match waitid(libc::P_PIDFD, pidfd, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) {
+            Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(false),
+            answer => return answer.map(|_| true),
+        }
+    }
 }
 
 /// `waitid(2)` with `__WALL`: which child changed, and how; `None` if none did.

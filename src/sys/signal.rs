@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::os::fd::OwnedFd;
 
 use super::abi::KernelSigaction;
-use super::process::{arg, owned};
+use super::process::{self, arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -99,6 +99,15 @@ impl Taken {
     /// Whether the kernel made it, as a terminal does, and no process.
     pub(crate) fn is_kernels(&self) -> bool {
         self.0.si_code > 0
+    }
+
+    /// Whether it is for a write of this process's own, to a pipe that nobody reads or beyond a limit.
+    pub(crate) fn is_of_own_write(&self) -> bool {
+        let is_of_write = [libc::SIGPIPE, libc::SIGXFSZ].contains(&self.0.si_signo);
+        // SAFETY: of a signal with this code the kernel says who sent it.
+        is_of_write
+            && self.0.si_code == libc::SI_USER
+            && i32::try_from(process::getpid()) == Ok(unsafe { self.0.si_pid() })
     }
 
     /// Sends `signal` to a process, with the value that this one came with, if it did.

@@ -129,15 +129,11 @@ pub(crate) fn descriptors() -> BTreeSet<(i32, String)> {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else {
         return BTreeSet::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let number = entry.file_name().to_str()?.parse().ok()?;
-            let target = fs::read_link(entry.path()).ok()?;
-            // The directory being read.
-            (!target.ends_with("fd")).then(|| (number, target.display().to_string()))
-        })
-        .collect()
+    let numbers: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // The directory that was read is no more.
+    let target = |number| fs::read_link(format!("/proc/self/fd/{number}")).ok();
+    numbers.into_iter().filter_map(|it| Some((it, target(it)?.display().to_string()))).collect()
 }
 
 fn left_process() -> Option<String> {

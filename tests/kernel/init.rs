@@ -7,14 +7,14 @@ pub(crate) mod tools;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
     Child, Command, Enter, ErrorKind, Init, Mount, Namespace, NamespaceSet, Others, Signal, Stdio,
-    Step,
+    Step, Verbosity,
 };
 
 use crate::faults::fork::in_fork;
@@ -42,8 +42,11 @@ cases! {"init":
     the_program_has_the_caller_s_mask_and_ignored_signals [UserNamespaces],
     ids_are_the_program_s [Root],
     its_program_is_told_and_can_be_entered [UserNamespaces],
+    no_other_process_is_told_for_its_program [UserNamespaces],
+    nobody_reads_what_it_says [UserNamespaces],
     inits_nest [UserNamespaces],
     the_caller_s_code_may_be_the_program [UserNamespaces],
+    the_caller_s_code_has_a_large_stack [UserNamespaces],
     a_program_that_does_not_start_is_told [UserNamespaces],
     what_an_init_cannot_do_is_refused [],
 }
@@ -391,6 +394,74 @@ fn the_caller_s_code_may_be_the_program() {
     // SAFETY: this process has one thread.
     let child = unsafe { command.spawn_fn(work) };
     assert_eq!(child.unwrap_or_else(|error| panic!("{error:#}")).wait().unwrap().code(), Some(7));
+}
+
+fn the_caller_s_code_has_a_large_stack() {
+    let fill = || {
+        let mut bytes = [1_u8; 4 << 20];
+        std::hint::black_box(&mut bytes);
+        bytes[1 << 20]
+    };
+    let mut command = Command::new("code");
+    command.map_root().init(Init::new());
+    // SAFETY: this process has one thread.
+    let child = unsafe { command.spawn_fn(fill) };
+    assert_eq!(child.unwrap_or_else(|error| panic!("{error:#}")).wait().unwrap().code(), Some(1));
+    let mut command = Command::new("true");
+    command.map_root().init(Init::new());
+    // SAFETY: as above.
+    unsafe {
+        command.pre_exec(
+            move || if fill() == 1 { Ok(()) } else { Err(std::io::ErrorKind::Other.into()) },
+        )
+    };
+    assert!(command.status().unwrap_or_else(|error| panic!("{error:#}")).success());
+}
+
+fn no_other_process_is_told_for_its_program() {
+    // An orphan that is there when the program has ended.
+    let init = Init::new().others(Others::Wait);
+    let mut command = sh("(sleep 600 & echo ready); read line", init);
+    let (mut child, _lines) = until_ready(command.stdin(Stdio::piped()));
+    let program = child.program().unwrap();
+    drop(child.stdin.take());
+    kernel::until(|| program.pids().unwrap().is_empty());
+    assert_eq!(child.program().unwrap_err().kind(), ErrorKind::ProcessGone);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // A /proc that counts otherwise than the caller's pid namespace.
+    let mut outer = Command::new("code");
+    outer.unshare(NamespaceSet::PID).map_root();
+    let work = || {
+        let (mut child, _lines) =
+            until_ready(Command::new("sh").args(["-c", "echo ready; read line"]).init(Init::new()));
+        let answer = child.program().map_err(|error| error.kind());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        u8::from(matches!(answer, Err(ErrorKind::UntrustedProc)))
+    };
+    // SAFETY: this process has one thread.
+    let child = unsafe { outer.spawn_fn(work) };
+    assert_eq!(child.unwrap_or_else(|error| panic!("{error:#}")).wait().unwrap().code(), Some(1));
+}
+
+/// Then the kernel sends the init `SIGPIPE`, which is not for the program.
+fn nobody_reads_what_it_says() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let before = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
+    // SAFETY: this process's own.
+    unsafe { libc::dup2(writer.as_raw_fd(), 2) };
+    for setup in ["", "trap '' PIPE;"] {
+        let script = format!("{setup} trap 'exit 7' TERM; echo ready; while :; do read line; done");
+        let mut command = sh(&script, Init::new().verbosity(Verbosity::Debug));
+        let (mut child, _lines) = until_ready(command.stdin(Stdio::piped()).stderr(Stdio::null()));
+        // Of two that wait, the one with the lower number comes first.
+        child.signal(Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(7), "{setup}");
+    }
+    // SAFETY: as above.
+    unsafe { libc::dup2(before.as_raw_fd(), 2) };
 }
 
 fn a_program_that_does_not_start_is_told() {

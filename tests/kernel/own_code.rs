@@ -18,6 +18,7 @@ cases! {"own_code":
     its_ids_may_be_mapped_from_outside [Root],
     other_descriptors_are_closed_on_request [],
     signals_have_their_default_action [],
+    its_streams_stay_where_the_caller_has_none [UserNamespaces],
     a_panic_ends_it [],
     what_fails_before_is_told [],
     a_child_killed_before_is_told [],
@@ -136,6 +137,18 @@ fn signals_have_their_default_action() {
     by_signal();
     kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
     by_signal();
+}
+
+fn its_streams_stay_where_the_caller_has_none() {
+    // SAFETY: this process's own.
+    unsafe { libc::close(0) };
+    let mut command = Command::new("code");
+    command.stdin(Stdio::null()).map_root();
+    // SAFETY: asks whether it is open.
+    let work = || unsafe { u8::from(libc::fcntl(0, libc::F_GETFD) >= 0) };
+    // SAFETY: as above.
+    let mut child = unsafe { command.spawn_fn(work) }.unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
 
 fn a_panic_ends_it() {

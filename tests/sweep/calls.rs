@@ -4,8 +4,9 @@
 use std::fmt::Write;
 
 use libc::{
-    E2BIG, EACCES, EAGAIN, EBUSY, EINTR, EINVAL, EIO, ELOOP, EMFILE, ENFILE, ENODEV, ENOENT,
-    ENOMEM, ENOSPC, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, EROFS, ESRCH, EUSERS,
+    E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ELOOP, EMFILE, ENFILE, ENODEV,
+    ENOENT, ENOMEM, ENOSPC, ENOSYS, ENOTDIR, ENOTTY, EOPNOTSUPP, EPERM, EROFS, ESRCH, ETXTBSY,
+    EUSERS, EXDEV,
 };
 
 use crate::trace::{self, Entry};
@@ -49,12 +50,12 @@ const ROWS: &[Row] = &[
     row(libc::SYS_chroot, "chroot", &[Path(0)], &[EPERM, ENOMEM, ENOSYS]),
     row(libc::SYS_clock_gettime, "clock_gettime", &[], NEVER),
     row(libc::SYS_clone, "clone", &[], &[EPERM, EAGAIN, ENOMEM, ENOSPC, EINVAL]),
-    row(libc::SYS_clone3, "clone3", &[], &[ENOSYS, EPERM, EAGAIN, ENOMEM, ENOSPC, EINVAL, EBUSY]),
+    row(libc::SYS_clone3, "clone3", &[], &[ENOSYS, EPERM, EAGAIN, ENOMEM, ENOSPC, EINVAL, EBUSY, EEXIST]),
     row(libc::SYS_close, "close", &[], &[EIO, EINTR]),
     row(libc::SYS_close_range, "close_range", &[], &[ENOSYS, EPERM, EINVAL, EMFILE]),
     row(libc::SYS_connect, "connect", &[], &[EPERM, ENOENT]),
     row(libc::SYS_dup3, "dup3", &[], &[EBUSY, EMFILE, EPERM]),
-    row(libc::SYS_execve, "execve", &[Path(0)], &[ENOENT, EACCES, ENOMEM, EPERM, E2BIG, EAGAIN, EIO]),
+    row(libc::SYS_execve, "execve", &[Path(0)], &[ENOENT, EACCES, ENOMEM, EPERM, E2BIG, EAGAIN, EIO, ENOTDIR, ETXTBSY]),
     row(libc::SYS_exit, "exit", &[], NEVER),
     row(libc::SYS_exit_group, "exit_group", &[], NEVER),
     row(libc::SYS_faccessat, "faccessat", &[Path(1)], LOOK),
@@ -84,11 +85,11 @@ const ROWS: &[Row] = &[
     row(libc::SYS_lseek, "lseek", &[], &[EPERM]),
     row(libc::SYS_madvise, "madvise", &[], &[ENOMEM, EPERM]),
     row(libc::SYS_memfd_create, "memfd_create", &[], &[EMFILE, ENOMEM, ENOSYS, EPERM]),
-    row(libc::SYS_mkdirat, "mkdirat", &[Path(1)], &[EACCES, EROFS, ENOSPC, EPERM]),
+    row(libc::SYS_mkdirat, "mkdirat", &[Path(1)], &[EACCES, EROFS, ENOSPC, EPERM, EEXIST]),
     row(libc::SYS_mknodat, "mknodat", &[Path(1)], &[EACCES, EROFS, ENOSPC, EPERM]),
     row(libc::SYS_mmap, "mmap", &[], &[ENOMEM, EPERM]),
     row(libc::SYS_mount, "mount", &[Path(1), Number(3)], &[EPERM, EINVAL, ENOMEM, EBUSY, ENOENT]),
-    row(libc::SYS_mount_setattr, "mount_setattr", &[], &[ENOSYS, EPERM, EINVAL, ENOMEM]),
+    row(libc::SYS_mount_setattr, "mount_setattr", &[Number(0)], &[ENOSYS, EPERM, EINVAL, ENOMEM]),
     row(libc::SYS_move_mount, "move_mount", &[], &[ENOSYS, EPERM, EINVAL, ENOENT, ENOMEM, ELOOP]),
     row(libc::SYS_mprotect, "mprotect", &[], &[ENOMEM, EPERM]),
     // It fails for a part of a mapping alone.
@@ -99,7 +100,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_open_by_handle_at, "open_by_handle_at", &[], &[EPERM, libc::ESTALE, EMFILE, ENOSYS]),
     row(libc::SYS_open_tree, "open_tree", &[Path(1)], &[ENOSYS, EPERM, ENOENT, EMFILE, ENOMEM]),
     row(libc::SYS_openat, "openat", &[Path(1)], OPEN),
-    row(libc::SYS_openat2, "openat2", &[Path(1)], OPEN),
+    row(libc::SYS_openat2, "openat2", &[Path(1)], &[EACCES, ENOENT, EMFILE, ENOMEM, EPERM, ENOSYS, EAGAIN, EXDEV]),
     row(libc::SYS_pidfd_getfd, "pidfd_getfd", &[], &[EPERM, ENOSYS, EMFILE]),
     row(libc::SYS_pidfd_open, "pidfd_open", &[], &[EPERM, ENOSYS, EMFILE, ESRCH]),
     row(libc::SYS_pidfd_send_signal, "pidfd_send_signal", &[], &[EPERM, ENOSYS, ESRCH]),
@@ -109,7 +110,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_poll, "poll", &[], &[EINTR, ENOMEM, EPERM]),
     row(libc::SYS_ppoll, "ppoll", &[], &[EINTR, ENOMEM, EPERM]),
     row(libc::SYS_prctl, "prctl", &[Number(0)], &[EPERM, EINVAL]),
-    row(libc::SYS_read, "read", &[], &[EINTR, EIO, EPERM]),
+    row(libc::SYS_read, "read", &[], &[EINTR, EIO, EPERM, ESRCH]),
     #[cfg(target_arch = "x86_64")]
     row(libc::SYS_readlink, "readlink", &[Path(0)], LOOK),
     row(libc::SYS_readlinkat, "readlinkat", &[Path(1)], LOOK),
@@ -141,7 +142,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_umask, "umask", &[], NEVER),
     row(libc::SYS_umount2, "umount2", &[Path(0)], &[EPERM, EINVAL, EBUSY, ENOMEM]),
     row(libc::SYS_uname, "uname", &[], FILTERED),
-    row(libc::SYS_unlinkat, "unlinkat", &[Path(1)], &[EACCES, EPERM, EROFS, EIO]),
+    row(libc::SYS_unlinkat, "unlinkat", &[Path(1)], &[EACCES, EPERM, EROFS, EIO, ENOENT]),
     row(libc::SYS_unshare, "unshare", &[Number(0)], &[EPERM, EINVAL, ENOMEM, ENOSPC, EUSERS]),
     row(libc::SYS_waitid, "waitid", &[], &[EINTR, EPERM]),
     row(libc::SYS_wait4, "wait4", &[], &[EINTR, EPERM]),
@@ -168,6 +169,11 @@ pub(crate) fn errnos(number: libc::c_long) -> Option<&'static [i32]> {
 /// No filter lets a process start that may not do these.
 pub(crate) fn may_be_filtered(number: libc::c_long) -> bool {
     ![libc::SYS_close, libc::SYS_futex, libc::SYS_execve].contains(&number)
+}
+
+/// What is done with one number after the other.
+pub(crate) fn is_repeated(number: libc::c_long) -> bool {
+    [libc::SYS_close, libc::SYS_rt_sigaction].contains(&number)
 }
 
 /// The number is free after a close(2), whatever that answers.
@@ -220,7 +226,7 @@ pub(crate) fn errno_name(errno: i32) -> String {
         (EAGAIN, "EAGAIN"),
         (EBUSY, "EBUSY"),
         (libc::ECHILD, "ECHILD"),
-        (libc::EEXIST, "EEXIST"),
+        (EEXIST, "EEXIST"),
         (EINTR, "EINTR"),
         (EINVAL, "EINVAL"),
         (EIO, "EIO"),
@@ -232,13 +238,16 @@ pub(crate) fn errno_name(errno: i32) -> String {
         (ENOMEM, "ENOMEM"),
         (ENOSPC, "ENOSPC"),
         (ENOSYS, "ENOSYS"),
+        (ENOTDIR, "ENOTDIR"),
         (ENOTTY, "ENOTTY"),
         (EOPNOTSUPP, "EOPNOTSUPP"),
         (EPERM, "EPERM"),
         (EROFS, "EROFS"),
         (ESRCH, "ESRCH"),
         (libc::ESTALE, "ESTALE"),
+        (ETXTBSY, "ETXTBSY"),
         (EUSERS, "EUSERS"),
+        (EXDEV, "EXDEV"),
     ];
     let found = NAMES.iter().find(|(number, _)| *number == errno);
     found.map_or_else(|| format!("error {errno}"), |(_, name)| (*name).to_owned())

@@ -1,7 +1,8 @@
 //! What is not as everywhere, each with its reason. An entry that nothing needs is an error.
 
 use libc::{
-    EACCES, EAGAIN, EEXIST, EINVAL, EMFILE, ENOENT, ENOMEM, ENOSYS, ENOTTY, EPERM, EPIPE, ESRCH,
+    EACCES, EAGAIN, EEXIST, EINVAL, EMFILE, ENOENT, ENOMEM, ENOSYS, ENOTDIR, ENOTTY, EPERM, EPIPE,
+    ESRCH,
 };
 
 /// The kernel whose calls these are. On others it is told what comes otherwise, and only what hangs, ends the
@@ -12,7 +13,7 @@ pub(crate) const KERNEL: (u32, u32) = (6, 18);
 pub(crate) struct Exception {
     /// The beginning of the scenario's name.
     pub(crate) scenario: &'static str,
-    /// The beginning of the role and the call.
+    /// The beginning of the role and the call; all of it with `$` at the end.
     pub(crate) at: &'static str,
     /// For these numbers; all, if there is none.
     pub(crate) errnos: &'static [i32],
@@ -121,7 +122,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("enter", "parent setns", &[EINVAL], Succeeds, "as above; and a shared working directory, which is unshared"),
     only("exec", "parent setns", &[EINVAL], Succeeds, "as above"),
     only("exec", "parent execve", &[ENOENT], Succeeds, "what it answers in any case"),
-    only("spawn::from_path", "child execve", &[ENOENT, EACCES], Succeeds, "the next directory of PATH"),
+    only("spawn::from_path", "child execve", &[ENOENT, EACCES, ENOTDIR], Succeeds, "the next directory of PATH"),
     only("pin", "parent mount", &[EINVAL], Succeeds, "no mount point yet: it is made one"),
     in_all("child openat2 \"/", &[ENOENT], Succeeds, "a mount point or source that is missing is made, or left out"),
     in_all("parent statx", &[EPERM], Says("ReadProc", Some(ENOSYS)), "rustix says so where each statx(2) is refused"),
@@ -166,6 +167,16 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("spawn::reaped", "parent clone3", &[], Succeeds, "the first of them in any case, the others go unheard"),
     only("spawn::reaped", "parent clone3", HIDDEN, Says("Clone", Some(EINVAL)), "as above: they tell nothing"),
 
+    // What is said to be there or gone, and is not.
+    in_all("child mkdirat \"shm\"", &[EEXIST], Succeeds, "somebody else made it"),
+    in_all("child mkdirat", &[EEXIST], Says("MakeMountPoint", Some(ENOENT)), "somebody else made it, and took it away again"),
+    only("pin", "parent mkdirat", &[EEXIST], Says("MakePinDir", Some(ENOENT)), "as above"),
+    only("pin", "parent unlinkat", &[ENOENT], Succeeds, "gone, as it was to be"),
+    only("pin", "parent unlinkat", &[ENOENT], Leaves("Done", "file /tmp/sweep-pin"), "as above"),
+    in_all("child openat2 \"/", &[EAGAIN], Succeeds, "something was renamed meanwhile: asked again"),
+    only("unshare", "parent openat2 \"/", &[EAGAIN], Succeeds, "as above"),
+    only("exec::without_the_program", "parent execve", &[ENOTDIR], Succeeds, "that is the same"),
+
     // Children.
     only("spawn::ids", "child prctl 0x2f", &[EINVAL], Succeeds, "a bit that is no capability of this kernel"),
     in_all("helper prctl 0x1", &[], Says("WriteUidMap", Some(EPIPE)), "a helper that might outlive us does not begin"),
@@ -175,6 +186,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("unshare::user_by_helper", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above: of the helper"),
     only("spawn::in", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that or the intermediate process"),
     only("spawn::time", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that which tells where exec leads"),
+    only("spawn::time_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),
+    only("spawn::map_by_helper_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),
     only("spawn::map", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above"),
     only("spawn::inside_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),
     in_all("parent waitid", HIDDEN, Succeeds, "of the helper or the intermediate process"),
@@ -195,12 +208,20 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     sometimes(only("spawn::init", "child rt_sigtimedwait", HIDDEN, Succeeds, "as above, where nobody asks for its status")),
     only("spawn::init", "parent ppoll", &[], Succeeds, "the pipe alone tells that the init has started"),
     only("spawn::own_code", "parent ppoll", &[], Succeeds, "as above, the caller's code"),
+    sometimes(only("spawn::own_code_until_killed", "child poll", &[], Succeeds, "the caller's code ends")),
+    sometimes(only("spawn::own_code_until_killed", "child ppoll", &[], Succeeds, "as above")),
     only("spawn::init", "parent rt_sigaction", &[], Succeeds, "SIGCHLD counts as not ignored"),
 
     // An init of one's own.
     only("init::armed_in_a_session", "child ioctl 0x540e", &[], Succeeds, "TIOCSCTTY: there may be no terminal to take"),
     only("init::armed_in_a_session", "parent ioctl 0x5422", &[], Succeeds, "TIOCNOTTY: as above, to give away"),
     only("init", "parent rt_sigaction", &[], Succeeds, "SIGCHLD counts as not ignored"),
+    only("init::arm", "parent prctl 0x25$", &[], Succeeds, "what was before is not known, and stays changed should a later step fail"),
+    only("init::arm", "parent prctl 0x2$", &[], Succeeds, "as above"),
+    only("init::arm", "parent pidfd_open", &[], Succeeds, "a /proc that may be of another pid namespace: the others are waited for alone"),
+    only("init::arm", "parent openat \"", &[], Succeeds, "as above"),
+    only("init::arm", "parent read", &[], Succeeds, "as above"),
+    only("init::arm", "parent statx", &[], Succeeds, "as above"),
     only("init", "parent rt_sigtimedwait", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie"),
 
     // newuidmap(1), and the C library's look for the user's name.
@@ -336,7 +357,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("poll", &["ReadOutput"]),
     ("ppoll", &["DieWithParent", "WriteUidMap", "ReadOutput", "Wait"]),
     // PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT.
-    ("prctl 0x1", &["DieWithParent"]),
+    ("prctl 0x1", &["DieWithParent", "BecomeInit"]),
     ("prctl 0x4", &["HideMemory"]),
     ("prctl 0x8", &["KeepCaps"]),
     ("prctl 0xf", &["BecomeInit"]),

@@ -72,7 +72,10 @@ fn matching(
         let errnos = exception.errnos;
         (errnos.is_empty() || errnos.contains(&errno))
             && scenario.starts_with(exception.scenario)
-            && at.starts_with(&exception.at.to_lowercase())
+            && match exception.at.to_lowercase().strip_suffix('$') {
+                Some(whole) => at == whole,
+                None => at.starts_with(&exception.at.to_lowercase()),
+            }
     })
 }
 

@@ -116,7 +116,8 @@ fn fork(flags: i32) -> i32 {
 
 /// The children of this process.
 fn children() -> Vec<i32> {
-    let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    // The kernel has CONFIG_PROC_CHILDREN.
+    let list = fs::read_to_string("/proc/thread-self/children").unwrap();
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
@@ -250,8 +251,7 @@ impl Tracer {
                 self.calls.push(Seen { point, what, alive });
             }
             Some((at, deed)) if self.is_at(at, deed, point) => {
-                self.reached = true;
-                self.happen(pid, &entry, deed);
+                self.reached = self.happen(pid, &entry, deed);
             }
             Some(_) => {
                 if let Some(task) = self.tasks.get_mut(&pid) {
@@ -276,7 +276,8 @@ impl Tracer {
         Some(Point { role: task.role, number: entry.number, nth: *count })
     }
 
-    fn happen(&mut self, pid: i32, entry: &Entry, deed: Deed) {
+    /// Answers whether it did: who is to be killed may be gone.
+    fn happen(&mut self, pid: i32, entry: &Entry, deed: Deed) -> bool {
         match deed {
             Deed::Refuse(errno) | Deed::Filter(errno) => {
                 if !calls::is_done_in_any_case(entry.number) {
@@ -285,12 +286,11 @@ impl Tracer {
                 if let Some(task) = self.tasks.get_mut(&pid) {
                     task.answer = Some(errno);
                 }
+                true
             }
             Deed::Kill(role) => {
                 let victim = self.tasks.iter().find(|(_, task)| task.role == role);
-                if let Some((&victim, _)) = victim {
-                    trace::kill(victim);
-                }
+                victim.map(|(&victim, _)| trace::kill(victim)).is_some()
             }
         }
     }

@@ -36,7 +36,37 @@ pub(crate) enum Came {
 pub(crate) enum Changes {
     Nothing,
     IfDone,
+    /// What a process is for others, and nothing else.
+    FlagsIfDone,
     Always,
+}
+
+impl Changes {
+    /// What that is, in the first words of the look at this process.
+    fn what(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::FlagsIfDone => &["prctl", "ignored"],
+            Self::IfDone => {
+                &["namespaces", "mount", "caps", "ids", "groups", "cwd", "root", "dumpable"]
+            }
+            Self::Always => &[
+                "namespaces",
+                "mount",
+                "caps",
+                "ids",
+                "groups",
+                "cwd",
+                "root",
+                "dumpable",
+                "mask",
+                "ignored",
+                "caught",
+                "session",
+                "prctl",
+            ],
+        }
+    }
 }
 
 /// What is done in the subject.
@@ -95,15 +125,14 @@ pub(crate) fn main(act: &Act, mut writer: PipeWriter) -> ! {
             Err(_) => Report::panicked(&PANIC.lock().unwrap()),
         };
         report.left = difference(&before, &state());
-        let changed = report.kind == "NotRestored"
-            || match act.changes {
-                Changes::Nothing => false,
-                Changes::IfDone => report.kind.is_empty(),
-                Changes::Always => true,
-            };
+        let changes = match act.changes {
+            _ if report.kind == "NotRestored" => Changes::IfDone,
+            Changes::IfDone | Changes::FlagsIfDone if !report.kind.is_empty() => Changes::Nothing,
+            changes => changes,
+        };
         report.left.retain(|line| {
-            let is_held = line.contains(" children ") || line.contains(" descriptor ");
-            (is_held || !changed) && (act.keeps.is_empty() || !line.contains(act.keeps))
+            let what = line.split(' ').nth(1).unwrap_or_default();
+            !changes.what().contains(&what) && (act.keeps.is_empty() || !line.contains(act.keeps))
         });
         report
     }));
@@ -158,9 +187,34 @@ fn state(with_mounts: bool) -> Vec<String> {
     // SAFETY: as above.
     unsafe { libc::umask(umask) };
     state.push(format!("umask {umask:o}"));
+    let status = ["CapInh", "CapBnd", "CapAmb"].map(kernel::status);
+    state.push(format!("caps {status:?}"));
+    state.push(format!("groups {}", kernel::status("Groups")));
+    state.push(format!("pending {} {}", kernel::status("SigPnd"), kernel::status("ShdPnd")));
+    state.push(format!("name {}", kernel::status("Name")));
+    // SAFETY: asks for numbers.
+    let (session, group) = unsafe { (libc::getsid(0), libc::getpgrp()) };
+    state.push(format!("session {session} {group}"));
+    state.push(format!("prctl {:?}", flags()));
+    let maps = fs::read_to_string("/proc/thread-self/maps").unwrap();
+    state.push(format!("mappings {}", maps.lines().count()));
     state.push(format!("root {:?}", fs::read_link("/proc/thread-self/root")));
     state.extend(files("/tmp"));
     state
+}
+
+/// The signal for the end of the parent, and whether this process is a subreaper, gains no privileges and keeps
+/// capabilities.
+fn flags() -> [i32; 5] {
+    let (mut signal, mut subreaper) = (0, 0);
+    // SAFETY: the kernel writes two numbers, and answers the others.
+    unsafe {
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+        libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper);
+        let no_new_privs = libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+        let bits = libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0);
+        [signal, subreaper, no_new_privs, bits, libc::prctl(libc::PR_GET_KEEPCAPS, 0, 0, 0, 0)]
+    }
 }
 
 /// The files that scenarios make.

@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use linux_namespaces::{Child, Command, Event, Init, Others, Signal, Stdio, Supervisor, Verbosity};
+use linux_namespaces::{
+    Child, Command, ErrorKind, Event, Init, Others, Signal, Stdio, Supervisor, Verbosity,
+};
 
 use super::payload;
 use crate::faults::fork::in_fork;
@@ -24,6 +26,9 @@ cases! {"init_armed":
     it_finishes_as_the_program_does [],
     it_finishes_with_little_memory [],
     it_says_what_happens [],
+    a_program_that_was_waited_for_is_told [],
+    a_thread_that_gets_no_orphans_is_no_subreaper [],
+    what_cannot_be_armed_leaves_no_trace [],
 }
 
 fn sh(script: &str) -> Command {
@@ -319,4 +324,62 @@ fn it_says_what_happens() {
     assert_eq!(said(Init::new().subreaper().verbosity(Verbosity::Warnings)), 0);
     assert_eq!(said(Init::new().subreaper().verbosity(Verbosity::Info)), 2);
     assert_eq!(said(Init::new().subreaper().verbosity(Verbosity::Debug)), 3);
+}
+
+fn a_program_that_was_waited_for_is_told() {
+    let mut armed = Init::new().arm().unwrap();
+    let mut child = armed.spawn(&mut sh("exit 3")).unwrap();
+    child.wait().unwrap();
+    assert_eq!(armed.supervise(child).unwrap().code(), Some(3));
+    // By the loop, which keeps no status for the child.
+    let child = armed.spawn(&mut sh("exit 4")).unwrap();
+    loop {
+        match armed.next_event().unwrap() {
+            Some(Event::Ended { pid, .. }) if pid == child.id() => break,
+            _ => std::thread::yield_now(),
+        }
+    }
+    match armed.supervise(child) {
+        // Linux 6.15.
+        Ok(status) => assert_eq!(status.code(), Some(4)),
+        Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ECHILD), "{error:#}"),
+    }
+    drop(armed);
+    // SAFETY: this process has one thread.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let mut armed = Init::new().arm().unwrap();
+        let mut child = armed.spawn(&mut sh("exit 5")).unwrap();
+        child.wait().unwrap();
+        armed.finish(child);
+    }
+    let mut status = 0;
+    // SAFETY: our own child.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 5 << 8);
+}
+
+fn a_thread_that_gets_no_orphans_is_no_subreaper() {
+    let kind = || Init::new().subreaper().arm().map(drop).unwrap_err().kind();
+    assert_eq!(std::thread::spawn(kind).join().unwrap(), ErrorKind::InvalidInput);
+    assert!(std::thread::spawn(|| Init::new().arm().is_ok()).join().unwrap());
+}
+
+fn what_cannot_be_armed_leaves_no_trace() {
+    // SAFETY: this process has one thread, and asks for numbers.
+    let flags = || unsafe {
+        let (mut subreaper, mut signal) = (0, 0);
+        libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper);
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+        (subreaper, signal)
+    };
+    // SAFETY: ignores a signal.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let before = (kernel::census(), flags());
+    let limit = kernel::Limit::set(libc::RLIMIT_NOFILE, 3);
+    let error =
+        Init::new().subreaper().parent_death_signal(Signal::TERM).arm().map(drop).unwrap_err();
+    drop(limit);
+    assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error:#}");
+    assert_eq!((kernel::census(), flags()), before);
 }

@@ -53,6 +53,11 @@ impl Act {
         Self { changes: Changes::IfDone, ..self }
     }
 
+    /// Success makes this process something for others.
+    fn becoming(self) -> Self {
+        Self { changes: Changes::FlagsIfDone, ..self }
+    }
+
     /// A failure, too.
     fn changing_in_any_case(self) -> Self {
         Self { changes: Changes::Always, ..self }

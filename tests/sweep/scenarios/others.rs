@@ -1,12 +1,13 @@
 //! An init of one's own, names, and what the kernel can do.
 
-use linux_namespaces::{Command, Hostname, Init, Support, uts};
+use linux_namespaces::{Command, Hostname, Init, Signal, Support, uts};
 
 use super::{Scenario, own_mounts, scenario};
 use crate::machine::Need::{Root, UserNamespaces};
 use crate::subject::{Act, Came, begin};
 
 pub(super) const ALL: &[Scenario] = &[
+    scenario("init::arm", &[], arm),
     scenario("init::armed", &[], armed),
     scenario("init::armed_in_a_session", &[], armed_in_a_session),
     scenario("uts::names", &[Root], names),
@@ -23,8 +24,18 @@ fn run(init: fn() -> Init) -> Act {
     })
 }
 
+fn arm() -> Act {
+    Act::new(|| {
+        begin();
+        Init::new().subreaper().parent_death_signal(Signal::TERM).arm().map(|_| Came::Done)
+    })
+    // SAFETY: ignores a signal.
+    .staged(|| unsafe { _ = libc::signal(libc::SIGCHLD, libc::SIG_IGN) })
+    .becoming()
+}
+
 fn armed() -> Act {
-    run(|| Init::new().subreaper())
+    run(|| Init::new().subreaper()).keeping("prctl")
 }
 
 fn armed_in_a_session() -> Act {

@@ -34,6 +34,11 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::death", &[], || Act::new(|| until_killed(|_| ()))),
     scenario("spawn::death_copying", &[], || Act::new(|| until_killed(copying))),
     scenario("spawn::death_in_new_namespaces", USERS, || Act::new(|| until_killed(in_many))),
+    scenario("spawn::death_by_clone", &[], || Act::new(|| until_killed(|_| ())).staged(without_clone3)),
+    scenario("spawn::time_until_killed", USERS, || Act::new(|| until_killed(time))),
+    scenario("spawn::death_of_other_ids", &[Root], || Act::new(|| until_killed(|it| { it.uid(54_321).gid(54_321).groups([]); }))),
+    scenario("spawn::map_by_helper_until_killed", &[Root], || Act::new(|| until_killed(|it| { outside_maps(it); it.uid(0).gid(0).groups([]); }))),
+    scenario("spawn::own_code_until_killed", &[], || Act::new(own_code_until_killed)),
     scenario("spawn::ids", &[Root], || spawn(|it| { it.uid(54_321).gid(54_321).groups([]).keep_caps(); })),
     scenario("spawn::open_directories", &[Root], || spawn(open_directories)),
     scenario("spawn::own_code", &[], || Act::new(own_code)),
@@ -161,6 +166,18 @@ fn own_code() -> Answer {
     unsafe { command.spawn_fn(|| 0) }?.wait().map(Came::Ended)
 }
 
+fn own_code_until_killed() -> Answer {
+    let mut command = Command::new("own code");
+    command.kill_on_parent_exit();
+    begin();
+    // SAFETY: this process has one thread; a call that reads nothing.
+    let code = || unsafe { libc::poll(std::ptr::null_mut(), 0, -1) as u8 };
+    // SAFETY: as above.
+    let mut child = unsafe { command.spawn_fn(code) }?;
+    end(&child);
+    child.wait().map(|_| Came::Done)
+}
+
 /// With more than the caller's own id: a helper writes them.
 fn outside_maps(command: &mut Command) {
     let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 3 }]).unwrap();
@@ -192,6 +209,8 @@ fn map_by_tools() -> Act {
             libc::prctl(libc::PR_SET_DUMPABLE, 1);
         }
     })
+    // Libraries that the C library loads to look for the name.
+    .keeping("mappings")
 }
 
 fn by_std() -> Act {
