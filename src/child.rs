@@ -23,8 +23,9 @@ use crate::sys::{Errno, abi, file};
 
 /// A child process, held by a pidfd; as [`std::process::Child`].
 ///
-/// Dropping it neither kills nor waits: a child that is never waited for stays a zombie until this
-/// process ends, and a zombie keeps its pid and user namespaces alive. Its descriptor becomes
+/// Dropping it neither kills (but see [`Command::kill_on_drop`](crate::Command::kill_on_drop)) nor waits: a child
+/// that is never waited for stays a zombie until this process ends, unless the kernel reaps it
+/// ([`Command::auto_reap`](crate::Command::auto_reap)), and a zombie keeps its pid and user namespaces alive. Its descriptor becomes
 /// readable for `poll(2)` when the child has ended.
 ///
 /// # Examples
@@ -145,7 +146,7 @@ impl Child {
     }
 
     /// A namespace of the child, which the handle keeps alive beyond the child's end. Those of an
-    /// [init](crate::Command::init) can be opened by who has `CAP_SYS_PTRACE` in this process's user namespace;
+    /// [init](crate::Command::init) can be opened by whoever has `CAP_SYS_PTRACE` in this process's user namespace;
     /// [`program`](Self::program) is in them as well.
     ///
     /// # Examples

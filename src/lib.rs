@@ -60,7 +60,7 @@
 //!
 //! A user namespace can be made by anybody, unless the administrator or a security policy says
 //! otherwise. Who makes one has all capabilities in it, and they count for what the namespace *owns*:
-//! all that is made by its members. So an ordinary user makes a user namespace together with the
+//! the namespaces that its members make. So an ordinary user makes a user namespace together with the
 //! others. Three things surprise:
 //!
 //! - Without an id map the program runs as uid 65534, and exec takes its capabilities away. Hence
@@ -69,22 +69,28 @@
 //!   `newuidmap(1)` and `newgidmap(1)`, which have them and grant what `/etc/subuid` and `/etc/subgid`
 //!   set aside for the user: [`Command::map_auto`], [`SubIds`].
 //! - To enter a namespace it is not enough to be in it: `setns` asks for `CAP_SYS_ADMIN` in the user
-//!   namespace that owns it. [`Enter`] leaves out what the thread is in already.
+//!   namespace that owns it *and* in one's own, and for a mount namespace for `CAP_SYS_CHROOT`. [`Enter`]
+//!   leaves out what the thread is in already.
 //!
 //! # Process numbers
 //!
 //! `unshare` and `setns` never move their caller into a pid namespace. The number of a process is how
 //! its parent, its children and its own libc know it; it cannot change under way. What changes is where
-//! the caller's *children* are born: [`NsFd::for_children`]. (The time namespace works the same way,
-//! since a clock must not jump.) A thread in that state can start no other thread, because threads of
-//! one process in two pid namespaces cannot be. [`Command::unshare`] and [`Command::enter`] put the
+//! the caller's *children* are born: [`NsFd::for_children`]. A thread whose children go to another
+//! pid namespace can start no other thread, because threads of one process in two pid namespaces cannot
+//! be. (`unshare` of a time namespace does not move its caller either, since a clock must not jump; exec
+//! does, from Linux 6.2 on. `setns` of one moves its caller at once, and so takes a process with one
+//! thread.) [`Command::unshare`] and [`Command::enter`] put the
 //! program itself inside.
 //!
 //! The first process in a new pid namespace is its PID 1, with a double duty:
 //!
-//! - It adopts every orphan inside, and should wait for it, or zombies pile up.
-//! - Signals with the default action do not touch it, `SIGTERM` included, unless it has a handler;
-//!   only `SIGKILL` and `SIGSTOP` from outside do.
+//! - It adopts orphans: the children of a process inside that has ended, unless an ancestor of theirs in the
+//!   same namespace is a subreaper (`PR_SET_CHILD_SUBREAPER`). It should wait for them, or zombies pile up. A
+//!   process put inside from outside ([`Command::enter`]) goes to the subreaper or PID 1 of *its parent's*
+//!   namespace.
+//! - A signal for which it has no handler does not touch it, `SIGTERM` included; only `SIGKILL` and
+//!   `SIGSTOP` from outside do, and faults of its own.
 //!
 //! Hence [`Command::init`]: an [`Init`] of this crate is PID 1, the program a process like any other. The same
 //! [`Init`] serves a program that is itself PID 1 of a container, or a subreaper: then orphans of its descendants
@@ -96,7 +102,8 @@
 //! [`Command::set_tid`].
 //!
 //! When PID 1 ends, the kernel kills all others, at once and surely; PID 1 can be waited for only when
-//! they are gone. After that the namespace may still exist, but no process can be made in it: the error
+//! they are gone. For one that came in by [`Command::enter`] that means that its parent outside has waited
+//! for it: until then a wait for PID 1 blocks. After that the namespace may still exist, but no process can be made in it: the error
 //! is `ENOMEM`, which [`Error::explain`] explains.
 //!
 //! # Mounts, and a root of its own
@@ -110,7 +117,8 @@
 //! - A `proc` takes a pid namespace of the same user namespace, `sysfs` a network namespace, `mqueue` an IPC
 //!   namespace, `cgroup2` a cgroup namespace; `proc` and `sysfs` also that nothing of the present one is covered.
 //! - Devices cannot be made, but bound: [`Mount::dev`].
-//! - Files of ids that are not mapped belong to uid 65534, and nobody inside can do more than others with them.
+//! - Files of ids that are not mapped seem to belong to uid 65534, and no capability inside counts for them; the
+//!   ids and supplementary groups that a process brought along still do.
 //!
 //! Binds are of the files that the caller sees. The child has to find them again, since its mounts are
 //! others; it refuses what is not the same file.
@@ -149,8 +157,9 @@
 //! | a socket that was made in it | net | no |
 //! | a file on its way over a socket | all | no |
 //!
-//! The rest holds nothing: not a mounted mqueue, sysfs or cgroup file system, not a file or directory
-//! within its mounts.
+//! Also not found are a tun descriptor (net), a shared memory segment that somebody outside has attached (IPC),
+//! and what `fsopen(2)` made for a proc (pid) or mqueue (IPC) that is not mounted yet. These hold nothing: a
+//! mounted mqueue, sysfs or cgroup file system, a file or directory within its mounts.
 //!
 //! The file and the mount are the two ways to keep a namespace without any process. A file ends with the
 //! processes that have it open, and is handed on to others over a socket. A mount has a name, outlives all
@@ -176,10 +185,10 @@
 //! and user namespaces some 10 to 50 ms later, during which they still count against the limits of
 //! `/proc/sys/user`. `cargo run --example keep_alive` shows it for one kind.
 //!
-//! In the kernel each kind is a set of operations, `proc_ns_operations`: *get* takes a reference for who
-//! opens `/proc/PID/ns/NAME` ([`NsFd::of_pid`]), *put* gives it back (dropping the handle), *install*
-//! is what `setns` calls ([`NsFd::enter`]), *owner* answers [`NsFd::owner`], and *get_parent*, which
-//! only pid and user namespaces have, [`NsFd::parent`].
+//! In the kernel each kind has a table of operations, `proc_ns_operations`: *get* takes a reference for
+//! whoever opens `/proc/PID/ns/NAME` ([`NsFd::of_pid`]), *put* gives it back when the last file and mount of it
+//! are gone, *install* is what `setns` calls ([`NsFd::enter`]), *owner* is asked by [`NsFd::owner`], and
+//! *get_parent*, of pid and user namespaces only, by [`NsFd::parent`].
 //!
 //! # How a program is started
 //!
@@ -235,6 +244,21 @@
 //! - Someone in an entered user namespace can stop the child before it runs the program; the spawn then
 //!   waits until it is continued or killed.
 //! - A bind of a file that only the caller's mount namespace shows, in an entered one, is refused.
+//!
+//! # Where this is proven
+//!
+//! In the repository `cargo test --test kernel NAME` tries it on the kernel that runs:
+//!
+//! | what | trials |
+//! |---|---|
+//! | when a namespace is destroyed, and the two ways to keep one | `pins`; the example `keep_alive` |
+//! | what happens to the others when PID 1 ends | `lifetimes::with_pid_1_die_all_others`, `lifetimes::a_dead_pid_namespace_takes_no_process`, `lifetimes::an_entered_child_holds_pid_1_back` |
+//! | who adopts orphans | `lifetimes::pid_1_adopts_orphans`, `lifetimes::an_entered_orphan_stays_on_its_parent_s_side`, `init_armed::a_subreaper_gets_orphans_and_others_do_not` |
+//! | `unshare` and `setns` never move their caller into a pid namespace | `lifetimes::unshare_never_moves_its_caller_into_a_pid_namespace`, `lifetimes::setns_never_moves_its_caller_into_a_pid_namespace` |
+//! | pids of choice, as for a container that is moved | `birth::with_pids_of_choice` |
+//! | get, put, install, owner and get_parent | `pins::an_open_file`, `enter::each_kind_is_entered_by_handle_and_by_process`, `handles::owner_and_parent_are_followed` |
+//! | the names of `uname(2)` | `unshare::names_change_inside_only`; the example `hostname` |
+//! | what each version of the kernel has | `since`; `docs/kernels.md` |
 //!
 //! # References
 //!

@@ -75,8 +75,8 @@ impl PidFd {
         Self::open(process::getpid())
     }
 
-    /// The process's number as this thread's `/proc` counts; `None` once it has been waited for, or
-    /// if it is not visible there.
+    /// The process's number in this thread's pid namespace; before Linux 6.13 as this thread's `/proc` counts.
+    /// `None` once it has been waited for, or if it is not visible there.
     ///
     /// # Errors
     ///

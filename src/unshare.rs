@@ -27,10 +27,11 @@ use crate::time_offsets::{Clock, ClockOffset};
 
 /// Moves the calling thread into new namespaces, and sets them up.
 ///
-/// Other threads stay where they are. Two kinds never hold for the caller itself: in a new pid
-/// namespace are the children made afterwards, the first of them as PID 1; in a new time namespace
-/// too. A thread that has one waiting for its children can start no other thread. Most programs are
-/// better served by [`Command::unshare`](crate::Command::unshare), which is not limited so.
+/// Other threads stay where they are. Two kinds do not hold for the caller: a new pid namespace is that of
+/// the children made afterwards, the first of them its PID 1; a new time namespace is theirs too, and the
+/// caller's own after exec (Linux 6.2). With a pid namespace waiting a thread can start no other thread; with
+/// a time namespace only from Linux 6.2 on. Most programs are better served by
+/// [`Command::unshare`](crate::Command::unshare), which is not limited so.
 ///
 /// Each option brings its namespace: `hostname` alone makes a UTS namespace.
 ///
@@ -79,6 +80,8 @@ impl Unshare {
 
     /// Makes the caller's user and group root in a new user namespace: uid 0 inside is the effective
     /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
+    ///
+    /// Examples, errors and privileges: as of [`Command::map_root`](crate::Command::map_root).
     pub fn map_root(mut self) -> Self {
         self.setup.map_root();
         self
@@ -86,6 +89,8 @@ impl Unshare {
 
     /// Leaves the caller's user and group what they are, in a new user namespace that knows no other
     /// id. Denies `setgroups(2)`, as the kernel demands.
+    ///
+    /// Examples, errors and privileges: as of [`Command::map_current_user`](crate::Command::map_current_user).
     pub fn map_current_user(mut self) -> Self {
         self.setup.map_current();
         self
@@ -94,6 +99,8 @@ impl Unshare {
     /// Makes the caller root in a new user namespace, as [`map_root`](Self::map_root), with all ids that
     /// were set aside for the user from 1 on: see
     /// [`Command::map_auto`](crate::Command::map_auto).
+    ///
+    /// Examples, errors and privileges: as of [`Command::map_auto`](crate::Command::map_auto).
     pub fn map_auto(mut self) -> Self {
         self.setup.map_auto();
         self
@@ -103,12 +110,16 @@ impl Unshare {
     ///
     /// A map of more than the caller's own id is written from outside, by a helper process that is
     /// gone when [`apply`](Self::apply) returns.
+    ///
+    /// Examples, errors and privileges: as of [`Command::uid_map`](crate::Command::uid_map).
     pub fn uid_map(mut self, map: IdMap) -> Self {
         self.setup.set_uid_map(map);
         self
     }
 
     /// The group ids of a new user namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::gid_map`](crate::Command::gid_map).
     pub fn gid_map(mut self, map: IdMap) -> Self {
         self.setup.set_gid_map(map);
         self
@@ -116,12 +127,16 @@ impl Unshare {
 
     /// Whether `setgroups(2)` may be called in a new user namespace. Without this it is denied where
     /// the kernel demands it for the gid map, and left as it is otherwise.
+    ///
+    /// Examples, errors and privileges: as of [`Command::setgroups`](crate::Command::setgroups).
     pub fn setgroups(mut self, setgroups: Setgroups) -> Self {
         self.setup.set_setgroups(setgroups);
         self
     }
 
-    /// What becomes of the mounts of a new mount namespace: private, unless said otherwise here.
+    /// The propagation of the mounts of a new mount namespace: private, unless set here.
+    ///
+    /// Examples, errors and privileges: as of [`Command::propagation`](crate::Command::propagation).
     pub fn propagation(mut self, propagation: Propagation) -> Self {
         self.setup.set_propagation(propagation);
         self
@@ -154,6 +169,8 @@ impl Unshare {
     }
 
     /// Mounts something in a new mount namespace. In the order of the calls.
+    ///
+    /// Examples, errors and privileges: as of [`Command::mount`](crate::Command::mount).
     pub fn mount(mut self, mount: Mount) -> Self {
         self.setup.add_mount(mount);
         self
@@ -161,24 +178,32 @@ impl Unshare {
 
     /// The root of a new mount namespace, for this thread: see
     /// [`Command::rootfs`](crate::Command::rootfs). Its working directory becomes `/`.
+    ///
+    /// Examples, errors and privileges: as of [`Command::rootfs`](crate::Command::rootfs).
     pub fn rootfs(mut self, rootfs: Rootfs) -> Self {
         self.setup.set_rootfs(rootfs);
         self
     }
 
     /// The hostname of a new UTS namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::hostname`](crate::Command::hostname).
     pub fn hostname(mut self, name: Hostname) -> Self {
         self.setup.set_hostname(name);
         self
     }
 
     /// The NIS domain name of a new UTS namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::domainname`](crate::Command::domainname).
     pub fn domainname(mut self, name: Hostname) -> Self {
         self.setup.set_domainname(name);
         self
     }
 
     /// Brings up `lo` in a new network namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::loopback_up`](crate::Command::loopback_up).
     pub fn loopback_up(mut self) -> Self {
         self.setup.set_loopback_up();
         self
@@ -211,7 +236,8 @@ impl Unshare {
     /// # Privileges
     ///
     /// None for a user namespace, nor for others made together with one. `CAP_SYS_ADMIN` for all
-    /// others. `CAP_SETUID` and `CAP_SETGID` to map more than one's own ids.
+    /// others. `CAP_SETUID` and `CAP_SETGID` to map more than one's own ids, and
+    /// `CAP_SETFCAP` to map uid 0 of outside (Linux 5.12, and 5.10 with later fixes).
     pub fn apply(&self) -> Result<()> {
         let set = self.setup.checked()?;
         if set.is_empty() {

@@ -1,5 +1,10 @@
 //! The names in the calling thread's UTS namespace.
 //!
+//! Of the six fields of `uname(2)` two are the namespace's own: the node name, which is the hostname, and the NIS
+//! domain name. System, release, version and machine are the kernel's, the same in every namespace. A new
+//! namespace begins with a copy of both names; a change is seen by all in it and by nobody outside:
+//! `cargo run --example hostname` shows it.
+//!
 //! Every process of the machine that has no UTS namespace of its own shares these names. To give a
 //! name to a new namespace only, use [`Unshare::hostname`](crate::Unshare::hostname) or
 //! [`Command::hostname`](crate::Command::hostname), which cannot rename the host.

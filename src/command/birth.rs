@@ -30,6 +30,12 @@ impl Command {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// # Errors
+    ///
+    /// From the spawn: `EBADF` for what is no cgroup of version 2, `EBUSY` for one whose controllers are for its
+    /// children alone, `EOPNOTSUPP` for one of a broken threaded subtree, `ENODEV` for one that was removed, and
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    ///
     /// # Privileges
     ///
     /// Write access to `cgroup.procs` there, and to that of the nearest cgroup above both.
@@ -61,6 +67,13 @@ impl Command {
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
     ///
+    /// # Errors
+    ///
+    /// From the spawn: [`AlreadyExists`](crate::ErrorKind::AlreadyExists) for a number in use; `EINVAL` for more
+    /// numbers than pid namespaces, or another than 1 for a new one;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where `clone3(2)` is hidden.
+    ///
     /// # Privileges
     ///
     /// `CAP_CHECKPOINT_RESTORE` (from Linux 5.9 on) or `CAP_SYS_ADMIN` in the user namespaces that own
@@ -77,6 +90,18 @@ impl Command {
     /// Has the kernel reap the program: it never is a zombie, and no wait of this process is needed or
     /// takes notice. [`Child::wait`](crate::Child::wait) still tells how it ended.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, ErrorKind};
+    ///
+    /// match Command::new("true").auto_reap().status() {
+    ///     Ok(status) => assert!(status.success()),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),      // before Linux 7.1
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Kernel
     ///
     /// Linux 7.1; before, the spawn fails with [`Unsupported`](crate::ErrorKind::Unsupported). Not for a
@@ -92,6 +117,19 @@ impl Command {
     ///
     /// Unlike [`kill_on_parent_exit`](Self::kill_on_parent_exit) it is tied to no thread, and the program
     /// cannot shed it. Copies of the handle that others hold count as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, ErrorKind};
+    ///
+    /// let mut command = Command::new("sleep");
+    /// match command.arg("60").kill_on_drop().no_new_privs().spawn() {
+    ///     Ok(child) => drop(child),      // and with it the sleeper ends
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),      // before Linux 7.1
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Privileges
     ///

@@ -11,7 +11,7 @@ impl Command {
     /// would do, this process does. Returns only to say why that failed.
     ///
     /// An entered pid namespace is that of the program's children; the program itself stays where this
-    /// process is. An entered time namespace is the program's own from Linux 6.2 on.
+    /// process is. An entered time namespace is the program's own.
     ///
     /// After a failure nothing is undone: this thread may be in other namespaces and have other ids, the
     /// process may have another root and working directory and other standard streams, be undumpable, and
@@ -31,7 +31,8 @@ impl Command {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for new namespaces, which
-    /// [`Unshare`](crate::Unshare) makes for a thread, and for what only a child can have:
+    /// [`Unshare`](crate::Unshare) makes for a thread, and for what only a child can have: `init`, `cgroup`,
+    /// `set_tid`, `auto_reap`, `kill_on_drop`, `empty_mounts`,
     /// [`kill_on_parent_exit`](Self::kill_on_parent_exit), and
     /// [`close_other_fds`](Self::close_other_fds), which would take descriptors from this process should
     /// the program not start;

@@ -29,7 +29,10 @@ impl Command {
         self
     }
 
-    /// Enters these namespaces first; what is new is made inside them.
+    /// Enters these namespaces first, instead of those named before; what is new is made inside them.
+    ///
+    /// In an entered pid namespace, wait for the child before you wait for the PID 1 there, which cannot end
+    /// before that.
     ///
     /// The child gets a copy of the memory where what lives in the namespaces could look into it: for
     /// a user or pid namespace. Nor can they trace it before it runs the program.
@@ -140,7 +143,8 @@ impl Command {
     /// # Privileges
     ///
     /// `CAP_SETUID`, for a map of more than the caller's own id; without it `newuidmap(1)` is asked, which
-    /// maps what `/etc/subuid` grants.
+    /// maps what `/etc/subuid` grants. Uid 0 of outside takes `CAP_SETFCAP`, also for
+    /// [`map_root`](Self::map_root) (Linux 5.12, and 5.10 with later fixes).
     pub fn uid_map(&mut self, map: IdMap) -> &mut Self {
         self.setup.set_uid_map(map);
         self
@@ -163,7 +167,7 @@ impl Command {
         self
     }
 
-    /// What becomes of the mounts of a new mount namespace: private, unless said otherwise here.
+    /// The propagation of the mounts of a new mount namespace: private, unless set here.
     ///
     /// # Examples
     ///

@@ -81,7 +81,7 @@ impl Found {
         self.holders.iter().filter(|holder| matches!(holder, Holder::Process { .. })).count()
     }
 
-    /// What was found to keep it alive, which is also how it was found. None if only the kernel's own list
+    /// What was found to keep it alive, which is also how it was found. Empty if only the kernel's own list
     /// has it.
     #[must_use]
     pub fn holders(&self) -> &[Holder] {

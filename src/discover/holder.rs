@@ -93,8 +93,8 @@ pub struct Holders {
 }
 
 impl Holders {
-    /// Those that were found. None means that nothing which this process may see holds it: a socket or a
-    /// process of somebody else may, or nothing at all but the handle that was asked.
+    /// Those that were found. If empty, nothing that this process may see holds it: a socket or another user's
+    /// process may, or nothing but the handle that was asked.
     pub fn iter(&self) -> core::slice::Iter<'_, Holder> {
         self.all.iter()
     }

@@ -39,7 +39,7 @@ impl NsFd {
     /// # Errors
     ///
     /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed;
-    /// [`LimitReached`](crate::ErrorKind::LimitReached) if there are more than descriptors for them.
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) if descriptors run out for them.
     ///
     /// # Privileges
     ///

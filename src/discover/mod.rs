@@ -96,7 +96,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// As [`discover`], without a look at the files that processes have open, which takes a third of the
+    /// As [`discover`], without looking at the files that processes have open, which is a third of its
     /// time. What only such a file holds is not found then.
     ///
     /// # Examples

@@ -95,7 +95,9 @@ impl Enter {
     /// several threads; [`ProcessGone`](crate::ErrorKind::ProcessGone);
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an empty set, or two namespaces of one kind. The
     /// thread is where it was, unless the error is [`NotRestored`](crate::ErrorKind::NotRestored): a user
-    /// namespace was entered, which has no way back, and another one was then refused.
+    /// namespace was entered, which has no way back, and another one was then refused. After a mount namespace
+    /// was tried, the thread has a working directory, root and umask of its own, equal to those that it shared
+    /// with the other threads before.
     ///
     /// # Privileges
     ///
@@ -218,7 +220,7 @@ impl NsFd {
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
     /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user or time namespace in a process with
     /// several threads; `EINVAL` for a user namespace that is one's own, and for a pid namespace that is
-    /// not below one's own.
+    /// neither one's own nor below it.
     ///
     /// # Privileges
     ///

@@ -27,7 +27,7 @@ const ENTER_DENIED: &str = "entering needs CAP_SYS_ADMIN both in the user namesp
     right to trace it; enter its user namespace in the same call if that gives the right";
 const ONE_LINE: &str = "without CAP_SETUID or CAP_SETGID in the parent user namespace the kernel takes \
     one line that maps the caller's own id, and a gid map only with setgroups denied; use map_root(), \
-    or run as root; if that was the map: a security policy (AppArmor's \
+    or run as root; uid 0 of outside takes CAP_SETFCAP, too; if that was the map: a security policy (AppArmor's \
     kernel.apparmor_restrict_unprivileged_userns) lets the namespace be made but gives no rights in it";
 const MAP_ACCESS: &str = "the file belongs to another user because the process is not dumpable \
     (PR_SET_DUMPABLE), or /proc is read-only";

@@ -14,8 +14,8 @@ use supervisor::Supervisor;
 
 /// What a PID 1 is to do: reap orphans, pass signals on, and end as its program does.
 ///
-/// A program that is PID 1 of a pid namespace gets no signal that it has no handler for, and is the parent
-/// of every orphan in there. Few programs are made for that. An init stands between: it is PID 1, the program
+/// A program that is PID 1 of a pid namespace gets no signal that it has no handler for, and becomes the
+/// parent of orphans in there. Few programs are made for that. An init stands between: it is PID 1, the program
 /// is a process like any other. There are three ways to have one:
 ///
 /// - [`Command::init`](crate::Command::init): the child of a new pid namespace is an init of this crate, which

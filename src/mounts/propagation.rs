@@ -6,8 +6,8 @@ use core::fmt;
 
 /// Whether mounts and unmounts pass between a new mount namespace and the one it was copied from.
 ///
-/// The kernel copies each mount with its peer group, so without a change a mount made inside shows
-/// up outside wherever the administrator made the mounts shared, as systemd does for all.
+/// The kernel copies each mount with its peer group (as a slave of it, with a new user namespace), so without a
+/// change what is mounted inside may show up outside, wherever mounts are shared, as systemd makes all.
 ///
 /// # Examples
 ///
@@ -31,7 +31,8 @@ pub enum Propagation {
     /// Mounts made outside appear inside; those made inside stay there.
     #[doc(alias = "MS_SLAVE")]
     Slave,
-    /// What is private becomes a peer group of its own; what was shared stays so, both ways.
+    /// What is private becomes a peer group of its own; what was shared stays so, both ways, or with a new user
+    /// namespace gets what is mounted outside and passes nothing out.
     #[doc(alias = "MS_SHARED")]
     Shared,
     /// As the kernel copied it.

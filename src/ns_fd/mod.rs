@@ -70,6 +70,18 @@ impl NsFd {
 
     /// Device and inode number, which identify the namespace while this handle is held.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd};
+    /// use std::os::unix::fs::MetadataExt;
+    ///
+    /// let id = NsFd::current(Namespace::Net)?.id()?;
+    /// let file = std::fs::metadata("/proc/thread-self/ns/net")?;
+    /// assert_eq!((id.dev, id.ino), (file.dev(), file.ino()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// None in practice: `fstat(2)` of an open file fails only where a seccomp filter says so.
@@ -124,6 +136,10 @@ impl NsFd {
     ///
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if that is not this thread's own user
     /// namespace nor below it.
+    ///
+    /// # References
+    ///
+    /// `NS_GET_USERNS` of [ioctl_nsfs(2)](https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html), Linux 4.9
     #[doc(alias = "NS_GET_USERNS")]
     pub fn owner(&self) -> Result<Self> {
         let fd = nsfs::get_fd(self.as_raw_fd(), abi::NS_GET_USERNS);
@@ -147,6 +163,10 @@ impl NsFd {
     /// `EINVAL` for other kinds, which have no parent;
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for a parent outside this thread's own
     /// namespace, so also for the initial one, which has none.
+    ///
+    /// # References
+    ///
+    /// `NS_GET_PARENT` of [ioctl_nsfs(2)](https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html), Linux 4.9
     #[doc(alias = "NS_GET_PARENT")]
     pub fn parent(&self) -> Result<Self> {
         let fd = nsfs::get_fd(self.as_raw_fd(), abi::NS_GET_PARENT);
@@ -156,9 +176,22 @@ impl NsFd {
     /// The uid, in this thread's user namespace, of the creator of a user namespace; 65534 if that
     /// uid is not mapped here.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd};
+    ///
+    /// println!("made by uid {}", NsFd::current(Namespace::User)?.owner_uid()?);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `EINVAL` for other kinds.
+    ///
+    /// # References
+    ///
+    /// `NS_GET_OWNER_UID` of [ioctl_nsfs(2)](https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html), Linux 4.11
     #[doc(alias = "NS_GET_OWNER_UID")]
     pub fn owner_uid(&self) -> Result<u32> {
         nsfs::get_owner_uid(self.as_raw_fd()).map_err(|errno| self.refused(errno))
@@ -190,6 +223,18 @@ impl NsFd {
     }
 
     /// The number in the caller's pid namespace of a process that has number `pid` in this one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{ErrorKind, Namespace, NsFd};
+    ///
+    /// match NsFd::current(Namespace::Pid)?.pid_outside(1) {
+    ///     Ok(pid) => assert_eq!(pid, 1),      // here and there are the same
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -253,7 +298,7 @@ impl Hash for NsFd {
     }
 }
 
-/// Valid for `poll(2)` of nothing; do not close it.
+/// It never polls ready; do not close it.
 impl AsFd for NsFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -45,8 +45,8 @@ impl NsFd {
 
     /// The namespace that the next child of the calling thread will be born in.
     ///
-    /// It differs from [`current`](Self::current) for pid and time, after `unshare(2)` or `setns(2)`
-    /// of these: they never move their caller.
+    /// It differs from [`current`](Self::current) for a pid namespace after `unshare(2)` or `setns(2)`, which
+    /// never move their caller, and for a time namespace after `unshare(2)`.
     ///
     /// # Examples
     ///

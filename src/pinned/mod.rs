@@ -90,7 +90,7 @@ impl Pinned {
         Ok(Self { namespace, place, mounted: true })
     }
 
-    /// Where it is pinned, as it was told.
+    /// Where it is pinned, as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.place.path()
@@ -179,8 +179,8 @@ impl NsFd {
     ///
     /// # Limits
     ///
-    /// A pid namespace has no file before its first process exists (before Linux 7.1, see
-    /// [`for_children`](Self::for_children)), and takes no process any more when its PID 1 has ended, pinned
+    /// A pid namespace cannot be opened, and so not pinned, before its first process exists (before Linux 6.11,
+    /// see [`for_children`](Self::for_children)). It takes no process any more when its PID 1 has ended, pinned
     /// or not.
     #[doc(alias = "bind")]
     pub fn pin(&self, path: impl AsRef<Path>) -> Result<Pinned> {

@@ -45,7 +45,7 @@ pub enum Interface {
     PidTranslation,
     /// `PIDFD_GET_INFO`.
     PidFdInfo,
-    /// `PIDFD_INFO_EXIT`: how a process ended, for who holds its pidfd.
+    /// `PIDFD_INFO_EXIT`: how a process ended, for whoever holds its pidfd.
     PidFdExitInfo,
     /// `open_tree_attr(2)`.
     OpenTreeAttr,

@@ -1,7 +1,9 @@
 //! How namespaces end, and what ends with them: the claims of the crate's manual.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use linux_namespaces::{
     Child, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, Stdio, Step, Unshare,
@@ -15,6 +17,8 @@ cases! {"lifetimes":
     with_pid_1_die_all_others [UserNamespaces],
     pid_1_adopts_orphans [UserNamespaces],
     a_dead_pid_namespace_takes_no_process [UserNamespaces],
+    an_entered_child_holds_pid_1_back [UserNamespaces],
+    an_entered_orphan_stays_on_its_parent_s_side [UserNamespaces],
     unshare_never_moves_its_caller_into_a_pid_namespace [UserNamespaces],
     setns_never_moves_its_caller_into_a_pid_namespace [UserNamespaces],
 }
@@ -97,6 +101,52 @@ fn a_dead_pid_namespace_takes_no_process() {
     assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Clone), Some(libc::ENOMEM)));
     assert!(error.explain().unwrap().contains("PID 1 has ended"));
     assert_eq!(kernel::census(), before);
+}
+
+/// A program in the namespaces of a process.
+fn inside(program: &str, of: &Child) -> Child {
+    let set = NamespaceSet::USER | NamespaceSet::PID;
+    let mut command = Command::new(program);
+    command.arg("600").enter(Enter::new().process(of.pid_fd().try_clone().unwrap(), set));
+    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+fn an_entered_child_holds_pid_1_back() {
+    let (mut pid_1, _) = pid_1("echo ready; exec sleep 600");
+    let mut entered = inside("sleep", &pid_1);
+    pid_1.kill().unwrap();
+    kernel::until(|| kernel::state_of(entered.id()) == 'Z');
+    // It has ended, and waits for who makes the zombie go.
+    assert_eq!(pid_1.wait_timeout(Duration::from_millis(200)).unwrap(), None);
+    assert_eq!(entered.wait().unwrap().signal(), Some(libc::SIGKILL));
+    assert_eq!(pid_1.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
+fn an_entered_orphan_stays_on_its_parent_s_side() {
+    let (mut pid_1, _) = pid_1("echo ready; exec sleep 600");
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: this process has one thread, so the child may do anything.
+    let middle = unsafe { libc::fork() };
+    if middle == 0 {
+        let child = inside("sleep", &pid_1);
+        writer.write_all(&child.id().to_ne_bytes()).unwrap();
+        // SAFETY: ends the process without what the test binary registered for its end.
+        unsafe { libc::_exit(0) }
+    }
+    drop(writer);
+    let mut number = [0; 4];
+    reader.read_exact(&mut number).unwrap();
+    let orphan = u32::from_ne_bytes(number);
+    // SAFETY: our own child.
+    assert_eq!(unsafe { libc::waitpid(middle, std::ptr::null_mut(), 0) }, middle);
+    let status = fs::read_to_string(format!("/proc/{orphan}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    assert_eq!(parent.trim(), std::process::id().to_string(), "this process is a subreaper");
+    pid_1.kill().unwrap();
+    let orphan = orphan.cast_signed();
+    // SAFETY: our own child by now.
+    assert_eq!(unsafe { libc::waitpid(orphan, std::ptr::null_mut(), 0) }, orphan);
+    pid_1.wait().unwrap();
 }
 
 fn unshare_never_moves_its_caller_into_a_pid_namespace() {

@@ -163,17 +163,29 @@ fn is_answer(seen: &Seen, errno: i32, report: &Report) -> bool {
     interrupted || is_said || report.outcome == "Told"
 }
 
-/// It is told who died, and at which step if it was at one; or it was all the same.
+/// It is told who died, and at which step if it was at one; or it was all the same, which it cannot be for who
+/// is killed at a call of its own before its end.
 fn is_death(scenario: &str, seen: &Seen, role: Role, report: &Report) -> bool {
     let killed = ["signal: 9 (SIGKILL)", "exit status: 137"].contains(&report.outcome.as_str());
-    let helper = report.errno == Some(libc::EPIPE) && report.outcome == "WriteUidMap";
-    let of_tool = ["WriteUidMap", "WriteGidMap"].contains(&report.outcome.as_str());
-    let elsewhere = role != seen.point.role || steps(seen).next().is_none();
-    let at_step = elsewhere || steps(seen).any(|step| step == report.outcome);
+    let is_elsewhere = role != seen.point.role;
     // Processes that try things out: what kills them is no more than an answer, or has one step.
     let tries = ["support", "spawn::time"].iter().any(|it| scenario.starts_with(it));
+    let is_at_its_end = seen.what.starts_with("exit");
+    // An init, and what runs the caller's code, have started before they end; and from outside nobody can tell
+    // a death in exec from one right after it.
+    let may_have_started = seen.what.starts_with("execve")
+        || ["spawn::init", "spawn::own_code"].iter().any(|it| scenario.starts_with(it));
+    let has_step = !is_elsewhere && steps(seen).next().is_some();
+    let at_step = !has_step || steps(seen).any(|step| step == report.outcome);
     let died = report.kind == "ChildDied" && (at_step || (tries && report.outcome == "Unshare"));
-    let was_program = role == seen.point.role && role.kind == Kind::Child && !tries;
-    let goes_on = succeeded(report) && !(was_program && report.outcome == "exit status: 0");
-    goes_on || killed || helper || died || (role.kind == Kind::Tool && of_tool)
+    match role.kind {
+        Kind::Helper if report.errno == Some(libc::EPIPE) => report.outcome == "WriteUidMap",
+        Kind::Tool if ["WriteUidMap", "WriteGidMap"].contains(&report.outcome.as_str()) => true,
+        _ if died => true,
+        Kind::Child if killed || report.outcome == "Done" => {
+            is_elsewhere || may_have_started || tries
+        }
+        Kind::Program => killed || succeeded(report),
+        _ => succeeded(report) && (is_elsewhere || is_at_its_end || tries),
+    }
 }
