@@ -3,7 +3,8 @@
 //! Up to four processes take part: the parent, the child that becomes the program, an intermediate process
 //! that makes the child where namespaces are entered first, and the id-map helper. All but the helper may
 //! share the parent's memory or have a copy; it always shares, where memory can be shared at all. Any of
-//! them may be killed at any moment. `tests/protocol` tries every interleaving of this:
+//! them may be killed at any moment. `tests/protocol` tries every interleaving of this, but for children that go
+//! on in their copy (an init, the caller's code), of which a pipe and their pidfd tell, and what the helper starts:
 //!
 //! 1. *Whoever shares the parent's memory has let go of it before the parent frees or reuses any.* The
 //!    parent sleeps in `clone3` (`CLONE_VFORK`) until the process it made has let go by exec or by its end.

@@ -218,6 +218,10 @@ impl World {
 pub(crate) fn steps(world: World, scenario: Scenario, without: Without) -> Vec<World> {
     let mut next = Vec::new();
     next.extend(parent_step(world, scenario, without));
+    // The clone may be refused.
+    next.extend(
+        (world.parent == Parent::Clone).then_some(World { parent: Parent::AwaitMiddle, ..world }),
+    );
     child_steps(world, scenario, without, &mut next);
     middle_steps(world, scenario, without, &mut next);
     helper_steps(world, scenario, without, &mut next);
@@ -230,11 +234,12 @@ fn parent_step(world: World, scenario: Scenario, without: Without) -> Option<Wor
         KillChild, Returned, StartHelper,
     };
     let runs = world.at_exec && !world.failed && (!scenario.middle || world.finished);
-    let after_clone = if !runs || !scenario.clocks || without == Without::Look {
-        if scenario.maps { CallOff } else { AwaitFailed }
-    } else {
+    let after_helper = if runs && scenario.clocks && without != Without::Look {
         AwaitArrival
+    } else {
+        AwaitFailed
     };
+    let after_clone = if scenario.maps { CallOff } else { after_helper };
     let on = |to| Some(World { parent: to, ..world });
     match world.parent {
         StartHelper => Some(World { parent: Clone, helper: Helper::Born, ..world }),
@@ -260,13 +265,11 @@ fn parent_step(world: World, scenario: Scenario, without: Without) -> Option<Wor
         AwaitKilled if world.child == Child::Dead || without == Without::KilledAwaited => {
             on(after_clone)
         }
-        AwaitArrival if world.child != Child::Released => {
-            on(if scenario.maps { CallOff } else { Returned { ok: true } })
-        }
+        AwaitArrival if world.child != Child::Released => on(Returned { ok: true }),
         CallOff if without == Without::CallingOff => on(AwaitHelper),
         CallOff => Some(woken(World { parent: AwaitHelper, target: Target::CalledOff, ..world })),
         AwaitHelper if !world.helper_lives() || without == Without::HelperAwaited => {
-            on(if runs { Returned { ok: true } } else { AwaitFailed })
+            on(after_helper)
         }
         AwaitFailed if runs => on(Returned { ok: true }),
         AwaitFailed

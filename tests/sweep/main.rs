@@ -83,6 +83,9 @@ fn main() -> ExitCode {
     if is_whole && judge::is_listed_kernel() {
         failures.extend(judge::unused(&tally.used));
     }
+    if tally.missed * 50 > tally.refusals + tally.kills {
+        failures.push("too many points were not come to".to_owned());
+    }
     failures.iter().for_each(|failure| println!("{failure}"));
     ExitCode::from(u8::from(!failures.is_empty() || !tally.failures.is_empty()))
 }

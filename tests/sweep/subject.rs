@@ -165,12 +165,7 @@ fn own_mounts() {
 /// All that a call must not change.
 fn state(with_mounts: bool) -> Vec<String> {
     // It may take a moment until a joined thread is no more.
-    for _ in 0..1000 {
-        if kernel::status("Threads") == "1" {
-            break;
-        }
-        std::thread::yield_now();
-    }
+    kernel::until(|| kernel::status("Threads") == "1");
     let listed = ["mounts", "descriptors"];
     let mut state: Vec<_> = kernel::census()
         .into_iter()

@@ -136,9 +136,9 @@ fn pin_and_unpin() -> Act {
 
 fn pin_dropped() -> Act {
     Act::new(|| {
-        let namespace = own_uts();
+        let pinned = own_uts().pin(PIN).unwrap();
         begin();
-        drop(namespace.pin(PIN)?);
+        drop(pinned);
         Ok(Came::Done)
     })
     .staged(own_mounts)
