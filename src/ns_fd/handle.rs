@@ -70,8 +70,8 @@ impl NsHandle {
     /// does not tell which. [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.18.
     ///
     /// A pid or user namespace can be found for some 10 to 50 ms after its end, as it is being destroyed.
-    /// Since Linux 6.19 one is only found as long as a process is in it, or a file of it open or mounted;
-    /// 6.18 also finds what a socket or a child namespace keeps.
+    /// Since Linux 6.19 one is only found as long as a process is in it, or a file of it open or mounted, or, for
+    /// a user namespace, of one that it owns; 6.18 also finds what a socket or a pid namespace inside keeps.
     ///
     /// # Privileges
     ///

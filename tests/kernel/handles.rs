@@ -30,6 +30,7 @@ cases! {"handles":
     identity_is_the_namespace_s [UserNamespaces],
     the_unique_id_is_the_kernel_s [UniqueIds],
     a_namespace_is_found_by_its_id [],
+    a_user_namespace_is_found_while_it_owns_something [Root, UniqueIds],
     a_network_knows_another_by_a_number [UserNamespaces, NetworkPairs],
     without_proc_the_kernel_is_asked [UserNamespaces, PidfdNamespaces],
     without_proc_older_kernels_cannot_tell [UserNamespaces],
@@ -286,6 +287,17 @@ fn a_namespace_is_found_by_its_id() {
         // Linux 6.18.
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:#}"),
     }
+}
+
+fn a_user_namespace_is_found_while_it_owns_something() {
+    let child = other(NamespaceSet::USER | NamespaceSet::UTS);
+    let handle = child.namespace(Namespace::User).unwrap().handle().unwrap();
+    let owned = child.namespace(Namespace::Uts).unwrap();
+    end(child);
+    assert_eq!(handle.open().unwrap(), owned.owner().unwrap());
+    drop(owned);
+    kernel::until(|| handle.open().is_err());
+    assert_eq!(handle.open().unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 fn without_proc_the_kernel_is_asked() {
