@@ -249,6 +249,12 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("support", "", &[EMFILE], Says("Prepare", Some(EMFILE)), "a full table of descriptors says nothing about the kernel"),
     only("support", "parent waitid", HIDDEN, Leaves("Done", "children"), "who may not wait has a zombie"),
 
+    // What else is opened.
+    only("spawn::init_of_a_group", "program ioctl 0x540f", &[], Succeeds, "TIOCGPGRP: there is no terminal to take"),
+    only("spawn::root_of_kept_layers", "child mkdirat \"upper", &[EEXIST], Succeeds, "it is kept from one time to the next"),
+    only("handles::program", "parent openat \"", &[ENOENT], Says("ReadProc", Some(ESRCH)), "the init has ended"),
+    only("handles::program", "parent openat2 \"children\"", &[ENOENT], Says("ReadProc", None), "a kernel without such lists"),
+
     // Pins.
     only("pin", "parent flock", &[EAGAIN], Says("CreatePinTarget", Some(EEXIST)), "somebody else is at work there"),
     only("pin", "parent flock", &[EAGAIN], Leaves("CreatePinTarget", "file /tmp/sweep-pin"), "as above: then it is the other's"),
@@ -351,7 +357,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("openat2 \"/", &["MakeMountPoint", "MakeFile", "Mount", "MakeReadOnly"]),
     ("openat2 \"", &["ReadProc", "WriteUidMap"]),
     ("pidfd_getfd", &["CopyDescriptor"]),
-    ("pidfd_open", &["OpenProcess", "OpenNamespace"]),
+    ("pidfd_open", &["OpenProcess", "OpenNamespace", "ReadProc"]),
     ("pidfd_send_signal", &["Signal"]),
     ("pipe2", &["Prepare"]),
     ("pivot_root", &["PivotRoot"]),
@@ -378,7 +384,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("sethostname", &["SetHostname"]),
     ("setns", &["Enter", "Leave"]),
     ("signalfd4", &["BecomeInit"]),
-    ("setpgid", &["SetProcessGroup"]),
+    ("setpgid", &["SetProcessGroup", "TakeTerminal"]),
     ("setresgid", &["SetGid"]),
     ("setresuid", &["SetUid"]),
     ("setsid", &["NewSession"]),

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use linux_namespaces::{
-    Command, Namespace, NamespaceSet, NsFd, PidFd, PinDir, Pinned, Signal, discover,
+    Command, Init, Namespace, NamespaceSet, NsFd, PidFd, PinDir, Pinned, Signal, discover,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -26,6 +26,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("handles::by_name", &[Root, UniqueIds], by_name),
     scenario("handles::of_a_socket", &[Root], of_a_socket),
     scenario("handles::child", USERS, child),
+    scenario("handles::program", USERS, program),
     scenario("pin::and_unpin", USERS, pin_and_unpin),
     scenario("pin::dropped", USERS, pin_dropped),
     scenario("pin::opened", USERS, pin_opened),
@@ -80,6 +81,21 @@ fn relations() -> Act {
         assert_eq!(parent.id()?, NsFd::current(Namespace::Pid)?.id()?);
         assert_eq!(pid.pid_inside(place.child.id())?, 1);
         assert_eq!(pid.pid_outside(1)?, place.child.id());
+        Ok(Came::Done)
+    })
+}
+
+fn program() -> Act {
+    let mut command = Command::new("sleep");
+    command.arg("6000").map_root().init(Init::new());
+    let init = Place {
+        child: command.spawn().unwrap_or_else(|error| panic!("{error:#}")),
+        set: NamespaceSet::USER | NamespaceSet::PID,
+    };
+    Act::new(move || {
+        begin();
+        let program = init.child.program()?;
+        assert_eq!(program.pids()?.last(), Some(&2));
         Ok(Came::Done)
     })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use linux_namespaces::{
     Child, Clock, ClockOffset, Command, CommandExt, ErrorKind, IdExtent, IdMap, Init, Mount,
-    NamespaceSet, NsFd, Overlay, Rootfs, Stdio,
+    NamespaceSet, NsFd, Others, Overlay, Rootfs, Stdio,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -62,8 +62,10 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::root_of_a_directory", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().read_only()); })),
     scenario("spawn::root_by_chroot", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().chroot()); })),
     scenario("spawn::root_of_layers", &[UserNamespaces, Overlays], || spawn(|it| { it.map_root().rootfs(Rootfs::overlay(Overlay::new(["/usr"]).unwrap())); })),
+    scenario("spawn::root_of_kept_layers", &[Root, Overlays], root_of_kept_layers),
     scenario("spawn::other_owners", &[Root, MappedOwners], other_owners),
     scenario("spawn::init", USERS, || spawn(init)),
+    scenario("spawn::init_of_a_group", USERS, || spawn(|it| { it.map_root().init(Init::new().process_group().others(Others::Kill)); })),
     scenario("spawn::init_with_helper", &[Root], || spawn(|it| { outside_maps(it); it.init(Init::new()); })),
     scenario("spawn::init_in_a_root", USERS, || spawn(|it| { init(it); root_of_files(it); })),
     scenario("spawn::init_until_killed", USERS, || Act::new(|| until_killed(init))),
@@ -296,6 +298,15 @@ fn root_of_files(command: &mut Command) {
         }
     }
     command.mount(Mount::bind("/dev/null", "/dev/null").unwrap());
+}
+
+fn root_of_kept_layers() -> Act {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::create_dir(dir.path().join("upper")).unwrap();
+    spawn(move |command| {
+        let layers = Overlay::new(["/"]).unwrap().upper(dir.path().join("upper")).unwrap();
+        command.unshare(NamespaceSet::MOUNT).rootfs(Rootfs::overlay(layers));
+    })
 }
 
 fn other_owners() -> Act {
