@@ -241,6 +241,12 @@ impl NsFd {
     }
 }
 
+/// Whether the error of [`NsFd::for_children`] is that of a pid namespace which waits for its first process, and
+/// not of a `/proc` that lacks something.
+pub(crate) fn has_no_first_process(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound && error.step() == Some(Step::OpenNamespace)
+}
+
 /// Whether `/proc` was seen to be what it should be. Once this process may have a thread in someone
 /// else's mount namespace, it is not believed without a look any more.
 static PROC: AtomicU8 = AtomicU8::new(UNKNOWN);

@@ -5,9 +5,9 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use crate::error::{AtStep, Error, ErrorKind, Result, Step};
+use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
-use crate::ns_fd::NsFd;
+use crate::ns_fd::{self, NsFd};
 use crate::pid_fd::PidFd;
 use crate::sys::{Errno, process};
 
@@ -122,7 +122,7 @@ fn is_own(namespace: &NsFd) -> Result<bool> {
     match NsFd::for_children(kind) {
         Ok(own) => Ok(own.id()? == namespace.id()?),
         // A new pid namespace without a process.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) if ns_fd::has_no_first_process(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -19,7 +19,7 @@ use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation, Rootfs};
 use crate::namespace::{Namespace, NamespaceSet};
-use crate::ns_fd::NsFd;
+use crate::ns_fd::{self, NsFd};
 use crate::proc_fs::ProcFs;
 use crate::setup::id_maps::Map;
 use crate::setup::join::packed_refusal;
@@ -225,7 +225,7 @@ fn has_threads() -> bool {
 pub(crate) fn no_pid_namespace_pending() -> Result<()> {
     let pending = match NsFd::for_children(Namespace::Pid) {
         Ok(namespace) => namespace.id()? != NsFd::current(Namespace::Pid)?.id()?,
-        Err(error) if error.kind() == ErrorKind::NotFound => true,
+        Err(error) if ns_fd::has_no_first_process(&error) => true,
         Err(error) => return Err(error),
     };
     if pending {

@@ -26,6 +26,7 @@ extern "C" fn count(_: c_int) {
 /// Allocates and frees, and has an error number that nobody else may change.
 fn be_busy(seed: usize, over: &AtomicBool) -> usize {
     let mut rounds = 0;
+    let mut woken = Instant::now();
     while !over.load(Relaxed) {
         let blocks: Vec<Vec<u8>> =
             (1..20).map(|at| vec![at; (seed * 37 + rounds) % 5000 + 1]).collect();
@@ -39,9 +40,10 @@ fn be_busy(seed: usize, over: &AtomicBool) -> usize {
             }
         }
         rounds += 1;
-        // So many of them would leave the children no turn.
+        // So many of them would leave the children no turn, on a slow machine above all.
         if rounds % 4 == 0 {
-            thread::sleep(Duration::from_micros(500));
+            thread::sleep(woken.elapsed() * 10);
+            woken = Instant::now();
         }
     }
     rounds
