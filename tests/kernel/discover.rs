@@ -152,7 +152,7 @@ fn a_thread_that_is_elsewhere_is_found() {
     assert_eq!(found.owner(), Some(id_of("self", "user")));
     drop(stop);
     join(thread);
-    assert!(is_gone(&discover().unwrap(), id(uts)));
+    kernel::until(|| is_gone(&discover().unwrap(), id(uts)));
 }
 
 /// A UTS namespace that only its handle holds.
@@ -191,7 +191,7 @@ fn an_open_file_is_found_by_whatever_name() {
     stage::unmount(&path);
     assert_eq!(find(&discover().unwrap(), uts).holders(), [descriptor(&opened)]);
     drop(opened);
-    assert!(is_gone(&discover().unwrap(), uts));
+    kernel::until(|| is_gone(&discover().unwrap(), uts));
 }
 
 /// A shell in new user and mount namespaces, which has its own `/mnt`.
@@ -215,7 +215,7 @@ fn mounts_of_a_foreign_namespace_are_found() {
     end(child);
     // What said the number may not have been waited for.
     reap_orphans();
-    assert!(is_gone(&discover().unwrap(), id(inos[0])));
+    kernel::until(|| is_gone(&discover().unwrap(), id(inos[0])));
 }
 
 fn a_covered_mount_is_taken_for_what_it_is() {
@@ -349,7 +349,7 @@ fn what_only_a_socket_holds_is_found_through_it() {
     };
     let (socket, id) = join(thread::spawn(make));
     // Nor does Linux 6.19 list what nobody uses.
-    assert!(is_gone(&discover().unwrap(), id));
+    kernel::until(|| is_gone(&discover().unwrap(), id));
     let net = NsFd::of_socket(&socket).unwrap();
     assert_eq!(net.id().unwrap(), id);
     assert_eq!(find(&discover().unwrap(), id).kind(), Namespace::Net);
