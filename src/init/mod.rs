@@ -171,7 +171,9 @@ impl Init {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a rule about `SIGKILL`, `SIGSTOP` or `SIGCHLD`,
-    /// and for [`signal_group`](Self::signal_group) without a group.
+    /// for [`signal_group`](Self::signal_group) without a group, and for a [`subreaper`](Self::subreaper) on
+    /// another thread than the process's first, which alone gets orphans. [`LimitReached`](crate::ErrorKind::LimitReached)
+    /// for `EMFILE`. This process is then what it was before.
     pub fn arm(self) -> Result<Supervisor> {
         Supervisor::new(&self)
     }

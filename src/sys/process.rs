@@ -286,6 +286,7 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn from_status(status: ExitStatus) -> Self {
         match status.signal() {
+            Some(signal) if status.core_dumped() => Self { code: libc::CLD_DUMPED, status: signal },
             Some(signal) => Self { code: libc::CLD_KILLED, status: signal },
             None => Self { code: libc::CLD_EXITED, status: status.code().unwrap_or(0) },
         }
@@ -371,4 +372,16 @@ pub(super) fn fd(answer: usize) -> RawFd {
 pub(super) fn owned(answer: usize) -> OwnedFd {
     // SAFETY: the kernel just made it, and nobody else knows its number.
     unsafe { OwnedFd::from_raw_fd(fd(answer)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_survives() {
+        for status in [0, 3 << 8, libc::SIGKILL, libc::SIGSEGV | 0x80].map(ExitStatus::from_raw) {
+            assert_eq!(Ended::from_status(status).into_status(), status);
+        }
+    }
 }
