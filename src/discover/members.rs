@@ -15,7 +15,7 @@ use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::sys::Errno;
 
-use super::survey::{is_gone, numbers, read_link};
+use super::survey::{numbers, read_link, unless_exhausted};
 use super::text;
 
 impl NsFd {
@@ -52,25 +52,22 @@ impl NsFd {
         let is_in = |pid: u32| {
             let mut buffer = [MaybeUninit::uninit(); 4096];
             let path = format!("{pid}/ns/{}", kind.name());
-            let link = read_link(proc.as_fd(), &path, &mut buffer);
-            link.map(|link| text::namespace(link) == Some((kind, ino)))
+            match read_link(proc.as_fd(), &path, &mut buffer) {
+                Ok(link) => Ok(text::namespace(link) == Some((kind, ino))),
+                Err(errno) => unless_exhausted(errno).at_step(Step::ReadProc).map(|()| false),
+            }
         };
         let mut members = Vec::new();
         for pid in numbers(&root).at_step(Step::ReadProc)? {
-            match is_in(pid) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(errno) => {
-                    is_gone(errno)?;
-                    continue;
-                }
+            if !is_in(pid)? {
+                continue;
             }
             let process = match PidFd::open(pid) {
                 Err(error) if is_no_process(&error) => continue,
                 process => process?,
             };
             // Its number may have been another's a moment ago, or be another's where /proc counts.
-            let is_it = proc.pid_of(process.as_fd())? == Some(pid) && is_in(pid) == Ok(true);
+            let is_it = proc.pid_of(process.as_fd())? == Some(pid) && is_in(pid)?;
             if is_it && !process.has_ended()? {
                 members.push(process);
             }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::{AtStep, Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::{NsFd, NsId};
 use crate::proc_fs::ProcFs;
@@ -43,11 +43,15 @@ impl Discovery {
     /// be believed; [`LimitReached`](crate::ErrorKind::LimitReached) without descriptors for it.
     pub fn open(&self, found: &Found) -> Result<NsFd> {
         let way = Way { all: self, proc: ProcFs::open()? };
-        match way.to(found).at_step(Step::OpenNamespace)? {
-            Some(file) => NsFd::try_from(file),
-            None => Err(Error::os(Step::OpenNamespace, Errno::NOENT)
-                .on(format!("{}:[{}]", found.kind, found.id.ino))
-                .with_kind(ErrorKind::NotFound)),
+        let name = format!("{}:[{}]", found.kind, found.id.ino);
+        match way.to(found) {
+            Ok(Some(file)) => NsFd::try_from(file),
+            Ok(None) => {
+                let why = "nothing that held it leads to it any more, or not this process";
+                let text = format!("cannot open the namespace {name}: {why}");
+                Err(Error::new(ErrorKind::NotFound, text).at_step(Step::OpenNamespace))
+            }
+            Err(errno) => Err(Error::os(Step::OpenNamespace, errno).on(name)),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 use std::os::fd::AsRawFd;
 
+use rustix::io::{read, retry_on_intr, write};
+
 use super::NsFd;
 use crate::error::{Error, Result, Step};
 use crate::namespace::Namespace;
@@ -50,9 +52,9 @@ impl NsFd {
 
 fn ask(namespace: i32) -> sys::Result<i32> {
     let socket = net::route_socket()?;
-    rustix::io::write(&socket, &request(namespace))?;
+    retry_on_intr(|| write(&socket, &request(namespace)))?;
     let mut buffer = [0; 256];
-    let length = rustix::io::read(&socket, &mut buffer)?;
+    let length = retry_on_intr(|| read(&socket, &mut buffer))?;
     answer(&buffer[..length])
 }
 

@@ -2,6 +2,7 @@
 //! another, and what the kernel or a filter may answer.
 
 use std::fmt::Write;
+use std::fs;
 
 use libc::{
     E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ELOOP, EMFILE, ENFILE, ENODEV,
@@ -16,8 +17,10 @@ use crate::trace::{self, Entry};
 enum Shown {
     Path(usize),
     Number(usize),
+    /// What is behind a descriptor.
+    File(usize),
 }
-use Shown::{Number, Path};
+use Shown::{File, Number, Path};
 
 struct Row {
     number: libc::c_long,
@@ -97,6 +100,8 @@ const ROWS: &[Row] = &[
     row(libc::SYS_name_to_handle_at, "name_to_handle_at", &[], &[EOPNOTSUPP, EPERM, ENOSYS]),
     #[cfg(target_pointer_width = "64")]
     row(libc::SYS_newfstatat, "newfstatat", &[Path(1)], LOOK),
+    #[cfg(target_arch = "x86_64")]
+    row(libc::SYS_open, "open", &[Path(0)], OPEN),
     row(libc::SYS_open_by_handle_at, "open_by_handle_at", &[], &[EPERM, libc::ESTALE, EMFILE, ENOSYS]),
     row(libc::SYS_open_tree, "open_tree", &[Path(1)], &[ENOSYS, EPERM, ENOENT, EMFILE, ENOMEM]),
     row(libc::SYS_openat, "openat", &[Path(1)], OPEN),
@@ -110,7 +115,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_poll, "poll", &[], &[EINTR, ENOMEM, EPERM]),
     row(libc::SYS_ppoll, "ppoll", &[], &[EINTR, ENOMEM, EPERM]),
     row(libc::SYS_prctl, "prctl", &[Number(0)], &[EPERM, EINVAL]),
-    row(libc::SYS_read, "read", &[], &[EINTR, EIO, EPERM, ESRCH]),
+    row(libc::SYS_read, "read", &[File(0)], &[EINTR, EIO, EPERM, ESRCH]),
     #[cfg(target_arch = "x86_64")]
     row(libc::SYS_readlink, "readlink", &[Path(0)], LOOK),
     row(libc::SYS_readlinkat, "readlinkat", &[Path(1)], LOOK),
@@ -146,7 +151,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_unshare, "unshare", &[Number(0)], &[EPERM, EINVAL, ENOMEM, ENOSPC, EUSERS]),
     row(libc::SYS_waitid, "waitid", &[], &[EINTR, EPERM]),
     row(libc::SYS_wait4, "wait4", &[], &[EINTR, EPERM]),
-    row(libc::SYS_write, "write", &[], &[EINTR, EIO, EPERM, EINVAL, ENOSPC]),
+    row(libc::SYS_write, "write", &[File(0)], &[EINTR, EIO, EPERM, EINVAL, ENOSPC]),
     row(457, "statmount", &[], &[ENOSYS, EPERM, ENOMEM]),
     row(458, "listmount", &[], &[ENOSYS, EPERM, ENOMEM]),
     row(467, "open_tree_attr", &[], &[ENOSYS, EPERM, EINVAL]),
@@ -200,10 +205,23 @@ pub(crate) fn describe(pid: i32, parent: i32, entry: &Entry) -> String {
                 write!(text, " {:?}", String::from_utf8_lossy(path))
             }
             Number(at) => write!(text, " {:#x}", entry.args[at] as u32),
+            File(at) => write!(text, " {}", file(pid, entry.args[at] as u32)),
         }
         .unwrap();
     }
     text
+}
+
+/// The name of a file, or what else it is; `?` where this process may not look.
+fn file(pid: i32, number: u32) -> String {
+    let Ok(link) = fs::read_link(format!("/proc/{pid}/fd/{number}")) else {
+        return "?".to_owned();
+    };
+    match link.file_name().filter(|_| link.is_absolute()) {
+        Some(name) => format!("{name:?}"),
+        // As pipe:[12345].
+        None => link.to_string_lossy().split(':').next().unwrap_or_default().to_owned(),
+    }
 }
 
 /// The flags of a process that is about to be made.

@@ -39,6 +39,7 @@ pub(crate) enum Outcome {
 use Outcome::{Comes, Leaves, NotTried, Says, Succeeds};
 
 const HIDDEN: &[i32] = &[ENOSYS, EPERM];
+const UNSEEN: &[i32] = &[ENOSYS, EPERM, EACCES];
 
 const fn in_all(
     at: &'static str,
@@ -70,6 +71,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("parent futex 0x1", &[], NotTried, "to wake is never refused, and what is not done is never made up for"),
     in_all("child futex 0x1", &[], NotTried, "as above"),
     in_all("parent kill", &[], NotTried, "the scenario's own"),
+    only("init::armed_with_events", "parent poll", &[], NotTried, "as above"),
     only("enter::on_a_thread", "thread mmap", &[], NotTried, "the start of a thread: std ends the process"),
     only("enter::on_a_thread", "thread mprotect", &[], NotTried, "as above"),
     only("enter::on_a_thread", "thread rseq", &[], NotTried, "as above, the C library does"),
@@ -167,6 +169,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     // Before Linux 7.1: that the flags are unknown, which a child without them and one with them tell.
     only("spawn::reaped", "parent clone3", &[], Succeeds, "the first of them in any case, the others go unheard"),
     only("spawn::reaped", "parent clone3", HIDDEN, Says("Clone", Some(EINVAL)), "as above: they tell nothing"),
+    only("spawn::empty_mounts", "parent clone3", &[], Succeeds, "as the first of these"),
+    only("spawn::empty_mounts", "parent clone3", HIDDEN, Says("Clone", Some(EINVAL)), "as the second"),
 
     // What is said to be there or gone, and is not.
     in_all("child mkdirat \"shm\"", &[EEXIST], Succeeds, "somebody else made it"),
@@ -279,8 +283,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("discover", "parent ", &[], Succeeds, "nothing is missing"),
     only("discover", "parent openat2 \"", &[ENOENT], Comes("Incomplete"), "as if the process had ended meanwhile"),
     only("discover", "parent readlinkat \"", &[ENOENT], Comes("Incomplete"), "as above"),
-    only("discover::members", "parent readlinkat \"", &[], Comes("Incomplete"), "who may not be looked into is left out"),
+    only("discover::members", "parent readlinkat \"", UNSEEN, Comes("Incomplete"), "who may not be looked into is left out"),
     only("discover::members", "parent pidfd_open", &[ESRCH], Comes("Incomplete"), "it has ended"),
+    only("discover::until_empty", "parent readlinkat \"", UNSEEN, Comes("Incomplete"), "as above"),
+    only("discover::until_empty", "parent pidfd_open", &[ESRCH], Comes("Incomplete"), "as above"),
+    only("discover::and_opened", "parent ", UNSEEN, Says("OpenNamespace", None), "nothing else leads there, nor can be told to be it"),
 ];
 
 /// The steps at which a call, by the first words of what is told of it, may be refused.
@@ -329,6 +336,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("mprotect", &["Prepare", "StartIdMapHelper"]),
     ("newfstatat", &["CreatePinTarget", "Unpin"]),
     ("open_tree", &["MakeReadOnly", "OpenSource", "Mount", "MapIds", "Pin", "MakePinDir"]),
+    ("open \"", &["OpenNamespace"]),
     ("openat \".\"", &["OpenNamespace", "OpenPinDir", "Mount"]),
     ("openat \"/\"", &["OpenNamespace", "OpenSource", "Mount", "MakeFile", "MakeReadOnly"]),
     ("openat \"/etc/sub", &["ReadSubIds"]),
@@ -344,6 +352,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("openat \"sweep", &["CreatePinTarget", "OpenNamespace", "Unpin"]),
     ("openat \"thread-self/", &["ReadProc"]),
     ("openat \"top\"", &["Mount"]),
+    ("openat \"uts\"", &["OpenNamespace"]),
     ("openat \"", &["OpenSource", "ReadProc", "Mount"]),
     ("open_by_handle_at", &["OpenNamespace"]),
     ("name_to_handle_at", &["OpenNamespace"]),
@@ -354,6 +363,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("openat2 \"setgroups\"", &["WriteSetgroups"]),
     ("openat2 \"uid_map\"", &["WriteUidMap"]),
     ("openat2 \"gid_map\"", &["WriteGidMap"]),
+    ("openat2 \"1/ns\"", &["OpenNamespace"]),
     ("openat2 \"/", &["MakeMountPoint", "MakeFile", "Mount", "MakeReadOnly"]),
     ("openat2 \"", &["ReadProc", "WriteUidMap"]),
     ("pidfd_getfd", &["CopyDescriptor"]),
@@ -372,7 +382,10 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("prctl 0x24", &["BecomeInit"]),
     ("prctl 0x26", &["NoNewPrivs"]),
     ("prctl 0x2f", &["KeepCaps"]),
-    ("read", &["ReadOutput", "ReadProc", "ReadSubIds"]),
+    ("read \"", &["ReadProc", "ReadSubIds"]),
+    ("read pipe", &["ReadOutput"]),
+    ("read socket", &["AskNamespace"]),
+    ("read ?", &["ReadOutput", "ReadProc"]),
     ("readlinkat \"self\"", &["WriteUidMap"]),
     ("readlinkat", &["ReadProc"]),
     ("rt_sigaction 0x11", &["BecomeInit", "ResetSignals", "WriteUidMap", "WriteGidMap"]),
@@ -388,7 +401,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("setresgid", &["SetGid"]),
     ("setresuid", &["SetUid"]),
     ("setsid", &["NewSession"]),
-    ("socket", &["LoopbackUp"]),
+    ("socket", &["AskNamespace", "LoopbackUp"]),
     ("statx", &["ReadProc", "OpenSource", "Mount"]),
     ("symlinkat", &["MakeFile"]),
     ("umount2", &["PivotRoot", "Mount", "Unpin"]),
@@ -400,5 +413,12 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("unshare 0x2000000", &["Clone"]),
     ("unshare", &["Unshare", "Clone"]),
     ("waitid", &["Wait"]),
-    ("write", &["WriteSetgroups", "WriteUidMap", "WriteGidMap", "WriteTimeOffsets", "Clone", "Run", "BecomeInit"]),
+    ("write \"cgroup.procs\"", &["Clone"]),
+    ("write \"gid_map\"", &["WriteGidMap"]),
+    ("write \"setgroups\"", &["WriteSetgroups"]),
+    ("write \"timens_offsets\"", &["WriteTimeOffsets"]),
+    ("write \"uid_map\"", &["WriteUidMap"]),
+    ("write pipe", &["Run", "BecomeInit"]),
+    ("write socket", &["AskNamespace"]),
+    ("write ?", &["WriteSetgroups", "WriteUidMap", "WriteGidMap", "WriteTimeOffsets", "Clone", "Run", "BecomeInit"]),
 ];

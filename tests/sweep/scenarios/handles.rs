@@ -22,6 +22,8 @@ const DIR: &str = "/tmp/sweep-dir";
 pub(super) const ALL: &[Scenario] = &[
     scenario("handles::current", &[], current),
     scenario("handles::of_a_process", USERS, of_a_process),
+    scenario("handles::by_path", USERS, by_path),
+    scenario("handles::net_id", &[Root], net_id),
     scenario("handles::relations", &[UserNamespaces, PidfdNamespaces], relations),
     scenario("handles::by_name", &[Root, UniqueIds], by_name),
     scenario("handles::of_a_socket", &[Root], of_a_socket),
@@ -33,7 +35,9 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("pin::in_a_directory", USERS, pin_in_a_directory),
     scenario("pin::netns", &[Root], pin_netns),
     scenario("discover::all", USERS, discover_all),
+    scenario("discover::and_opened", USERS, discover_and_opened),
     scenario("discover::members", USERS, members),
+    scenario("discover::until_empty", USERS, until_empty),
     scenario("discover::holders", USERS, holders),
 ];
 
@@ -65,6 +69,30 @@ fn of_a_process() -> Act {
         let one = NsFd::of_process(&process, Namespace::Uts)?;
         let other = NsFd::of_pid(pid, Namespace::Uts)?;
         assert_eq!(one.id()?, other.id()?);
+        Ok(Came::Done)
+    })
+}
+
+fn by_path() -> Act {
+    let place = Place::new(NamespaceSet::USER | NamespaceSet::UTS);
+    Act::new(move || {
+        let pid = place.child.id();
+        let process = place.child.pid_fd();
+        begin();
+        let one = NsFd::open(format!("/proc/{pid}/ns/pid_for_children"))?;
+        let other = NsFd::for_children_of(process, Namespace::Pid)?;
+        assert_eq!(one.id()?, other.id()?);
+        assert!(!process.has_ended()?);
+        Ok(Came::Done)
+    })
+}
+
+fn net_id() -> Act {
+    let place = Place::new(NamespaceSet::NET);
+    Act::new(move || {
+        let net = NsFd::of_process(place.child.pid_fd(), Namespace::Net).unwrap();
+        begin();
+        assert_eq!(net.net_id()?, None);
         Ok(Came::Done)
     })
 }
@@ -227,6 +255,31 @@ fn discover_all() -> Act {
         let before = all().unwrap();
         begin();
         all().map(|after| compare(before, after))
+    }))
+}
+
+fn discover_and_opened() -> Act {
+    alone(Act::new(|| {
+        let own = own_uts().id().unwrap();
+        let all = discover().unwrap();
+        let found = all.find(own).unwrap();
+        begin();
+        assert_eq!(all.open(found)?.id()?, own);
+        Ok(Came::Done)
+    }))
+}
+
+/// One is left, and this process is in the other.
+fn until_empty() -> Act {
+    let place = Place::new(NamespaceSet::USER | NamespaceSet::IPC);
+    let left = NsFd::of_process(place.child.pid_fd(), Namespace::Ipc).unwrap();
+    drop(place);
+    alone(Act::new(move || {
+        let own = own_uts();
+        begin();
+        let is_empty = left.wait_until_empty(None)?;
+        let has_none = own.wait_until_empty(Some(Duration::from_millis(1)))?;
+        Ok(if is_empty && !has_none { Came::Done } else { Came::Incomplete })
     }))
 }
 

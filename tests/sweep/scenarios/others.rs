@@ -1,6 +1,8 @@
 //! An init of one's own, names, and what the kernel can do.
 
-use linux_namespaces::{Command, Hostname, Init, Signal, Support, uts};
+use std::os::fd::AsRawFd;
+
+use linux_namespaces::{Command, Event, Hostname, Init, Signal, Support, uts};
 
 use super::{Scenario, own_mounts, scenario};
 use crate::machine::Need::{Root, UserNamespaces};
@@ -10,6 +12,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("init::arm", &[], arm),
     scenario("init::armed", &[], armed),
     scenario("init::armed_in_a_session", &[], armed_in_a_session),
+    scenario("init::armed_with_events", &[], events),
     scenario("uts::names", &[Root], names),
     scenario("support::probe", &[UserNamespaces], probe),
 ];
@@ -40,6 +43,28 @@ fn armed() -> Act {
 
 fn armed_in_a_session() -> Act {
     run(|| Init::new().session())
+}
+
+/// By the caller's own loop.
+fn events() -> Act {
+    Act::new(|| {
+        let mut command = Command::new("/bin/true");
+        begin();
+        let mut armed = Init::new().arm()?;
+        let child = armed.spawn(&mut command)?;
+        loop {
+            let mut ready =
+                libc::pollfd { fd: armed.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one of them.
+            unsafe { libc::poll(&raw mut ready, 1, -1) };
+            while let Some(event) = armed.next_event()? {
+                if let Event::Ended { pid, status } = event {
+                    assert_eq!(pid, child.id());
+                    return Ok(Came::Ended(status));
+                }
+            }
+        }
+    })
 }
 
 fn names() -> Act {

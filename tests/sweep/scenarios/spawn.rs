@@ -58,12 +58,15 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::cgroup", &[Root, UnifiedCgroup], cgroup),
     scenario("spawn::cgroup_by_clone", &[Root, UnifiedCgroup], || cgroup().staged(without_clone3)),
     scenario("spawn::mounts", USERS, || spawn(mounts)),
+    scenario("spawn::mounts_of_the_kernel", USERS, || spawn(mounts_of_the_kernel)),
+    scenario("spawn::empty_mounts", USERS, empty_mounts),
     scenario("spawn::root_of_files", USERS, || spawn(root_of_files)),
     scenario("spawn::root_of_a_directory", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().read_only()); })),
     scenario("spawn::root_by_chroot", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().chroot()); })),
     scenario("spawn::root_of_layers", &[UserNamespaces, Overlays], || spawn(|it| { it.map_root().rootfs(Rootfs::overlay(Overlay::new(["/usr"]).unwrap())); })),
     scenario("spawn::root_of_kept_layers", &[Root, Overlays], root_of_kept_layers),
     scenario("spawn::other_owners", &[Root, MappedOwners], other_owners),
+    scenario("spawn::other_owners_of_layers", &[Root, MappedOwners, Overlays], other_owners_of_layers),
     scenario("spawn::init", USERS, || spawn(init)),
     scenario("spawn::init_of_a_group", USERS, || spawn(|it| { it.map_root().init(Init::new().process_group().others(Others::Kill)); })),
     scenario("spawn::init_with_helper", &[Root], || spawn(|it| { outside_maps(it); it.init(Init::new()); })),
@@ -238,15 +241,27 @@ fn time(command: &mut Command) {
 }
 
 /// Before Linux 7.1 that is refused.
-fn reaped() -> Act {
-    Act::new(|| {
+fn since_7_1(option: fn(&mut Command)) -> Act {
+    Act::new(move || {
         let mut command = Command::new("/bin/true");
-        // What kills setuid programs takes a privilege, or that there are none.
-        command.auto_reap().kill_on_drop().no_new_privs();
+        option(&mut command);
         match run(command) {
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Came::Done),
             answer => answer,
         }
+    })
+}
+
+fn reaped() -> Act {
+    since_7_1(|command| {
+        // What kills setuid programs takes a privilege, or that there are none.
+        command.auto_reap().kill_on_drop().no_new_privs();
+    })
+}
+
+fn empty_mounts() -> Act {
+    since_7_1(|command| {
+        command.map_root().empty_mounts();
     })
 }
 
@@ -289,6 +304,12 @@ fn mounts(command: &mut Command) {
     }
 }
 
+/// Those that show a namespace of another kind, or are new each time.
+fn mounts_of_the_kernel(command: &mut Command) {
+    command.map_root().mount(Mount::devpts("/mnt").unwrap());
+    command.unshare(NamespaceSet::CGROUP).mount(Mount::cgroup2("/opt").unwrap());
+}
+
 /// A new root with the program and its libraries.
 fn root_of_files(command: &mut Command) {
     command.map_root().rootfs(Rootfs::tmpfs().read_only());
@@ -317,6 +338,17 @@ fn other_owners() -> Act {
         let _ = &place;
         let bind = Mount::bind(dir.path(), "/mnt").unwrap().idmapped(user.try_clone().unwrap());
         command.unshare(NamespaceSet::MOUNT).mount(bind);
+    })
+}
+
+fn other_owners_of_layers() -> Act {
+    let place = Place::new(NamespaceSet::USER);
+    let user = NsFd::of_process(place.child.pid_fd(), linux_namespaces::Namespace::User).unwrap();
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    spawn(move |command| {
+        let _ = &place;
+        let layers = Overlay::new([dir.path()]).unwrap().idmapped(user.try_clone().unwrap());
+        command.unshare(NamespaceSet::MOUNT).mount(Mount::overlay("/mnt", layers).unwrap());
     })
 }
 
