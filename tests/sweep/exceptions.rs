@@ -251,6 +251,9 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     // What it cannot do is no answer less.
     only("support", "", &[], Succeeds, "what is refused is told to be missing or denied"),
     only("support", "", &[EMFILE], Says("Prepare", Some(EMFILE)), "a full table of descriptors says nothing about the kernel"),
+    only("support", "parent clone3", &[EPERM], Comes("Incomplete"), "a kernel that lacks it has another refusal, so it counts as here"),
+    only("support", "parent listns", &[ENOMEM], Comes("Incomplete"), "as above"),
+    only("support", "parent open_tree \"\"", &[EPERM], Comes("Incomplete"), "as above"),
     only("support", "parent waitid", HIDDEN, Leaves("Done", "children"), "who may not wait has a zombie"),
 
     // What else is opened.

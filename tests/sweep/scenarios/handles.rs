@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use linux_namespaces::{
-    Command, Init, Namespace, NamespaceSet, NsFd, PidFd, PinDir, Pinned, Signal, discover,
+    Command, Discovery, Found, Init, Namespace, NamespaceSet, NsFd, NsId, PidFd, PinDir, Pinned,
+    Signal, discover,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -250,12 +251,27 @@ fn compare((found, gaps): (usize, usize), now: (usize, usize)) -> Came {
 }
 
 fn discover_all() -> Act {
-    alone(Act::new(|| {
-        let all = || discover().map(|all| (all.namespaces().len(), all.gaps().len()));
-        let before = all().unwrap();
+    let numbers = |all: &Discovery| (all.namespaces().len(), all.gaps().len());
+    alone(Act::new(move || {
+        let before = discover().unwrap();
         begin();
-        all().map(|after| compare(before, after))
+        let after = discover()?;
+        assert!(
+            after.namespaces().all(|it| before.find(it.id()).is_some_and(|was| is_it(it, was)))
+        );
+        Ok(compare(numbers(&before), numbers(&after)))
     }))
+}
+
+/// What is told of a namespace is true, or is not told.
+fn is_it(found: &Found, was: &Found) -> bool {
+    let is = |now: Option<NsId>, before| now.is_none() || now == before;
+    found.kind() == was.kind()
+        && is(found.owner(), was.owner())
+        && is(found.parent(), was.parent())
+        && [None, was.unique_id()].contains(&found.unique_id())
+        && [None, was.owner_uid()].contains(&found.owner_uid())
+        && found.processes() <= was.processes()
 }
 
 fn discover_and_opened() -> Act {
