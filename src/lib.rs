@@ -233,6 +233,9 @@
 //! engines; `mount(2)` serves where the calls on open mounts are hidden. Where a kernel cannot do a thing at
 //! all, the error's kind is [`ErrorKind::Unsupported`].
 //!
+//! x86_64 and aarch64 are tried alike. Other architectures copy the parent for each child; mips, whose
+//! signals are other ones, is refused when it is built for.
+//!
 //! # Limits of this version
 //!
 //! - A new pid namespace inside an entered one, or id maps together with an entered user namespace, take

@@ -12,20 +12,34 @@ use super::{Errno, Result};
 /// The kernel's signal set: signal `n` is bit `n - 1`.
 pub(crate) type SignalSet = u64;
 
+#[cfg(any(
+    target_arch = "mips",
+    target_arch = "mips32r6",
+    target_arch = "mips64",
+    target_arch = "mips64r6"
+))]
+compile_error!("linux-namespaces does not know the signals of mips, of which there are 128");
+
+/// A set as the kernel has it, and back: longs, of which the first is that of the lowest signals.
+const fn in_longs(set: SignalSet) -> SignalSet {
+    let is_swapped = cfg!(all(target_endian = "big", target_pointer_width = "32"));
+    if is_swapped { set.rotate_left(32) } else { set }
+}
+
 pub(crate) const ALL: SignalSet = u64::MAX;
 
 /// Sets this thread's mask, and answers the old one.
 pub(crate) fn set_mask(mask: SignalSet) -> Result<SignalSet> {
-    let mut old: SignalSet = 0;
+    let (mask, mut old) = (in_longs(mask), 0);
     let words = [
         arg(libc::SIG_SETMASK),
         ptr::from_ref(&mask).expose_provenance(),
-        ptr::from_mut(&mut old).expose_provenance(),
+        ptr::from_mut::<SignalSet>(&mut old).expose_provenance(),
         size_of::<SignalSet>(),
     ];
     // SAFETY: the kernel reads and writes sets of the size told.
     unsafe { syscall(libc::SYS_rt_sigprocmask, words) }?;
-    Ok(old)
+    Ok(in_longs(old))
 }
 
 /// All signals are blocked in this thread until this is dropped.
@@ -123,6 +137,7 @@ impl Taken {
 
 /// `signalfd(2)`: readable while a signal of the set is pending in the thread that polls it.
 pub(crate) fn pending_fd(set: SignalSet) -> Result<OwnedFd> {
+    let set = in_longs(set);
     let at = ptr::from_ref(&set).expose_provenance();
     let flags = arg(libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
     // SAFETY: the kernel reads a set of the size told.
@@ -140,6 +155,7 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
         tv_nsec: i32::try_from(limit.subsec_nanos()).unwrap_or(0).into(),
     });
     let limit = limit.as_ref().map_or(0, |limit| ptr::from_ref(limit).expose_provenance());
+    let set = in_longs(set);
     let words = [
         ptr::from_ref(&set).expose_provenance(),
         ptr::from_mut(&mut info).expose_provenance(),
