@@ -278,7 +278,7 @@ fn a_monitor_that_is_killed_takes_its_container_along() {
     bocker.text(&["rm", name]);
     assert!(!cgroup.is_some_and(|dir| dir.exists()));
     // A signal, however, is the program's.
-    let script = "trap 'exit 9' TERM; while :; do sleep 0.05; done";
+    let script = "trap 'exit 9' TERM; while :; do sleep 0.5; done";
     let mut run = bocker.command(&["run", "--network", "none", &image, "sh", "-c", script]);
     let mut run = run.spawn().unwrap();
     let name = || {
@@ -287,7 +287,7 @@ fn a_monitor_that_is_killed_takes_its_container_along() {
     };
     let loops = |name: &str| {
         let output = bocker.output(&["exec", name, "ps", "-o", "args"]);
-        String::from_utf8_lossy(&output.stdout).contains("\nsleep 0.05\n")
+        String::from_utf8_lossy(&output.stdout).contains("\nsleep 0.5\n")
     };
     until(|| loops(&name()));
     run.signal(linux_namespaces::Signal::TERM).unwrap();

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use linux_namespaces::{Namespace, NamespaceSet};
 
+use crate::harness::limit;
+
 /// The inode number of a task's namespace; `task` is a pid, `self` or `thread-self`.
 pub(crate) fn ns(task: impl std::fmt::Display, name: &str) -> u64 {
     let path = format!("/proc/{task}/ns/{name}");
@@ -52,7 +54,7 @@ pub(crate) fn dumpable() -> i32 {
 
 /// Waits until something is so that is sure to become so.
 pub(crate) fn until(is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(u64::from(limit()) / 8);
     while !is_so() {
         assert!(Instant::now() < end, "it never became so");
         std::thread::sleep(Duration::from_millis(1));
