@@ -186,10 +186,15 @@ pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
     // With a user namespace in the set, threads are the more likely cause, and would be to no avail.
     let may_need_own_fs =
         target.set.contains(NamespaceSet::MOUNT) && !target.set.contains(NamespaceSet::USER);
+    let may_be_refused_guests = target.set.contains(NamespaceSet::TIME);
     match process::setns(target.fd, flags) {
         // Threads share root and working directory, which the mount namespace is to change.
         Err(Errno::INVAL) if may_need_own_fs => {
             process::unshare_fs()?;
+            process::setns(target.fd, flags)
+        }
+        // A program that this thread has just started may still be on its way out of the memory.
+        Err(Errno::USERS) if may_be_refused_guests && process::is_alone() => {
             process::setns(target.fd, flags)
         }
         answer => answer,

@@ -41,10 +41,30 @@ pub(crate) fn unshare_files() -> Result<()> {
     unsafe { syscall(libc::SYS_unshare, [fits(abi::CLONE_FILES)]) }.map(drop)
 }
 
-/// Whether nobody else uses this process's memory: `unshare(2)` of it is allowed then, and does nothing.
+/// Whether nobody else uses this process's memory.
+///
+/// Exec wakes the thread that sleeps for it a moment before it leaves that thread's memory. So where there are no
+/// other threads, this waits; for a second or so, since others may share it in other ways.
 pub(crate) fn is_alone() -> bool {
+    // Where it is as they say these are allowed, and do nothing.
     // SAFETY: no pointers; there is nothing to unshare.
-    unsafe { syscall(libc::SYS_unshare, [fits(abi::CLONE_VM)]) }.is_ok()
+    let unshare = |flag| unsafe { syscall(libc::SYS_unshare, [fits(flag)]) };
+    for _ in 0..10_000 {
+        match unshare(abi::CLONE_VM) {
+            Ok(_) => return true,
+            Err(Errno::INVAL) if unshare(abi::CLONE_THREAD).is_ok() => sleep_a_moment(),
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// For a tenth of a millisecond, or until a signal.
+fn sleep_a_moment() {
+    let moment = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
+    let at = ptr::from_ref(&moment).expose_provenance();
+    // SAFETY: no descriptors, a timespec, no signal mask.
+    let _ = unsafe { syscall(libc::SYS_ppoll, [0, 0, at, 0, 0]) };
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the flag lies in the low 32 bits")]

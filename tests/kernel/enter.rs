@@ -25,6 +25,7 @@ cases! {"enter":
     a_panic_of_the_work_comes_back [],
     what_threads_cannot_enter_is_told [UserNamespaces],
     the_time_namespace_of_the_children_is_entered [UserNamespaces],
+    a_guest_in_the_memory_is_waited_for [UserNamespaces],
     nonsense_is_refused [UserNamespaces],
     a_process_that_ended_cannot_be_entered [UserNamespaces],
     what_is_refused_half_way_is_undone [UserNamespaces],
@@ -256,6 +257,17 @@ fn what_threads_cannot_enter_is_told() {
     })
     .join()
     .unwrap();
+}
+
+/// As exec is for a moment after it woke us.
+fn a_guest_in_the_memory_is_waited_for() {
+    let held = Held::new(NamespaceSet::USER | NamespaceSet::TIME);
+    held.process(NamespaceSet::USER).apply().unwrap();
+    let guest = kernel::guest_in_this_memory();
+    held.process(NamespaceSet::TIME).apply().unwrap();
+    assert_eq!(NsFd::for_children(Namespace::Time).unwrap(), held.ns(Namespace::Time));
+    // SAFETY: the child made above.
+    assert_eq!(unsafe { libc::waitpid(guest, std::ptr::null_mut(), 0) }, guest);
 }
 
 fn the_time_namespace_of_the_children_is_entered() {

@@ -61,6 +61,26 @@ pub(crate) fn until(is_so: impl Fn() -> bool) {
     }
 }
 
+/// A child that has this process's memory for a tenth of a second.
+pub(crate) fn guest_in_this_memory() -> i32 {
+    extern "C" fn stay(_: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: sleeps, and ends this process alone.
+        unsafe {
+            libc::poll(std::ptr::null_mut(), 0, 100);
+            libc::_exit(0)
+        }
+    }
+    // The child's last call may still need it when we hear of its end.
+    let stack = Vec::leak(vec![0_u128; 4096]);
+    let flags = libc::CLONE_VM | libc::SIGCHLD;
+    // SAFETY: the child has the stack for itself.
+    let pid = unsafe {
+        libc::clone(stay, stack.as_mut_ptr_range().end.cast(), flags, std::ptr::null_mut())
+    };
+    assert!(pid > 0, "{}", std::io::Error::last_os_error());
+    pid
+}
+
 /// `R`, `S`, `T`, `Z`, ... as `proc_pid_stat(5)` has them.
 pub(crate) fn state_of(pid: impl std::fmt::Display) -> char {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

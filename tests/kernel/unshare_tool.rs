@@ -30,19 +30,22 @@ cases! {"unshare_tool":
 
 /// What a program can see of where it is.
 const REPORT: &str = r#"
-    for name in cgroup ipc mnt net pid pid_for_children time time_for_children user uts; do
-        link=$(readlink /proc/self/ns/$name 2>/dev/null)
+    links=$(ls -n /proc/self/ns 2>/dev/null)
+    while read -r _ _ _ _ _ _ _ _ name _ link; do
         case " $OUTSIDE " in *" $link "*) echo $name shared;; *) echo $name ${link:+new};; esac
+    done <<END
+$links
+END
+    id -u; uname -n; pwd; echo "$0"; export -p
+    for file in uid_map gid_map; do
+        while read -r inside outside count; do echo " $inside $outside $count"; done </proc/self/$file | sort
     done
-    id -u; id -g; id -G; uname -n; pwd; echo "$0"
-    for file in uid_map gid_map; do tr -s ' ' </proc/self/$file | sort; done
-    cat /proc/self/setgroups
-    env | grep -v -e ^_= -e ^SHLVL= | sort
+    read -r setgroups </proc/self/setgroups; echo $setgroups
     test $$ = 1; echo "PID 1: $?"; test $PPID = "$CALLER"; echo "child of the caller: $?"
-    up=$(cut -d. -f1 /proc/uptime 2>/dev/null); echo clock $((${up:-0} > 500000000))
-    grep -E '^(Cap|NoNewPrivs|SigIgn|SigBlk|SigCgt)' /proc/self/status
-    grep -c -e shared: /proc/self/mountinfo; grep -c -e master: /proc/self/mountinfo
-    grep -c -e '- proc ' /proc/self/mountinfo; ls /proc/self/fd | wc -l; tr '\0' ' ' </proc/1/cmdline
+    { read -r up _ </proc/uptime; } 2>/dev/null; up=${up%.*}; echo clock $((${up:-0} > 500000000))
+    grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|SigIgn|SigBlk|SigCgt)' /proc/self/status
+    awk '/shared:/ { s++ } /master:/ { m++ } / - proc / { p++ } END { print s, m, p }' /proc/self/mountinfo
+    set -- /proc/self/fd/*; echo $#; tr '\0' ' ' </proc/1/cmdline
 "#;
 
 /// How our answer relates to that of the installed one.

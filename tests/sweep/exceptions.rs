@@ -2,7 +2,7 @@
 
 use libc::{
     EACCES, EAGAIN, EEXIST, EINVAL, EMFILE, ENOENT, ENOMEM, ENOSYS, ENOTDIR, ENOTTY, EPERM, EPIPE,
-    ESRCH,
+    ESRCH, EUSERS,
 };
 
 /// The kernel whose calls these are. On others it is told what comes otherwise, and only what hangs, ends the
@@ -122,6 +122,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("parent ioctl 0x8004b7", &[ENOTTY], Says("AskNamespace", Some(ESRCH)), "what Linux 6.13 to 6.19 answer for a process that is not there"),
     only("discover", "parent listns", HIDDEN, Succeeds, "before Linux 6.19: from one mount namespace to the next"),
     only("", "intermediate setns", &[EINVAL], Succeeds, "what is own already spoils all: one kind after the other"),
+    in_all("intermediate setns", &[EUSERS], Succeeds, "as if a program were on its way out of the memory: tried again"),
+    only("enter::scoped_time", "parent setns", &[EUSERS], Succeeds, "as above"),
     only("enter", "parent setns", &[EINVAL], Succeeds, "as above; and a shared working directory, which is unshared"),
     only("exec", "parent setns", &[EINVAL], Succeeds, "as above"),
     only("exec", "parent execve", &[ENOENT], Succeeds, "what it answers in any case"),

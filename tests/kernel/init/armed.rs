@@ -24,6 +24,7 @@ cases! {"init_armed":
     an_event_loop_sees_what_happens [],
     the_end_of_the_parent_is_passed_on [],
     it_finishes_as_the_program_does [],
+    it_finishes_once_it_is_alone [],
     it_finishes_with_little_memory [],
     it_says_what_happens [],
     a_program_that_was_waited_for_is_told [],
@@ -268,6 +269,15 @@ fn it_finishes_as_the_program_does() {
 }
 
 fn it_finishes_with_little_memory() {
+    finishes_with_little_memory(|| ());
+}
+
+/// As exec is for a moment after it woke us.
+fn it_finishes_once_it_is_alone() {
+    finishes_with_little_memory(|| _ = kernel::guest_in_this_memory());
+}
+
+fn finishes_with_little_memory(before: fn()) {
     let (mut reader, writer) = std::io::pipe().unwrap();
     // SAFETY: this process has one thread.
     let pid = unsafe { libc::fork() };
@@ -280,6 +290,7 @@ fn it_finishes_with_little_memory() {
         let child = armed.spawn(&mut command).unwrap();
         std::hint::black_box(&large);
         drop(command);
+        before();
         armed.finish(child);
     }
     drop(writer);
