@@ -233,8 +233,7 @@
 //! engines; `mount(2)` serves where the calls on open mounts are hidden. Where a kernel cannot do a thing at
 //! all, the error's kind is [`ErrorKind::Unsupported`].
 //!
-//! x86_64 and aarch64 are tried alike. Other architectures copy the parent for each child; mips, whose
-//! signals are other ones, is refused when it is built for.
+//! Any architecture but mips, whose sets of signals have another size: building for it says so.
 //!
 //! # Limits of this version
 //!

@@ -129,7 +129,9 @@ impl Supervisor {
     /// ended: with [its exit code](Self::exit_code). Never returns, and no destructor runs.
     ///
     /// This is for a process that has nothing else to do. If there is no other thread, it closes all descriptors
-    /// but the standard streams and, on x86_64 and aarch64, gives up all memory that the loop does not need.
+    /// but the standard streams and, on x86_64 and aarch64, gives up all memory that the loop does not need. Where
+    /// another process still shares that, as a program does for a moment, it waits for a second or so, and else
+    /// keeps both.
     ///
     /// # Examples
     ///

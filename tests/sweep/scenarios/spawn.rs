@@ -65,8 +65,8 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::root_by_chroot", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().chroot()); })),
     scenario("spawn::root_of_layers", &[UserNamespaces, Overlays], || spawn(|it| { it.map_root().rootfs(Rootfs::overlay(Overlay::new(["/usr"]).unwrap())); })),
     scenario("spawn::root_of_kept_layers", &[Root, Overlays], root_of_kept_layers),
-    scenario("spawn::other_owners", &[Root, MappedOwners], other_owners),
-    scenario("spawn::other_owners_of_layers", &[Root, MappedOwners, Overlays], other_owners_of_layers),
+    scenario("spawn::other_owners", &[Root, MappedOwners], || other_owners(of_a_directory)),
+    scenario("spawn::other_owners_of_layers", &[Root, MappedOwners, Overlays], || other_owners(of_layers)),
     scenario("spawn::init", USERS, || spawn(init)),
     scenario("spawn::init_of_a_group", USERS, || spawn(|it| { it.map_root().init(Init::new().process_group().others(Others::Kill)); })),
     scenario("spawn::init_with_helper", &[Root], || spawn(|it| { outside_maps(it); it.init(Init::new()); })),
@@ -240,30 +240,31 @@ fn time(command: &mut Command) {
     command.map_root().time_offset(Clock::Boottime, ahead);
 }
 
-/// Before Linux 7.1 that is refused. Without mounts there is no program.
-fn since_7_1(option: fn(&mut Command)) -> Act {
+/// Before Linux 7.1 that is refused. From then on it ends well, or in this way.
+fn since_7_1(option: fn(&mut Command), end: Option<ErrorKind>) -> Act {
     Act::new(move || {
         let mut command = Command::new("/bin/true");
         option(&mut command);
-        let is_as_told = [ErrorKind::Unsupported, ErrorKind::NotFound];
         match run(command) {
-            Err(error) if is_as_told.contains(&error.kind()) => Ok(Came::Done),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Came::Done),
+            Err(error) if Some(error.kind()) == end => Ok(Came::Done),
             answer => answer,
         }
     })
 }
 
 fn reaped() -> Act {
-    since_7_1(|command| {
+    let option = |command: &mut Command| {
         // What kills setuid programs takes a privilege, or that there are none.
         command.auto_reap().kill_on_drop().no_new_privs();
-    })
+    };
+    since_7_1(option, None)
 }
 
+/// There is no program, either.
 fn empty_mounts() -> Act {
-    since_7_1(|command| {
-        command.map_root().empty_mounts();
-    })
+    let option = |command: &mut Command| _ = command.map_root().empty_mounts();
+    since_7_1(option, Some(ErrorKind::NotFound))
 }
 
 /// A directory that is removed in the end.
@@ -331,26 +332,23 @@ fn root_of_kept_layers() -> Act {
     })
 }
 
-fn other_owners() -> Act {
+fn other_owners(mount: fn(&Path, NsFd) -> Mount) -> Act {
     let place = Place::new(NamespaceSet::USER);
     let user = NsFd::of_process(place.child.pid_fd(), linux_namespaces::Namespace::User).unwrap();
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     spawn(move |command| {
         let _ = &place;
-        let bind = Mount::bind(dir.path(), "/mnt").unwrap().idmapped(user.try_clone().unwrap());
-        command.unshare(NamespaceSet::MOUNT).mount(bind);
+        let mount = mount(dir.path(), user.try_clone().unwrap());
+        command.unshare(NamespaceSet::MOUNT).mount(mount);
     })
 }
 
-fn other_owners_of_layers() -> Act {
-    let place = Place::new(NamespaceSet::USER);
-    let user = NsFd::of_process(place.child.pid_fd(), linux_namespaces::Namespace::User).unwrap();
-    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    spawn(move |command| {
-        let _ = &place;
-        let layers = Overlay::new([dir.path()]).unwrap().idmapped(user.try_clone().unwrap());
-        command.unshare(NamespaceSet::MOUNT).mount(Mount::overlay("/mnt", layers).unwrap());
-    })
+fn of_a_directory(dir: &Path, user: NsFd) -> Mount {
+    Mount::bind(dir, "/mnt").unwrap().idmapped(user)
+}
+
+fn of_layers(dir: &Path, user: NsFd) -> Mount {
+    Mount::overlay("/mnt", Overlay::new([dir]).unwrap().idmapped(user)).unwrap()
 }
 
 fn init(command: &mut Command) {
