@@ -192,6 +192,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("parent waitid", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie"),
     only("unshare::user_by_helper", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above: of the helper"),
     only("spawn::in", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that or the intermediate process"),
+    sometimes(only("spawn::empty_mounts", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above: of the child without a program, from Linux 7.1 on")),
     only("spawn::time", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that which tells where exec leads"),
     only("spawn::time_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),
     only("spawn::map_by_helper_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),
