@@ -230,7 +230,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("init::arm", "parent openat \"", &[], Succeeds, "as above"),
     only("init::arm", "parent read", &[], Succeeds, "as above"),
     only("init::arm", "parent statx", &[], Succeeds, "as above"),
-    only("init", "parent rt_sigtimedwait", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie"),
+    sometimes(only("init", "parent rt_sigtimedwait", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie, if the program did not end before the first look")),
 
     // newuidmap(1), and the C library's look for the user's name.
     only("spawn::map_by_tools", "parent capget", HIDDEN, Succeeds, "it is a user without capabilities in any case"),
