@@ -191,8 +191,9 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// `ECHILD` if the kernel keeps no status: another wait in this process took it, or `SIGCHLD` is
-    /// ignored here and the kernel is older than 6.15.
+    /// `ECHILD` if the kernel tells no status: another wait in this process took it; or `SIGCHLD` is ignored
+    /// here, or the kernel reaps the child by itself ([`auto_reap`](crate::Command::auto_reap)), and it is
+    /// older than 6.15 or a filter forbids `PIDFD_GET_INFO`.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         drop(self.stdin.take());
         loop {

@@ -191,7 +191,7 @@ const TABLE: &[Row] = &[
     (Step::Exec, None, Errno::AGAIN, PROCESSES),
     (Step::Exec, None, Errno::TXTBSY, "the file is open for writing"),
     (Step::Exec, None, Errno::PERM, "a security policy, or the tracer of a setuid program, forbids it"),
-    (Step::Wait, None, Errno::CHILD, "another wait in this process took the status, or SIGCHLD is ignored, so that the kernel (before Linux 6.15) keeps none"),
+    (Step::Wait, None, Errno::CHILD, "another wait in this process took the status; or the kernel reaped the child (SIGCHLD is ignored, or auto_reap was asked for) and does not tell how it ended: before Linux 6.15, or where a filter forbids PIDFD_GET_INFO"),
     (Step::Signal, None, Errno::PERM, "the process belongs to another user"),
     (Step::Signal, None, Errno::INVAL, "there is no such signal, or the process is not visible from this pid namespace"),
     (Step::StartThread, None, Errno::INVAL, "after unshare(2) or setns(2) of a pid namespace a thread can start no other one; do that elsewhere"),

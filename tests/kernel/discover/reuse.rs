@@ -1,4 +1,4 @@
-//! The kernel gives the number of a namespace away again at once, also while somebody looks around.
+//! The kernel gives the number of a namespace away again, also while somebody looks around.
 
 use std::ffi::CStr;
 use std::io::{BufRead, BufReader, Write, pipe};
@@ -43,16 +43,22 @@ fn discover_with(pid: u32, work: impl FnOnce()) -> Discovery {
     thread.join().unwrap()
 }
 
-/// Goes into a new namespace when it is told to.
+/// Goes from one new namespace to the next when it is told a number, until one has it: the number is free again
+/// some time after the end of the last namespace that had it.
 fn mover() -> Child {
-    let script = "read line; exec unshare -u sh -c 'echo; exec sleep 600'";
+    const SCRIPT: &str = r#"
+        if [ "$(readlink /proc/self/ns/uts)" = "uts:[$1]" ] || [ "$2" = 100 ]; then
+            echo
+            exec sleep 600
+        fi
+        exec unshare -u sh -c "$3" sh "$1" "$(($2 + 1))" "$3""#;
     let mut command = Command::new("sh");
-    command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    command.spawn().unwrap()
+    command.args(["-c", "read -r number; exec sh -c \"$0\" sh \"$number\" 0 \"$0\"", SCRIPT]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-fn move_on(mover: &mut Child) {
-    mover.stdin.take().unwrap().write_all(b"\n").unwrap();
+fn move_on(mover: &mut Child, ino: u64) {
+    writeln!(mover.stdin.take().unwrap(), "{ino}").unwrap();
     let answer = mover.stdout.take().unwrap();
     BufReader::new(answer).read_line(&mut String::new()).unwrap();
 }
@@ -60,7 +66,7 @@ fn move_on(mover: &mut Child) {
 fn a_namespace_is_not_taken_for_the_last_one_of_its_number() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     // Others may make a namespace at the same time, and get the number.
-    for _ in 0..500 {
+    for _ in 0..50 {
         let mut command = Command::new("sleep");
         let first = command.arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
         let mut second = mover();
@@ -72,7 +78,7 @@ fn a_namespace_is_not_taken_for_the_last_one_of_its_number() {
         }
         let all = discover_with(pid, || {
             end(first);
-            move_on(&mut second);
+            move_on(&mut second, ino);
         });
         let unique_id = second.namespace(Namespace::Uts).unwrap().unique_id().unwrap();
         let is_same = kernel::ns(pid, "uts") == ino;

@@ -279,21 +279,24 @@ fn it_finishes_once_it_is_alone() {
 
 fn finishes_with_little_memory(before: fn()) {
     let (mut reader, writer) = std::io::pipe().unwrap();
+    // The program ends with this trial, also where it fails.
+    let (input, keeper) = std::io::pipe().unwrap();
     // SAFETY: this process has one thread.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        drop(reader);
+        drop((reader, keeper));
         let large = vec![1_u8; 20 << 20];
         let mut armed = Init::new().arm().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", "echo ready; exec sleep 600"]).stdout(OwnedFd::from(writer));
+        command.args(["-c", "echo ready; exec cat"]);
+        command.stdin(OwnedFd::from(input)).stdout(OwnedFd::from(writer));
         let child = armed.spawn(&mut command).unwrap();
         std::hint::black_box(&large);
         drop(command);
         before();
         armed.finish(child);
     }
-    drop(writer);
+    drop((writer, input));
     let mut line = [0; 6];
     reader.read_exact(&mut line).unwrap();
     let resident = || {
@@ -308,6 +311,7 @@ fn finishes_with_little_memory(before: fn()) {
         libc::kill(pid, libc::SIGTERM);
         libc::waitpid(pid, std::ptr::null_mut(), 0);
     }
+    drop(keeper);
 }
 
 fn it_says_what_happens() {
