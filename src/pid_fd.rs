@@ -4,6 +4,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::error::{AtStep, Error, Result, Step};
 use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
@@ -188,6 +190,25 @@ impl PidFd {
     /// One thread of this process, or the process before Linux 6.9.
     pub(crate) fn current_thread() -> core::result::Result<Self, Errno> {
         process::pidfd_open(process::gettid(), abi::PIDFD_THREAD).map(Self)
+    }
+
+    /// Waits for the end of a first exec, a tenth of a second at most: whoever hid its memory before stays hidden
+    /// until the program's is there, and exec wakes the parent before that.
+    pub(crate) fn await_first_exec(&self) {
+        let is_ahead = || -> Result<bool> {
+            let proc = ProcFs::open()?;
+            let pid = proc.pid_of(self.as_fd())?;
+            pid.map_or(Ok(false), |pid| proc.is_fork_of_ours(pid))
+        };
+        let moment = Timespec { tv_sec: 0, tv_nsec: 50_000 };
+        for _ in 0..2000 {
+            let mut end = [PollFd::new(self, PollFlags::IN)];
+            if !is_ahead().unwrap_or(false) || poll(&mut end, Some(&moment)) == Ok(1) {
+                break;
+            }
+        }
+        // To copy a descriptor, even one that nobody has, takes the lock of exec (Linux 5.7).
+        process::pidfd_getfd(self.as_raw_fd(), -1).ok();
     }
 
     /// For descriptors that the kernel made as pidfds.

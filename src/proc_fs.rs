@@ -146,6 +146,14 @@ impl ProcFs {
         Ok(parse_first(&list))
     }
 
+    /// Whether a process is this user's, was forked, and has come to no exec: `PF_FORKNOEXEC`.
+    pub(crate) fn is_fork_of_ours(&self, pid: u32) -> Result<bool> {
+        const PF_FORKNOEXEC: u32 = 0x40;
+        let read = |file| self.read_once(self.as_fd(), &format!("{pid}/{file}")).map_err(refused);
+        let is_fork = task_flags(&read("stat")?).is_some_and(|flags| flags & PF_FORKNOEXEC != 0);
+        Ok(is_fork && parse_uid(&read("status")?) == Some(process::geteuid()))
+    }
+
     /// The path of a descriptor of this thread, for calls that take no descriptor.
     pub(crate) fn path_of(&self, file: BorrowedFd<'_>) -> Result<String> {
         self.dir("thread-self/fd".to_owned())?;
@@ -199,6 +207,19 @@ fn parse_pids(fdinfo: &str) -> Vec<u32> {
     let line = fdinfo.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
     let pids: Option<Vec<u32>> = line.split_whitespace().map(|pid| pid.parse().ok()).collect();
     pids.filter(|pids| !pids.contains(&0)).unwrap_or_default()
+}
+
+/// The flags of a task, from its `/proc/PID/stat`: `7 (any name) S 1 ...`.
+pub(crate) fn task_flags(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let flags = stat[end..].split(|&byte| byte == b' ').nth(7)?;
+    core::str::from_utf8(flags).ok()?.parse().ok()
+}
+
+/// The real one of the `Uid:` line.
+fn parse_uid(status: &[u8]) -> Option<u32> {
+    let mut lines = core::str::from_utf8(status).ok()?.lines();
+    lines.find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
 
 fn parse_first(pids: &[u8]) -> Option<u32> {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::namespace::Namespace;
+use crate::proc_fs::task_flags;
 
 /// `net:[4026531840]`: what a link in `/proc/PID/ns` leads to, what a descriptor is of, and the root of a
 /// bind mount.
@@ -45,9 +46,7 @@ pub(super) fn parent(stat: &[u8]) -> Option<u32> {
 /// Whether a `/proc/PID/stat` is of a thread of the kernel: `PF_KTHREAD` of its flags.
 pub(super) fn is_kernel_thread(stat: &[u8]) -> bool {
     const PF_KTHREAD: u32 = 0x0020_0000;
-    let end = stat.iter().rposition(|byte| *byte == b')').unwrap_or(stat.len());
-    let flags = stat[end..].split(|byte| *byte == b' ').nth(7).and_then(number);
-    flags.is_some_and(|flags| flags & PF_KTHREAD != 0)
+    task_flags(stat).is_some_and(|flags| flags & PF_KTHREAD != 0)
 }
 
 /// How many pid namespaces a task is in, from the one that its `/proc` shows on: the numbers of the line

@@ -97,6 +97,10 @@ impl NsFd {
     /// The namespace of the process that a pidfd holds: never that of a later process with the same
     /// number.
     ///
+    /// A process that does not let others look at it (`PR_SET_DUMPABLE`) does so for a moment even after its exec
+    /// has woken its parent. One of this user's that was forked and has not come to an exec gets a tenth of a
+    /// second for it before it counts as such.
+    ///
     /// # Examples
     ///
     /// ```
@@ -225,6 +229,16 @@ impl NsFd {
     }
 
     fn of_pid_fd(process: &PidFd, kind: Namespace, for_children: bool) -> Result<Self> {
+        match Self::look_at(process, kind, for_children) {
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+                process.await_first_exec();
+                Self::look_at(process, kind, for_children)
+            }
+            answer => answer,
+        }
+    }
+
+    fn look_at(process: &PidFd, kind: Namespace, for_children: bool) -> Result<Self> {
         let refused = |errno| Error::os(Step::OpenNamespace, errno).of(kind);
         match ask_pid_fd(process, kind, for_children) {
             Err(Errno::NOTTY | Errno::NOSYS) => {}

@@ -8,12 +8,15 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use linux_namespaces::{
-    Child, Command, Error, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Signal, Step, Unshare,
+    Child, Command, Enter, Error, ErrorKind, Init, Namespace, NamespaceSet, NsFd, PidFd, Signal,
+    Step, Unshare,
 };
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{NetworkPairs, PidfdNamespaces, Root, UniqueIds, UserNamespaces};
+use crate::machine::Need::{
+    NetworkPairs, Ordinary, PidfdNamespaces, Root, UniqueIds, UserNamespaces,
+};
 use crate::stage;
 
 cases! {"handles":
@@ -25,6 +28,7 @@ cases! {"handles":
     other_descriptors_are_no_namespaces [],
     other_descriptors_are_no_processes [],
     a_process_that_is_gone_is_told [],
+    a_program_may_be_asked_at_once [Ordinary, UserNamespaces],
     owner_and_parent_are_followed [UserNamespaces],
     pids_are_translated_both_ways [UserNamespaces, PidfdNamespaces],
     identity_is_the_namespace_s [UserNamespaces],
@@ -54,6 +58,26 @@ fn end(mut child: Child) {
 
 fn ino(namespace: &NsFd) -> u64 {
     namespace.id().unwrap().ino
+}
+
+/// What enters a namespace hides its memory, and so does an init, until exec has made another.
+fn a_program_may_be_asked_at_once() {
+    kernel::stay_on_one_processor();
+    let set = NamespaceSet::USER | NamespaceSet::UTS;
+    let place = other(set);
+    for _ in 0..100 {
+        let mut entering = Command::new("sleep");
+        entering.enter(Enter::new().process(place.pid_fd().try_clone().unwrap(), set));
+        let mut behind_an_init = Command::new("sleep");
+        behind_an_init.unshare(set | NamespaceSet::PID).map_root().init(Init::new());
+        for mut command in [entering, behind_an_init] {
+            let child = command.arg("600").spawn().unwrap_or_else(|error| panic!("{error:#}"));
+            let uts = NsFd::of_process(&child.program().unwrap(), Namespace::Uts);
+            uts.unwrap_or_else(|error| panic!("{error:#}"));
+            end(child);
+        }
+    }
+    end(place);
 }
 
 fn current_is_of_the_thread_not_of_the_process() {

@@ -61,6 +61,17 @@ pub(crate) fn until(is_so: impl Fn() -> bool) {
     }
 }
 
+/// Keeps this thread, and its children, on the processor where it is.
+pub(crate) fn stay_on_one_processor() {
+    let (mut processors, mut here) = (vec![0_u64; 128], 0_u32);
+    // SAFETY: the kernel writes a number, and reads as many bytes as are told.
+    unsafe {
+        libc::syscall(libc::SYS_getcpu, &raw mut here, 0, 0);
+        processors[here as usize / 64] = 1 << (here % 64);
+        libc::sched_setaffinity(0, 1024, processors.as_ptr().cast());
+    }
+}
+
 /// A child that has this process's memory for a tenth of a second.
 pub(crate) fn guest_in_this_memory() -> i32 {
     extern "C" fn stay(_: *mut libc::c_void) -> libc::c_int {

@@ -38,13 +38,7 @@ cases! {"pinned":
 /// Mounts of this trial alone, and the rights to make more.
 pub(crate) fn own_mounts() {
     // Linux 6.18 tells older mount namespaces from newer ones by numbers that each processor gives out.
-    let (mut processors, mut here) = (vec![0_u64; 128], 0_u32);
-    // SAFETY: the kernel writes a number, and reads as many bytes as are told.
-    unsafe {
-        libc::syscall(libc::SYS_getcpu, &raw mut here, 0, 0);
-        processors[here as usize / 64] = 1 << (here % 64);
-        libc::sched_setaffinity(0, 1024, processors.as_ptr().cast());
-    }
+    kernel::stay_on_one_processor();
     let unshare = Unshare::new(NamespaceSet::MOUNT);
     let unshare = if is_root() { unshare } else { unshare.map_root() };
     unshare.apply().unwrap();
