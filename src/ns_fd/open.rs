@@ -97,9 +97,9 @@ impl NsFd {
     /// The namespace of the process that a pidfd holds: never that of a later process with the same
     /// number.
     ///
-    /// A process that does not let others look at it (`PR_SET_DUMPABLE`) does so for a moment even after its exec
-    /// has woken its parent. One of this user's that was forked and has not come to an exec gets a tenth of a
-    /// second for it before it counts as such.
+    /// A process that was not dumpable (`PR_SET_DUMPABLE`) stays closed to others for a moment after its exec has
+    /// woken its parent. So one of this user's that was forked and has come to no exec is given a tenth of a
+    /// second before the refusal counts.
     ///
     /// # Examples
     ///

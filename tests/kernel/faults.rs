@@ -127,13 +127,6 @@ impl Place {
         Enter::new().process(self.child.pid_fd().try_clone().unwrap(), set)
     }
 
-    /// Until its program has memory of its own: exec wakes us before, and who shares our memory is dumpable or
-    /// not as we are.
-    pub(crate) fn settle(&self) {
-        let name = format!("/proc/{}/comm", self.child.id());
-        kernel::until(|| fs::read_to_string(&name).unwrap() == "sleep\n");
-    }
-
     pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }

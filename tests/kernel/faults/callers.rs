@@ -8,7 +8,7 @@ use linux_namespaces::{Command, Stdio, Step};
 
 use super::calls::outside_maps;
 use super::fork::in_fork;
-use super::{ALL, Engine, FRESH, Place, available, failure};
+use super::{ALL, Engine, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{PidfdNamespaces, Root, UserNamespaces};
@@ -190,7 +190,6 @@ fn one_who_is_not_dumpable() {
     for engine in available(if may_ask { ALL } else { FRESH }) {
         in_fork(|| {
             let place = engine.place();
-            place.iter().for_each(Place::settle);
             // SAFETY: this process alone.
             unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
             let mut command = Command::new("sh");
