@@ -83,10 +83,11 @@ fn main() -> ExitCode {
     if is_whole && judge::is_listed_kernel() {
         failures.extend(judge::unused(&tally.used));
     }
-    if tally.missed * 50 > tally.refusals + tally.kills {
+    // Of a few points, chance may miss some.
+    if tally.missed > 10 + (tally.refusals + tally.kills) / 50 {
         failures.push("too many points were not come to".to_owned());
     }
-    failures.iter().for_each(|failure| println!("{failure}"));
+    failures.iter().for_each(|it| println!("wrong: {it}"));
     ExitCode::from(u8::from(!failures.is_empty() || !tally.failures.is_empty()))
 }
 

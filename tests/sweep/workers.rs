@@ -36,7 +36,7 @@ pub(crate) fn sweep_all(scenarios: &[&Scenario], workers: usize, part: usize) ->
         all.add(Tally::parse(&text));
         if status != 0 {
             let failure = format!("a process that sweeps ended with {status:#x}");
-            println!("{failure}");
+            println!("wrong: {failure}");
             all.failures.push(failure);
         }
     }
@@ -81,7 +81,7 @@ fn work(
         // SAFETY: a child of ours.
         while unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {}
         if status != 0 {
-            println!("{}: the process that sweeps it ended with {status:#x}", scenario.name);
+            println!("wrong: {}: the process that sweeps it ended with {status:#x}", scenario.name);
             failed = 1;
         }
     }
