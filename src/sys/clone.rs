@@ -143,14 +143,15 @@ fn word(flags: u64) -> usize {
 }
 
 /// Whether exec moves this process into the time namespace that waits for its children: from Linux
-/// 6.2 on. Kernels that do not do it refuse, first of all, children that share memory.
+/// 6.2 on. Kernels that do not do it refuse, first of all, children that share memory. Any other refusal, as by
+/// a filter or a limit, tells nothing: then the answer is no, which no kernel is wrong about.
 pub(crate) fn exec_enters_time_namespace() -> bool {
     let flags = word(abi::CLONE_VM | abi::CLONE_VFORK | abi::CLONE_PIDFD);
     // An address of the kernel's, where no pidfd can be written, so that no child is made.
     let nowhere = usize::MAX - 7;
     // SAFETY: the call fails before there is a child, whatever the kernel.
     let answer = unsafe { syscall(libc::SYS_clone, [flags, 0, nowhere, 0, 0]) };
-    answer != Err(Errno::INVAL)
+    answer == Err(Errno::FAULT)
 }
 
 /// What the child's first instructions call, with where its [`Start`] lies.
