@@ -38,8 +38,11 @@ pub(crate) unsafe fn shed() -> bool {
     let Some(middle) = thread_pointer() else {
         return false;
     };
-    let start = (middle & !(ALIGNMENT - 1)).saturating_sub(REACH);
-    let places = (0..2 * REACH / ALIGNMENT).map(|index| start + index * ALIGNMENT);
+    let middle = middle & !(ALIGNMENT - 1);
+    // The nearest first, on both sides: libc has it close to what else it keeps of a thread.
+    let places = (0..REACH).step_by(ALIGNMENT).flat_map(|distance| {
+        [middle.wrapping_add(distance), middle.wrapping_sub(distance + ALIGNMENT)]
+    });
     // Newer ones may be longer.
     let mut tries =
         [32, 64].into_iter().flat_map(|length| places.clone().map(move |at| (at, length)));
