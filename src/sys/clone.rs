@@ -144,7 +144,7 @@ fn word(flags: u64) -> usize {
 
 /// Whether exec moves this process into the time namespace that waits for its children: from Linux
 /// 6.2 on. Kernels that do not do it refuse, first of all, children that share memory. Any other refusal, as by
-/// a filter or a limit, tells nothing: then the answer is no, which no kernel is wrong about.
+/// a filter or a limit, tells nothing, and counts as no: to be born there works on every kernel.
 pub(crate) fn exec_enters_time_namespace() -> bool {
     let flags = word(abi::CLONE_VM | abi::CLONE_VFORK | abi::CLONE_PIDFD);
     // An address of the kernel's, where no pidfd can be written, so that no child is made.

@@ -83,8 +83,7 @@ fn main() -> ExitCode {
     if is_whole && judge::is_listed_kernel() {
         failures.extend(judge::unused(&tally.used));
     }
-    // Of a few points, chance may miss some.
-    if tally.missed > 10 + (tally.refusals + tally.kills) / 50 {
+    if tally.missed * 50 > tally.refusals + tally.kills {
         failures.push("too many points were not come to".to_owned());
     }
     failures.iter().for_each(|it| println!("wrong: {it}"));
