@@ -258,6 +258,7 @@ impl Unshare {
         ops.extend(maps.ops());
         ops.extend(self.setup.time_op());
         ops.extend(self.setup.ops(MountRights::default())?);
+        ops.extend(self.setup.return_op(None)?);
         let user = set.contains(NamespaceSet::USER);
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
         let outcome = carry_out(&ops, &maps.outside);

@@ -14,7 +14,7 @@ use crate::ns_fd;
 use crate::setup::id_maps::IdMaps;
 use crate::setup::join::Joins;
 use crate::setup::mounts::MountRights;
-use crate::setup::plan::{Op, Plan};
+use crate::setup::plan::{Lookup, Op, Plan};
 use crate::setup::time_entry;
 use crate::sys::abi;
 use crate::sys::clone::CAN_SHARE_MEMORY;
@@ -40,7 +40,33 @@ impl Command {
     /// new pid namespace together with an entered one;
     /// and what [`Enter::apply`](crate::Enter::apply) answers for namespaces that cannot be looked at.
     pub fn plan(&self) -> Result<Plan> {
-        self.compile(Op::Exec(self.candidates()?))
+        self.compile(Op::Exec(self.candidates()?, self.program_lookup()?))
+    }
+
+    /// Whether the program's root is laid out by somebody else.
+    fn has_other_root(&self) -> Result<bool> {
+        Ok(self.setup.rootfs.is_some()
+            || self.place.has_root()
+            || self.enter.joins()?.set().contains(NamespaceSet::MOUNT))
+    }
+
+    /// Below mounts and in open directories, too, unless the caller has named a file of proc.
+    fn program_lookup(&self) -> Result<Lookup> {
+        let has_other_files = self.setup.has_mounts() || self.place.is_open();
+        let is_of_proc = self.program.as_bytes().starts_with(b"/proc/");
+        let is_inside = self.has_other_root()? || (has_other_files && !is_of_proc);
+        Ok(if is_inside { Lookup::Inside } else { Lookup::Plain })
+    }
+
+    /// The steps into the working directory: what was inherited is looked up again where something may be mounted
+    /// over it by now.
+    fn return_op(&self, joins: &Joins) -> Result<Option<Op>> {
+        let is_absolute = self.current_dir.as_ref().is_some_and(|dir| dir.is_absolute());
+        // The root of an entered mount namespace cannot be covered.
+        if is_absolute || joins.set().contains(NamespaceSet::MOUNT) {
+            return Ok(None);
+        }
+        self.setup.return_op(self.current_dir_fallback.as_deref())
     }
 
     /// A plan with this last step.
@@ -64,6 +90,12 @@ impl Command {
                 "a root of its own together with an open directory, which would lead out of it",
             ));
         }
+        if self.setup.has_mounts() && self.place.is_open() {
+            return Err(Error::invalid(
+                "mounts together with an open directory: it was opened in the caller's mount namespace, where \
+                 they are not, so that the program would see what they cover; use Rootfs or current_dir",
+            ));
+        }
         let elsewhere = ns_fd::children_are_elsewhere()?;
         let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
         let hide = company || elsewhere.entered;
@@ -84,6 +116,10 @@ impl Command {
         let other_ids = as_root || (!has_init && self.uid.or(self.gid).is_some());
         let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
 
+        let return_op = self.return_op(&joins)?;
+        let has_other_files =
+            self.has_other_root()? || self.setup.has_mounts() || self.place.is_open();
+        let dir_lookup = if has_other_files { Lookup::Inside } else { Lookup::Plain };
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();
         entering.extend(hide.then_some(Op::HideMemory));
@@ -113,6 +149,7 @@ impl Command {
             ));
         }
         ops.extend(self.setup.ops(MountRights { as_root, of_entered_user })?);
+        ops.extend(return_op);
         self.place.enter(&mut ops);
         if let Some(init) = init {
             ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
@@ -121,6 +158,7 @@ impl Command {
             ops.extend(self.session_ops());
         }
         ops.push(Op::ConnectStdio);
+        ops.extend(self.lock_mounts.then_some(Op::LockMounts));
         let changes_ids = self.uid.is_some() || self.gid.is_some();
         if self.place.keep_caps && changes_ids {
             ops.push(Op::KeepCapsOverIds);
@@ -132,7 +170,7 @@ impl Command {
         ops.extend(self.gid.map(Op::SetGid));
         ops.extend(self.uid.map(Op::SetUid));
         if let Some(dir) = &self.current_dir {
-            ops.push(Op::ChangeDirectory(c_path(dir)?));
+            ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
         }
         let flags = [
             (self.place.keep_caps, Op::KeepCaps),

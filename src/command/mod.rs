@@ -28,6 +28,7 @@ use crate::error::Result;
 use crate::init::Init;
 use crate::setup::Setup;
 use crate::setup::plan::{Plan, PreExec};
+use crate::setup::run::ExecArgs;
 
 use parent::Launch;
 use place::Place;
@@ -80,6 +81,7 @@ pub struct Command {
     env: BTreeMap<OsString, Option<OsString>>,
     env_clear: bool,
     current_dir: Option<PathBuf>,
+    current_dir_fallback: Option<PathBuf>,
     place: Place,
     stdio: [Option<Stdio>; 3],
     setup: Setup,
@@ -90,6 +92,7 @@ pub struct Command {
     gid: Option<u32>,
     uid: Option<u32>,
     no_new_privs: bool,
+    lock_mounts: bool,
     kill_on_parent_exit: bool,
     close_other_fds: bool,
     set_tid: Vec<u32>,
@@ -109,6 +112,14 @@ impl Command {
     ///
     /// A name without a slash is looked for by the child in the directories of `PATH`: the one that
     /// is set on the command, or else this process's.
+    ///
+    /// In a root that is not the caller's ([`Rootfs`](crate::Rootfs), [`root_dir`](Self::root_dir), an entered mount
+    /// namespace), and below the mounts of this command, the program is looked up without magic links: a link
+    /// to `/proc/self/exe` would run the caller's own program inside (CVE-2019-5736). Such a link fails with
+    /// `ELOOP`, whether it is the program, a part of its path, the interpreter of a script or that of an ELF file.
+    /// There the program is known to `ps` by the name of the file that links lead to, a script by its interpreter's,
+    /// and a file that may be executed but not read is refused with `EACCES`. In the caller's own root
+    /// `Command::new("/proc/self/exe")` starts this program again.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -117,6 +128,7 @@ impl Command {
             env: BTreeMap::new(),
             env_clear: false,
             current_dir: None,
+            current_dir_fallback: None,
             place: Place::default(),
             stdio: [None, None, None],
             setup: Setup::default(),
@@ -127,6 +139,7 @@ impl Command {
             gid: None,
             uid: None,
             no_new_privs: false,
+            lock_mounts: false,
             kill_on_parent_exit: false,
             close_other_fds: false,
             set_tid: Vec::new(),
@@ -198,8 +211,16 @@ impl Command {
         self
     }
 
-    /// The program's working directory, as the child sees the path in its mount namespace. Without
-    /// this it is the parent's, or the root of an entered mount namespace.
+    /// The program's working directory, as the child sees the path in its mount namespace, after all mounts.
+    ///
+    /// Without this it is the parent's, or the root of a [`Rootfs`](crate::Rootfs) or of an entered mount
+    /// namespace. With [`mount`](Self::mount) the child looks the parent's directory up again by its path when
+    /// everything is mounted, so that the program never stays in a directory underneath a mount. If that path no
+    /// longer leads anywhere, the spawn fails, unless there is a
+    /// [`current_dir_fallback`](Self::current_dir_fallback).
+    ///
+    /// In a root that is not the caller's, and below the mounts of this command, a magic link (as
+    /// `/proc/self/cwd` or `/proc/self/fd/7`) in the path is refused with `ELOOP`.
     ///
     /// # Examples
     ///
@@ -212,6 +233,30 @@ impl Command {
     /// ```
     pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Self {
         self.current_dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Where the program starts if the parent's working directory cannot be looked up again after the
+    /// [mounts](Self::mount) of this command: it is not there any more, or may not be searched.
+    ///
+    /// Without effect where [`current_dir`](Self::current_dir) is set, or nothing is mounted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount};
+    ///
+    /// let mut command = Command::new("pwd");
+    /// // hides the directory that this program was started in, wherever that is
+    /// command.map_root().mount(Mount::tmpfs("/home")?).mount(Mount::tmpfs("/tmp")?);
+    /// command.current_dir_fallback("/");
+    /// if let Ok(status) = command.status() {
+    ///     assert!(status.success());
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn current_dir_fallback(&mut self, dir: impl AsRef<Path>) -> &mut Self {
+        self.current_dir_fallback = Some(dir.as_ref().to_owned());
         self
     }
 
@@ -376,8 +421,10 @@ impl Command {
             Stream::open(self.stdio[at].as_ref().unwrap_or(&defaults[at]), direction)
         };
         Ok(Launch {
-            args: CStrings::of_args([name].into_iter().chain(&self.args))?,
-            env: CStrings::of_env(self.env_clear, &self.env)?,
+            exec: ExecArgs {
+                args: CStrings::of_args([name].into_iter().chain(&self.args))?.for_exec(),
+                env: CStrings::of_env(self.env_clear, &self.env)?.for_exec(),
+            },
             streams: [
                 stream(0, Direction::In)?,
                 stream(1, Direction::Out)?,

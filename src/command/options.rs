@@ -347,6 +347,55 @@ impl Command {
         self
     }
 
+    /// Takes the capabilities from the program, and from all that it starts, by which the mounts of its mount
+    /// namespace could be changed or what they hide be reached.
+    ///
+    /// Without this, root inside a user namespace can undo [`Mount::mask`](crate::Mount::mask),
+    /// [`Mount::read_only`](crate::Mount::read_only) and [`Mount::read_only_path`](crate::Mount::read_only_path) by
+    /// `umount` and `mount -o remount,rw`: who has `CAP_SYS_ADMIN` over a mount namespace decides what is mounted in
+    /// it. With this it has no such capability, and whoever makes a further user namespace gets copies of the mounts
+    /// that are locked together.
+    ///
+    /// The capabilities are `CAP_SYS_ADMIN`, `CAP_DAC_READ_SEARCH` (`open_by_handle_at(2)`), `CAP_MKNOD`,
+    /// `CAP_SYS_RAWIO`, `CAP_SYS_MODULE`, `CAP_SYS_PTRACE`, `CAP_SYS_BOOT` and `CAP_BPF`. They leave the permitted,
+    /// effective, inheritable, ambient and bounding set, so that no exec brings them back. The program can no longer
+    /// mount, set the hostname, or enter namespaces; capabilities such as `CAP_NET_ADMIN` and `CAP_CHOWN` stay. The
+    /// child does this after all mounts and before it changes its ids; its memory stays shared.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Mount};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "! umount /etc 2>/dev/null && ! mount -o remount,rw /etc 2>/dev/null"]);
+    /// command.map_root().mount(Mount::read_only_path("/etc")?).lock_mounts();
+    /// if let Ok(status) = command.status() {
+    ///     assert!(status.success());
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The spawn fails with [`PermissionDenied`](crate::ErrorKind::PermissionDenied) at
+    /// [`Step::LockMounts`](crate::Step::LockMounts) without `CAP_SETPCAP` in the program's user namespace.
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SETPCAP` in the program's user namespace: none with a new one.
+    ///
+    /// # References
+    ///
+    /// [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html),
+    /// [mount_namespaces(7)](https://man7.org/linux/man-pages/man7/mount_namespaces.7.html), "Restrictions on
+    /// mount namespaces"
+    #[doc(alias = "PR_CAPBSET_DROP")]
+    pub fn lock_mounts(&mut self) -> &mut Self {
+        self.lock_mounts = true;
+        self
+    }
+
     /// Gives the program no descriptors but the three standard streams, whatever this process has
     /// open without close-on-exec.
     ///

@@ -15,7 +15,6 @@ use crate::child::Child;
 use crate::command::child::Job;
 use crate::command::news::{Start, await_arrival};
 use crate::command::stdio::Stream;
-use crate::command::strings::CStrings;
 use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
@@ -36,8 +35,7 @@ use crate::sys::{Errno, features, file};
 #[derive(Debug)]
 pub(super) struct Launch {
     pub(super) plan: Plan,
-    pub(super) args: CStrings,
-    pub(super) env: CStrings,
+    pub(super) exec: ExecArgs,
     pub(super) streams: [Stream; 3],
     /// The program's signal mask, if it is not this thread's.
     pub(super) mask: Option<SignalSet>,
@@ -75,8 +73,6 @@ impl Launch {
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
         let parent = parent.map(above).transpose()?;
         let log = Log::for_writes(&plan.maps_outside)?;
-        let argv = self.args.pointers();
-        let envp = self.env.pointers();
         let start = plan.goes_on().then(Start::new).transpose()?;
         let blocked = MaskGuard::block_all();
 
@@ -99,16 +95,20 @@ impl Launch {
             parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
             mask: self.mask.unwrap_or(blocked.before()),
             stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
-            // SAFETY: the pointers are into args and env, which live in self.
-            exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
+            exec: Some(&self.exec),
             others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
             started: fd(start.as_ref().map(Start::for_child)),
             has_no_exec: plan.has_no_exec(),
         };
         let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own.
-        let needs_stack = (shares && has_intermediate) || (plan.has_init() && CAN_SHARE_MEMORY);
-        let size = if plan.has_own_code() { Stack::FOR_OWN_CODE } else { Stack::SMALL };
+        let needs_stack = (shares && (has_intermediate || plan.looks_inside()))
+            || (plan.has_init() && CAN_SHARE_MEMORY);
+        let size = match (plan.has_own_code(), plan.looks_inside()) {
+            (true, _) => Stack::FOR_OWN_CODE,
+            (_, true) => Stack::FOR_PATHS,
+            _ => Stack::SMALL,
+        };
         let stack = needs_stack.then(|| Stack::new(size)).transpose().map_err(prepare)?;
         let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
         let started = if has_intermediate {
@@ -154,8 +154,6 @@ impl Launch {
                 return error;
             }
         }
-        let argv = self.args.pointers();
-        let envp = self.env.pointers();
         let slot = Slot::new();
         let context = Context {
             slot: &slot,
@@ -165,8 +163,7 @@ impl Launch {
             parent: -1,
             mask: MaskGuard::block_all().before(),
             stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
-            // SAFETY: the pointers are into args and env, which live in self.
-            exec: Some(unsafe { ExecArgs::new(&argv, &envp) }),
+            exec: Some(&self.exec),
             others: [-1; 3],
             started: -1,
             has_no_exec: false,

@@ -17,6 +17,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn has_root(&self) -> bool {
+        self.root.is_some()
+    }
+
     /// Whether a directory was opened that may lie anywhere.
     pub(super) fn is_open(&self) -> bool {
         self.root.is_some() || self.dir.is_some()
@@ -57,7 +61,8 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// The spawn answers `ENOTDIR` for a descriptor of something else.
+    /// The spawn answers `ENOTDIR` for a descriptor of something else. The plan refuses it together with
+    /// [`mount`](Self::mount) and [`rootfs`](Self::rootfs): the directory was opened where these mounts are not.
     ///
     /// # Privileges
     ///
@@ -90,6 +95,7 @@ impl Command {
     ///
     /// # Errors
     ///
+    /// The plan refuses it together with mounts, as of [`root_dir`](Self::root_dir).
     /// The spawn answers `ENOTDIR` for a descriptor of something else, and `EACCES` for a directory that
     /// the child may not search (with the ids and capabilities of before [`uid`](Self::uid), but in its
     /// user namespace).

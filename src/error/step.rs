@@ -102,6 +102,8 @@ pub enum Step {
     ChangeRoot,
     /// `chdir(2)`, `fchdir(2)`.
     ChangeDirectory,
+    /// Give up the capabilities that could change the mounts: `capset(2)`, `PR_CAPBSET_DROP`.
+    LockMounts,
     /// Leave capabilities to the program: `PR_SET_KEEPCAPS`, `PR_CAP_AMBIENT`.
     KeepCaps,
     /// `PR_SET_NO_NEW_PRIVS`.
@@ -116,7 +118,7 @@ pub enum Step {
     ResetSignals,
     /// The caller's own code in the child.
     PreExec,
-    /// Run the program: `execve(2)`.
+    /// Run the program: `execve(2)`, `execveat(2)`.
     Exec,
     /// Run the caller's code instead of a program.
     Run,
@@ -178,6 +180,7 @@ impl fmt::Display for Step {
             Self::SetUid => "set the user id",
             Self::ChangeRoot => "change the root directory",
             Self::ChangeDirectory => "change the working directory",
+            Self::LockMounts => "lock the mounts",
             Self::KeepCaps => "keep the capabilities",
             Self::NoNewPrivs => "give up new privileges",
             Self::DieWithParent => "tie the child's life to the parent's",

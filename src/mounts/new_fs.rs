@@ -30,6 +30,19 @@ impl NewFs {
         new.with(c"ptmxmode", "666".to_owned()).with(c"mode", "620".to_owned())
     }
 
+    /// What `statfs(2)` knows the type by.
+    pub(crate) fn magic(&self) -> u64 {
+        match self.name.to_bytes() {
+            b"tmpfs" => 0x0102_1994,
+            b"proc" => 0x9fa0,
+            b"sysfs" => 0x6265_6572,
+            b"devpts" => 0x1cd1,
+            b"mqueue" => 0x1980_0202,
+            b"cgroup2" => 0x6367_7270,
+            _ => 0,
+        }
+    }
+
     /// The last value of a key counts.
     pub(crate) fn with(mut self, key: &'static CStr, value: String) -> Self {
         self.options.retain(|(other, _)| *other != key);

@@ -120,7 +120,7 @@ fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> 
         };
         let written = match &write.tool {
             Some(tool) => map_tool::run(tool, name, work.log),
-            None => write_file(dir, path, &write.text, |_| false),
+            None => write_file(dir.raw(), path, &write.text, |_| false),
         };
         written.map_err(|errno| (index, errno))?;
     }

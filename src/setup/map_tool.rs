@@ -6,8 +6,7 @@
 
 #![allow(unsafe_code, reason = "it makes a process and runs a program in it")]
 
-use core::ffi::{CStr, c_char};
-use core::ptr;
+use core::ffi::CStr;
 use core::sync::atomic::AtomicBool;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -16,7 +15,7 @@ use rustix::fs::MemfdFlags;
 use crate::error::{self, AtStep, Error, ErrorKind, Step};
 use crate::setup::plan::{IdMapWrite, MapTool};
 use crate::sys::clone::{self, Request};
-use crate::sys::{Errno, Result, abi, file, process, signal};
+use crate::sys::{Errno, Result, abi, exec, file, process, signal};
 
 /// The program refused: what it wrote is in the log.
 pub(crate) const REFUSED: Errno = Errno::CANCELED;
@@ -67,17 +66,17 @@ const MOST_ARGS: usize = 3 + 3 * 340;
 
 struct Call<'a> {
     path: &'a CStr,
-    argv: [*const c_char; MOST_ARGS],
+    /// The last place stays empty.
+    args: [Option<&'a CStr>; MOST_ARGS],
     log: RawFd,
 }
 
 /// Runs the program for a process, and waits for its end. Allocates nothing.
 pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd) -> Result<()> {
-    let mut call = Call { path: &tool.path, argv: [ptr::null(); MOST_ARGS], log };
+    let mut call = Call { path: &tool.path, args: [None; MOST_ARGS], log };
     let args = [&*tool.path, pid].into_iter().chain(tool.args.iter().map(|arg| &**arg));
-    // The last place stays null.
-    for (place, arg) in call.argv.iter_mut().take(MOST_ARGS - 1).zip(args) {
-        *place = arg.as_ptr();
+    for (place, arg) in call.args.iter_mut().take(MOST_ARGS - 1).zip(args) {
+        *place = Some(arg);
     }
     // Where it is ignored, the kernel keeps no exit status of children.
     signal::set_default(libc::SIGCHLD)?;
@@ -97,14 +96,12 @@ pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd) -> Result<()> {
 }
 
 fn become_tool(call: &Call<'_>) -> ! {
-    let environment = [ptr::null()];
     let ready = file::duplicate(call.log, 1)
         .and_then(|()| file::duplicate(call.log, 2))
         .and_then(|()| signal::set_default(libc::SIGPIPE))
         .and_then(|()| signal::set_mask(0));
     if ready.is_ok() {
-        // SAFETY: both arrays end with a null pointer; what they point to is in this process's memory.
-        let _ = unsafe { process::execve(call.path, call.argv.as_ptr(), environment.as_ptr()) };
+        exec::exec_bare(call.path, &call.args);
     }
     process::exit(127)
 }

@@ -11,13 +11,15 @@ pub(crate) mod run;
 pub(crate) mod slot;
 pub(crate) mod time_entry;
 
+use std::env;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
-use crate::mounts::{Mount, Propagation, Rootfs};
+use crate::mounts::{Mount, Propagation, Rootfs, c_path};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
 use crate::proc_fs::ProcFs;
@@ -25,6 +27,7 @@ use crate::setup::id_maps::Map;
 use crate::setup::join::packed_refusal;
 use crate::setup::map_tool::Log;
 use crate::setup::plan::{IdMapWrite, Op};
+use crate::setup::run::FALLBACK;
 use crate::setup::slot::Slot;
 use crate::sys::{self, Errno};
 use crate::time_offsets::{Clock, ClockOffset, TimeOffsets};
@@ -143,6 +146,25 @@ impl Setup {
         Ok(ops)
     }
 
+    /// The step back to the working directory, which something may be mounted over. With a root of its own the new
+    /// root is the working directory.
+    pub(crate) fn return_op(&self, fallback: Option<&Path>) -> Result<Option<Op>> {
+        if !self.has_mounts() || self.rootfs.is_some() {
+            return Ok(None);
+        }
+        let path = env::current_dir().ok();
+        if path.is_none() && fallback.is_none() {
+            return Err(Error::invalid(
+                "the working directory has no path any more, and so cannot be looked up again after the mounts: \
+                 set another one, or a fallback",
+            ));
+        }
+        Ok(Some(Op::ReturnToDirectory {
+            path: path.as_deref().map(c_path).transpose()?,
+            fallback: fallback.map(c_path).transpose()?,
+        }))
+    }
+
     pub(crate) fn checked(&self) -> Result<NamespaceSet> {
         // A new user namespace keeps mounts in: what it copies is a slave of what is outside.
         let passes = matches!(self.propagation, Propagation::Shared | Propagation::Unchanged);
@@ -181,8 +203,16 @@ pub(crate) fn failure_of(
     let error = Error::os(step, errno);
     let path = match op {
         Op::Mount(op) => return op.refusal(error, step),
-        Op::ChangeDirectory(path) => path,
-        Op::Exec(candidates) => match &candidates[..] {
+        Op::ChangeDirectory(path, _) => path,
+        Op::ReturnToDirectory { path, fallback } => {
+            let path = if detail == FALLBACK { fallback } else { path };
+            let error = error.on("again after the mounts, to");
+            return match path {
+                Some(path) => error.at(OsStr::from_bytes(path.to_bytes())),
+                None => error,
+            };
+        }
+        Op::Exec(candidates, _) => match &candidates[..] {
             [one] => one,
             _ => return error.on("from PATH"),
         },

@@ -60,7 +60,14 @@ pub(crate) enum Op {
     DropGroups,
     SetGid(u32),
     SetUid(u32),
-    ChangeDirectory(CString),
+    ChangeDirectory(CString, Lookup),
+    /// To where this process was, as the path leads by now: what was mounted over it is not to be stood beneath.
+    ReturnToDirectory {
+        path: Option<CString>,
+        fallback: Option<CString>,
+    },
+    /// What could change the mounts, or reach around them.
+    LockMounts,
     KeepCaps,
     NoNewPrivs,
     DieWithParent,
@@ -70,8 +77,17 @@ pub(crate) enum Op {
     ResetSignals,
     PreExec(PreExec),
     /// Candidates, tried in order.
-    Exec(Vec<CString>),
+    Exec(Vec<CString>, Lookup),
     Run(Work),
+}
+
+/// How a path is looked up that somebody else may have laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// As the kernel does it.
+    Plain,
+    /// Never through a magic link, which would lead to what this process has open.
+    Inside,
 }
 
 /// One of the three files of a user namespace, and its text.
@@ -142,13 +158,16 @@ impl Op {
             Self::SetUid(_) => Step::SetUid,
             Self::ChangeRoot(_) => Step::ChangeRoot,
             Self::KeepCapsOverIds | Self::KeepCaps => Step::KeepCaps,
-            Self::GoTo(_) | Self::ChangeDirectory(_) => Step::ChangeDirectory,
+            Self::GoTo(_) | Self::ChangeDirectory(..) | Self::ReturnToDirectory { .. } => {
+                Step::ChangeDirectory
+            }
+            Self::LockMounts => Step::LockMounts,
             Self::NoNewPrivs => Step::NoNewPrivs,
             Self::DieWithParent => Step::DieWithParent,
             Self::CloseFds => Step::CloseFds,
             Self::IgnoreChildren | Self::ResetSignals => Step::ResetSignals,
             Self::PreExec(_) => Step::PreExec,
-            Self::Exec(_) => Step::Exec,
+            Self::Exec(..) => Step::Exec,
             Self::Run(_) => Step::Run,
         }
     }
@@ -199,8 +218,13 @@ impl fmt::Display for Op {
                 write!(f, ": descriptor {}", dir.as_raw_fd())
             }
             Self::KeepCapsOverIds => f.write_str(" when the ids change"),
-            Self::ChangeDirectory(path) => write!(f, ": {path:?}"),
-            Self::Exec(candidates) => match &candidates[..] {
+            Self::ChangeDirectory(path, _) => write!(f, ": {path:?}"),
+            Self::ReturnToDirectory { path, fallback } => {
+                f.write_str(" again, as it is by now")?;
+                path.iter().try_for_each(|path| write!(f, ": {path:?}"))?;
+                fallback.iter().try_for_each(|path| write!(f, ", or else {path:?}"))
+            }
+            Self::Exec(candidates, _) => match &candidates[..] {
                 [one] => write!(f, ": {one:?}"),
                 [first, ..] => {
                     write!(f, ": {first:?} or {} other places in PATH", candidates.len() - 1)
@@ -280,6 +304,19 @@ impl Plan {
             Some(0) => None,
             Some(number) => self.ops.get(number - 1),
         }
+    }
+
+    /// Whether paths are looked up in the child that take room on its stack.
+    pub(crate) fn looks_inside(&self) -> bool {
+        let is_inside = |op: &Op| {
+            matches!(
+                op,
+                Op::Exec(_, Lookup::Inside)
+                    | Op::ChangeDirectory(_, Lookup::Inside)
+                    | Op::ReturnToDirectory { .. }
+            )
+        };
+        self.ops.iter().any(is_inside)
     }
 
     /// Whether the caller's code runs instead of a program.

@@ -4,9 +4,9 @@
 //! nothing, and makes its system calls without libc. A parent that executes its own steps passes
 //! through the same code.
 
-#![allow(unsafe_code, reason = "execve takes arrays of raw pointers")]
+#![forbid(unsafe_code)]
 
-use core::ffi::{CStr, c_char};
+use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -14,8 +14,9 @@ use crate::ns_fd::distrust_proc;
 use crate::setup::become_init::become_init;
 use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::mounts::{self, Workshop};
-use crate::setup::plan::{IdMapFile, IdMapWrite, Op, PreExec, Work};
+use crate::setup::plan::{IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work};
 use crate::setup::slot::Slot;
+use crate::sys::exec::{self, Strings};
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{Errno, Result, caps, file, mount, net, process, terminal, uts};
 
@@ -33,7 +34,7 @@ pub(crate) struct Context<'a> {
     pub(crate) stdio: [RawFd; 3],
     /// The signal mask that the program gets.
     pub(crate) mask: SignalSet,
-    pub(crate) exec: Option<ExecArgs<'a>>,
+    pub(crate) exec: Option<&'a ExecArgs>,
     /// What the steps that mount hand on.
     pub(crate) workshop: Workshop,
     /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
@@ -44,20 +45,11 @@ pub(crate) struct Context<'a> {
     pub(crate) others: [RawFd; 3],
 }
 
-/// Null-terminated arrays of pointers to C strings, which the slices end with.
+/// What the program gets.
 #[derive(Debug)]
-pub(crate) struct ExecArgs<'a> {
-    argv: &'a [*const c_char],
-    envp: &'a [*const c_char],
-}
-
-impl<'a> ExecArgs<'a> {
-    /// # Safety
-    ///
-    /// All pointers but the last, which is null, point to C strings that live as long as this value.
-    pub(crate) unsafe fn new(argv: &'a [*const c_char], envp: &'a [*const c_char]) -> Self {
-        Self { argv, envp }
-    }
+pub(crate) struct ExecArgs {
+    pub(crate) args: Strings,
+    pub(crate) env: Strings,
 }
 
 /// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
@@ -70,6 +62,9 @@ pub(crate) fn run_all(ops: &[Op], first: usize, context: &Context<'_>) -> Result
             return become_init(policy, rest, first + index + 1, context);
         }
         run(op, context)?;
+        if matches!(op, Op::Mount(_)) && !matches!(ops.get(index + 1), Some(Op::Mount(_))) {
+            context.workshop.close();
+        }
     }
     Ok(())
 }
@@ -117,7 +112,12 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         },
         Op::SetGid(gid) => process::setgid(*gid),
         Op::SetUid(uid) => process::setuid(*uid),
-        Op::ChangeDirectory(path) => file::chdir(path),
+        Op::ChangeDirectory(path, Lookup::Plain) => file::chdir(path),
+        Op::ChangeDirectory(path, Lookup::Inside) => file::chdir_inside(path),
+        Op::ReturnToDirectory { path, fallback } => {
+            return_to(path.as_deref(), fallback.as_deref(), context)
+        }
+        Op::LockMounts => caps::drop_those_over_mounts(),
         Op::KeepCapsOverIds => caps::keep_over_ids(),
         Op::KeepCaps => caps::keep_over_exec(),
         Op::NoNewPrivs => process::set_no_new_privs(),
@@ -128,7 +128,7 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::CloseFds => file::hide_from(3),
         Op::ResetSignals => reset_signals(context.mask),
         Op::PreExec(work) => pre_exec(work),
-        Op::Exec(candidates) => Err(exec(candidates, context)),
+        Op::Exec(candidates, lookup) => Err(exec(candidates, *lookup, context)),
         Op::Run(work) => run_work(work, context),
     }
 }
@@ -154,12 +154,10 @@ pub(crate) fn write_file(
     is_left_open: impl FnOnce(RawFd) -> bool,
 ) -> Result<()> {
     let file = file::open_on_same_mount(dir, path, libc::O_WRONLY)?;
-    let is_left_open = is_left_open(file);
-    let answer = file::write_once(file, text.as_bytes());
-    if !is_left_open {
-        file::close(file);
+    if is_left_open(file.raw()) {
+        return file::write_once(file.into_raw(), text.as_bytes());
     }
-    answer
+    file::write_once(file.raw(), text.as_bytes())
 }
 
 /// Tells the helper who we are and sleeps until it has ended, whichever way.
@@ -254,19 +252,39 @@ fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
     process::exit(work().into())
 }
 
+/// The detail of a working directory that failed: the fallback.
+pub(crate) const FALLBACK: usize = 1;
+
+fn return_to(path: Option<&CStr>, fallback: Option<&CStr>, context: &Context<'_>) -> Result<()> {
+    let done = path.map_or(Err(Errno::NOENT), file::chdir_inside);
+    match (done, fallback) {
+        (Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS), Some(fallback)) => {
+            context.slot.set_detail(FALLBACK);
+            file::chdir_inside(fallback)
+        }
+        (done, _) => done,
+    }
+}
+
 /// As `execvp(3)`: what is not there or not allowed in one directory may be in the next. A directory of
 /// PATH that may not be searched does not make a missing program a forbidden one, though.
-fn exec(candidates: &[std::ffi::CString], context: &Context<'_>) -> Errno {
-    let Some(args) = &context.exec else {
+fn exec(candidates: &[std::ffi::CString], lookup: Lookup, context: &Context<'_>) -> Errno {
+    let Some(ExecArgs { args, env }) = context.exec else {
         return Errno::INVAL;
     };
     let mut answer = Errno::NOENT;
     for candidate in candidates {
-        // SAFETY: the arrays are as ExecArgs::new was promised.
-        let errno = unsafe { process::execve(candidate, args.argv.as_ptr(), args.envp.as_ptr()) };
+        let errno = match lookup {
+            Lookup::Plain => exec::exec(candidate, args, env),
+            Lookup::Inside => exec::exec_inside(candidate, args, env),
+        };
+        let is_there = || match lookup {
+            Lookup::Plain => file::exists(candidate),
+            Lookup::Inside => exec::is_there(candidate),
+        };
         match errno {
             _ if candidates.len() == 1 => return errno,
-            Errno::ACCESS if file::exists(candidate) => answer = errno,
+            Errno::ACCESS if is_there() => answer = errno,
             Errno::ACCESS | Errno::NOENT | Errno::NOTDIR => {}
             _ => return errno,
         }

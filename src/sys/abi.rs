@@ -145,7 +145,14 @@ const _: () = assert!(size_of::<CloneArgs>() == 88);
 pub(crate) const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SETGID: u32 = 6;
 pub(crate) const CAP_SETUID: u32 = 7;
+pub(crate) const CAP_DAC_READ_SEARCH: u32 = 2;
+pub(crate) const CAP_SYS_MODULE: u32 = 16;
+pub(crate) const CAP_SYS_RAWIO: u32 = 17;
 pub(crate) const CAP_SYS_PTRACE: u32 = 19;
+pub(crate) const CAP_SYS_ADMIN: u32 = 21;
+pub(crate) const CAP_SYS_BOOT: u32 = 22;
+pub(crate) const CAP_MKNOD: u32 = 27;
+pub(crate) const CAP_BPF: u32 = 39;
 
 /// `struct pidfd_info` up to `PIDFD_INFO_SIZE_VER0`.
 #[repr(C)]

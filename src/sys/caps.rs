@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use super::abi::{CAP_VERSION_3, CapData, CapHeader};
+use super::abi::{self, CAP_VERSION_3, CapData, CapHeader};
 use super::process::arg;
 use super::syscall::syscall;
 use super::{Errno, Result};
@@ -33,6 +33,42 @@ pub(crate) fn keep_over_exec() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Those by which mounts can be changed, or what they hide be reached: mount, umount and pivot_root; handles of
+/// files (`open_by_handle_at(2)`) and device nodes of what is mounted; the memory of the machine, of processes and
+/// of the kernel.
+const OVER_MOUNTS: [u32; 8] = [
+    abi::CAP_SYS_ADMIN,
+    abi::CAP_DAC_READ_SEARCH,
+    abi::CAP_MKNOD,
+    abi::CAP_SYS_RAWIO,
+    abi::CAP_SYS_MODULE,
+    abi::CAP_SYS_PTRACE,
+    abi::CAP_SYS_BOOT,
+    abi::CAP_BPF,
+];
+
+/// Gives these up for good: also what exec would give to root, or to who runs a set-user-ID program.
+pub(crate) fn drop_those_over_mounts() -> Result<()> {
+    let mut data = get()?;
+    for capability in OVER_MOUNTS {
+        let words = [arg(libc::PR_CAPBSET_DROP), capability as usize, 0, 0, 0];
+        // SAFETY: the option takes numbers.
+        match unsafe { syscall(libc::SYS_prctl, words) } {
+            // No capability of this kernel.
+            Err(Errno::INVAL) => {}
+            answer => drop(answer?),
+        }
+        if let Some(half) = data.get_mut(capability as usize / 32) {
+            let others = !(1 << (capability % 32));
+            half.permitted &= others;
+            half.effective &= others;
+            half.inheritable &= others;
+        }
+    }
+    // Ambient ones go with those that are permitted.
+    set(&data)
 }
 
 /// Gives up all capabilities but one of the first 32, and that one too unless this thread has it.

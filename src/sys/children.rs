@@ -54,8 +54,8 @@ pub(crate) fn for_each(proc: RawFd, mut each: impl FnMut(i32)) -> Result<()> {
     let list = file::open_on_same_mount(proc, c"thread-self/children", libc::O_RDONLY)?;
     let mut number = 0_i32;
     let mut buffer = [0; 512];
-    let answer = loop {
-        match file::read(list, &mut buffer) {
+    loop {
+        match file::read(list.raw(), &mut buffer) {
             Err(Errno::INTR) => {}
             Ok(length) if length > 0 => {
                 for &byte in buffer.iter().take(length) {
@@ -67,9 +67,7 @@ pub(crate) fn for_each(proc: RawFd, mut each: impl FnMut(i32)) -> Result<()> {
                     }
                 }
             }
-            answer => break answer.map(drop),
+            answer => return answer.map(drop),
         }
-    };
-    file::close(list);
-    answer
+    }
 }

@@ -185,6 +185,8 @@ unsafe impl Sync for Stack {}
 impl Stack {
     /// Room for the child's frames, which are small, also when not optimised.
     pub(crate) const SMALL: usize = 64 * 1024;
+    /// Room for paths, which are looked up link by link.
+    pub(crate) const FOR_PATHS: usize = 256 * 1024;
     /// As much as most programs' first thread has. What is not touched costs nothing.
     pub(crate) const FOR_OWN_CODE: usize = 8 * 1024 * 1024;
     /// The largest page size of the architectures we know. The one above keeps the kernel from making one

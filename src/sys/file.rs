@@ -1,6 +1,7 @@
 //! Calls on files, most of them for a child between clone and exec.
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::process::{RawFd, arg, fd, owned};
@@ -27,17 +28,68 @@ pub(crate) fn open(path: &CStr) -> Result<OwnedFd> {
     unsafe { syscall(libc::SYS_openat, [arg(libc::AT_FDCWD), path, flags]) }.map(owned)
 }
 
+/// A descriptor of this process's own, closed when it is dropped. An `OwnedFd` is closed by libc, which a child
+/// must not call.
+#[derive(Debug)]
+pub(crate) struct Fd(RawFd);
+
+impl Fd {
+    /// What a call returned.
+    pub(super) fn new(answer: usize) -> Self {
+        Self(fd(answer))
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.0
+    }
+
+    /// To be kept by its number.
+    pub(crate) fn into_raw(self) -> RawFd {
+        core::mem::ManuallyDrop::new(self).0
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        close(self.0);
+    }
+}
+
+/// A descriptor that steps hand on to each other; none at first.
+#[derive(Debug)]
+pub(crate) struct Kept(AtomicI32);
+
+impl Kept {
+    pub(crate) const fn none() -> Self {
+        Self(AtomicI32::new(-1))
+    }
+
+    /// In place of what was kept, which is closed.
+    pub(crate) fn keep(&self, fd: Fd) {
+        drop(self.take());
+        self.0.store(fd.into_raw(), SeqCst);
+    }
+
+    pub(crate) fn get(&self) -> Option<RawFd> {
+        Some(self.0.load(SeqCst)).filter(|&fd| fd >= 0)
+    }
+
+    pub(crate) fn take(&self) -> Option<Fd> {
+        Some(self.0.swap(-1, SeqCst)).filter(|&fd| fd >= 0).map(Fd)
+    }
+}
+
 /// `openat(2)`, close-on-exec.
-pub(crate) fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Result<RawFd> {
+pub(crate) fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
     let path = path.as_ptr().expose_provenance();
     let flags = arg(flags | libc::O_CLOEXEC);
     // SAFETY: a C string; no mode is read without O_CREAT.
-    unsafe { syscall(libc::SYS_openat, [arg(dir), path, flags]) }.map(fd)
+    unsafe { syscall(libc::SYS_openat, [arg(dir), path, flags]) }.map(Fd::new)
 }
 
 /// `openat2(2)`: the path leads across no mount, so that nothing can have been put over what it names.
 /// Linux 5.6; where a filter hides the call, as [`open_at`].
-pub(crate) fn open_on_same_mount(dir: RawFd, path: &CStr, flags: i32) -> Result<RawFd> {
+pub(crate) fn open_on_same_mount(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
     let at = path.as_ptr().expose_provenance();
     #[expect(clippy::cast_sign_loss, reason = "flags")]
     let how = OpenHow {
@@ -50,7 +102,7 @@ pub(crate) fn open_on_same_mount(dir: RawFd, path: &CStr, flags: i32) -> Result<
     // SAFETY: a C string and an open_how of the size told.
     match unsafe { syscall(libc::SYS_openat2, words) } {
         Err(Errno::NOSYS | Errno::PERM) => open_at(dir, path, flags),
-        answer => answer.map(fd),
+        answer => answer.map(Fd::new),
     }
 }
 
@@ -85,9 +137,7 @@ pub(crate) fn read(file: RawFd, buffer: &mut [u8]) -> Result<usize> {
 /// Moves this process into the cgroup of a directory: `cgroups(7)`.
 pub(crate) fn join_cgroup(dir: RawFd) -> Result<()> {
     let list = open_at(dir, c"cgroup.procs", libc::O_WRONLY)?;
-    let answer = write_once(list, b"0");
-    close(list);
-    answer
+    write_once(list.raw(), b"0")
 }
 
 /// `readlinkat(2)`: how many bytes of `buffer` the link's text fills.
@@ -105,9 +155,9 @@ pub(crate) fn duplicate(from: RawFd, to: RawFd) -> Result<()> {
 }
 
 /// `fcntl(2)`: the same file by another number, close-on-exec.
-pub(crate) fn copy(file: RawFd) -> Result<RawFd> {
+pub(crate) fn copy(file: RawFd) -> Result<Fd> {
     // SAFETY: no pointers.
-    unsafe { syscall(libc::SYS_fcntl, [arg(file), arg(libc::F_DUPFD_CLOEXEC), 3]) }.map(fd)
+    unsafe { syscall(libc::SYS_fcntl, [arg(file), arg(libc::F_DUPFD_CLOEXEC), 3]) }.map(Fd::new)
 }
 
 /// `close_range(2)`: exec closes all descriptors from `first` on. Linux 5.11; 5.10 closes them now.
@@ -140,12 +190,37 @@ pub(crate) fn close_all() {
     let _ = unsafe { syscall(libc::SYS_close_range, [0, arg(-1), 0]) };
 }
 
+/// `fcntl(2)`: exec leaves it open.
+pub(super) fn keep_over_exec(file: RawFd) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_fcntl, [arg(file), arg(libc::F_SETFD), 0]) }.map(drop)
+}
+
+/// Whether a name in a directory, which is no link, may be executed: by the ids that exec looks at.
+pub(super) fn may_execute(dir: RawFd, name: &CStr) -> Result<()> {
+    const SYS_FACCESSAT2: libc::c_long = 439;
+    let name = name.as_ptr().expose_provenance();
+    let flags = arg(libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW);
+    // SAFETY: a C string.
+    match unsafe { syscall(SYS_FACCESSAT2, [arg(dir), name, arg(libc::X_OK), flags]) } {
+        // A filter; the interpreter decides then, as it reads the script.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
 /// Whether the path can be followed to something that is there.
 pub(crate) fn exists(path: &CStr) -> bool {
     let path = path.as_ptr().expose_provenance();
     let here = arg(libc::AT_FDCWD);
     // SAFETY: a C string.
     unsafe { syscall(libc::SYS_faccessat, [here, path, arg(libc::F_OK)]) }.is_ok()
+}
+
+/// Changes the working directory by a path in a root that is not trusted: no magic link is followed.
+pub(crate) fn chdir_inside(path: &CStr) -> Result<()> {
+    let dir = super::in_root::open_inside(libc::AT_FDCWD, path, libc::O_DIRECTORY)?;
+    fchdir(dir.raw())
 }
 
 pub(crate) fn chdir(path: &CStr) -> Result<()> {

@@ -23,7 +23,6 @@ pub(crate) unsafe fn forget(proc: RawFd) -> Result<()> {
     let list = file::open_on_same_mount(proc, c"self/smaps", libc::O_RDONLY)?;
     // SAFETY: the caller's contract.
     if !unsafe { rseq::shed() } {
-        file::close(list);
         return Err(Errno::NOTSUP);
     }
     let mut buffer = [0; 2048];
@@ -31,8 +30,8 @@ pub(crate) unsafe fn forget(proc: RawFd) -> Result<()> {
     let here = core::ptr::from_ref(&parser).addr();
     // Nothing may be read there. It is kept if it is what guards the stack.
     let mut closed = None;
-    let answer = loop {
-        match file::read(list, &mut buffer) {
+    loop {
+        match file::read(list.raw(), &mut buffer) {
             Err(Errno::INTR) => {}
             Ok(length) if length > 0 => {
                 for &byte in buffer.iter().take(length) {
@@ -52,11 +51,9 @@ pub(crate) unsafe fn forget(proc: RawFd) -> Result<()> {
                     }
                 }
             }
-            answer => break answer.map(drop),
+            answer => return answer.map(drop),
         }
-    };
-    file::close(list);
-    answer
+    }
 }
 
 /// One entry of `/proc/PID/smaps`.

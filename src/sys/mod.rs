@@ -10,13 +10,14 @@
 )]
 
 pub(crate) mod abi;
-pub(crate) mod below;
 pub(crate) mod caps;
 pub(crate) mod children;
 pub(crate) mod clone;
+pub(crate) mod exec;
 pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod in_root;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod net;

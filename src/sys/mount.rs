@@ -3,7 +3,8 @@
 use core::ffi::CStr;
 use std::os::fd::OwnedFd;
 
-use super::process::{RawFd, arg, fd, owned};
+use super::file::Fd;
+use super::process::{RawFd, arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -40,8 +41,8 @@ fn text(text: Option<&CStr>) -> usize {
 }
 
 /// `open_tree(2)`: a copy of the mount at a path, and, if told, of those below it, attached nowhere.
-pub(crate) fn clone_tree(dir: RawFd, path: &CStr, below: bool) -> Result<RawFd> {
-    open_tree(dir, path, below).map(fd)
+pub(crate) fn clone_tree(dir: RawFd, path: &CStr, below: bool) -> Result<Fd> {
+    open_tree(dir, path, below).map(Fd::new)
 }
 
 /// The mount of an open file alone. For the parent.
@@ -76,9 +77,9 @@ pub(crate) fn attach(mount: RawFd, target: RawFd) -> Result<()> {
 }
 
 /// `fsopen(2)`, close-on-exec.
-pub(crate) fn fsopen(name: &CStr) -> Result<RawFd> {
+pub(crate) fn fsopen(name: &CStr) -> Result<Fd> {
     // SAFETY: a C string.
-    unsafe { syscall(SYS_FSOPEN, [text(Some(name)), 1]) }.map(fd)
+    unsafe { syscall(SYS_FSOPEN, [text(Some(name)), 1]) }.map(Fd::new)
 }
 
 /// `fsconfig(2)`: an option with a value, or without.
@@ -97,10 +98,10 @@ fn fsconfig(fs: RawFd, command: usize, key: Option<&CStr>, value: Option<&CStr>)
 }
 
 /// `fsmount(2)`: a mount of a new file system, attached nowhere. Close-on-exec.
-pub(crate) fn fsmount(fs: RawFd, attributes: u64) -> Result<RawFd> {
+pub(crate) fn fsmount(fs: RawFd, attributes: u64) -> Result<Fd> {
     let attributes = usize::try_from(attributes).map_err(|_| Errno::INVAL)?;
     // SAFETY: no pointers.
-    unsafe { syscall(SYS_FSMOUNT, [arg(fs), 1, attributes]) }.map(fd)
+    unsafe { syscall(SYS_FSMOUNT, [arg(fs), 1, attributes]) }.map(Fd::new)
 }
 
 /// Changes the propagation of the mount at `target`.

@@ -3,8 +3,8 @@
 use core::ptr;
 use std::os::fd::OwnedFd;
 
-use super::file::close;
-use super::process::{arg, fd, owned};
+use super::file::Fd;
+use super::process::{arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -22,10 +22,9 @@ pub(crate) fn loopback_up() -> Result<()> {
     let kind = arg(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC);
     // A local socket takes the device calls as any other does, and needs no protocol to be there.
     // SAFETY: no pointers.
-    let socket = unsafe { syscall(libc::SYS_socket, [arg(libc::AF_UNIX), kind, 0]) }.map(fd)?;
-    let answer = raise(socket);
-    close(socket);
-    answer
+    let socket =
+        unsafe { syscall(libc::SYS_socket, [arg(libc::AF_UNIX), kind, 0]) }.map(Fd::new)?;
+    raise(socket.raw())
 }
 
 fn raise(socket: i32) -> Result<()> {

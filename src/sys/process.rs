@@ -242,25 +242,6 @@ fn prctl(option: i32, value: i32) -> Result<usize> {
     unsafe { syscall(libc::SYS_prctl, [arg(option), arg(value), 0, 0, 0]) }
 }
 
-/// `execve(2)`. Returns only to say why it failed.
-///
-/// # Safety
-///
-/// `argv` and `envp` must be null-terminated arrays of pointers to C strings.
-pub(crate) unsafe fn execve(
-    program: &CStr,
-    argv: *const *const libc::c_char,
-    envp: *const *const libc::c_char,
-) -> Errno {
-    let program = program.as_ptr().expose_provenance();
-    let words = [program, argv.expose_provenance(), envp.expose_provenance()];
-    // SAFETY: a C string, and the arrays of the caller's contract.
-    match unsafe { syscall(libc::SYS_execve, words) } {
-        Ok(_) => Errno::INVAL,
-        Err(errno) => errno,
-    }
-}
-
 /// `exit_group(2)`: nothing of libc or Rust runs at this end.
 pub(crate) fn exit(status: i32) -> ! {
     loop {

@@ -182,9 +182,7 @@ fn make_user_namespace(user: &UserNamespace<'_>, answers: &Answers) -> bool {
 
 fn write(proc: RawFd, path: &CStr, text: &[u8]) -> Result<()> {
     let map = file::open_on_same_mount(proc, path, libc::O_WRONLY)?;
-    let answer = file::write_once(map, text);
-    file::close(map);
-    answer
+    file::write_once(map.raw(), text)
 }
 
 /// Says whether it succeeded.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,15 +13,15 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::overlay::{Layers, TOP, Upper};
-use super::place::{Make, Place};
-use super::{Attr, Base, MountOp, Tree};
+use super::place::{Base, Make, Place};
+use super::{Attr, MountOp, Tree};
 use crate::error::{AtStep, Error, Result, Step, is_nested};
 use crate::mountinfo;
 use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
 use crate::setup::Setup;
-use crate::sys::below::identity;
+use crate::sys::in_root::identity;
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
 use crate::sys::{Errno, features};
 
@@ -38,8 +39,10 @@ pub(crate) struct MountRights {
 struct Compiler {
     takes: Vec<MountOp>,
     steps: Vec<MountOp>,
+    /// The steps that mount something, by the path where they do, in order.
+    mounted: HashMap<CString, Vec<usize>>,
     /// Where missing mount points are made: below these.
-    own: Vec<Target>,
+    own: HashSet<CString>,
     has_root: bool,
     /// Whether the child's capabilities are those of a user namespace alone.
     is_nested: bool,
@@ -68,8 +71,26 @@ pub(crate) fn compile(setup: &Setup, rights: MountRights) -> Result<Vec<MountOp>
         }
         compiler.steps.push(if rootfs.chroot { MountOp::Chroot } else { MountOp::Pivot });
     }
+    number(&mut compiler.steps);
     compiler.takes.append(&mut compiler.steps);
     Ok(compiler.takes)
+}
+
+/// Numbers those mounts in which a later step lies, and replaces the indices of steps by these numbers.
+fn number(steps: &mut [MountOp]) {
+    let places = steps.iter_mut().filter_map(MountOp::place_mut);
+    let bases = places.flat_map(|place| place.bases_mut().iter().map(|base| base.mount));
+    let needed: BTreeSet<usize> = bases.collect();
+    let numbers: HashMap<usize, usize> = needed.into_iter().zip(0..).collect();
+    for (index, step) in steps.iter_mut().enumerate() {
+        let Some(place) = step.place_mut() else { continue };
+        if let Some(&number) = numbers.get(&index) {
+            place.set_number(number);
+        }
+        for base in place.bases_mut() {
+            base.mount = numbers.get(&base.mount).copied().unwrap_or(usize::MAX);
+        }
+    }
 }
 
 impl Compiler {
@@ -78,16 +99,16 @@ impl Compiler {
         let (base, attr, below) = match &rootfs.base {
             mounts::Base::Dir(path) => {
                 let (tree, below) = self.tree(path, attr, rootfs.idmap.as_ref())?;
-                (Base::Tree { tree, what: c_path(path)? }, attr, below)
+                (super::Base::Tree { tree, what: c_path(path)? }, attr, below)
             }
             mounts::Base::Tmpfs => {
-                (Base::New(NewFs::tmpfs(0o755).into()), Attr::default(), Vec::new())
+                (super::Base::New(NewFs::tmpfs(0o755).into()), Attr::default(), Vec::new())
             }
             mounts::Base::Overlay(overlay) => {
-                (Base::Overlay(self.layers(overlay)?), Attr::default(), Vec::new())
+                (super::Base::Overlay(self.layers(overlay)?), Attr::default(), Vec::new())
             }
         };
-        if rootfs.idmap.is_some() && !matches!(base, Base::Tree { .. }) {
+        if rootfs.idmap.is_some() && !matches!(base, super::Base::Tree { .. }) {
             return Err(Error::invalid("idmapped is an option of a root that is a directory"));
         }
         self.steps.push(MountOp::Root { base, attr, below });
@@ -107,26 +128,52 @@ impl Compiler {
             Kind::Overlay(overlay) => {
                 let layers = self.layers(overlay)?;
                 let place = self.place(target, Make::Dir);
+                self.mounts_on(&place, true);
                 self.steps.push(MountOp::Overlay { layers, place, attr });
-                self.own.push(target.clone());
             }
             Kind::Dev => self.dev(target)?,
             Kind::Mask => {
                 let (null, _) = self.tree(Path::new("/dev/null"), Attr::default(), None)?;
                 let empty = NewFs::tmpfs(0o555).into();
-                let place = Place::new(target, Make::Nothing);
+                let place = self.place(target, Make::Nothing);
+                self.mounts_on(&place, false);
                 self.steps.push(MountOp::Mask { null, empty, place });
             }
             Kind::Protect => {
-                self.steps.push(MountOp::Protect(Place::new(target, Make::Nothing)));
+                let place = self.place(target, Make::Nothing);
+                self.mounts_on(&place, false);
+                self.steps.push(MountOp::Protect(place));
             }
         }
         Ok(())
     }
 
+    /// A target, with the earlier mounts in which it lies: what is mounted over another one hides that.
     fn place(&self, target: &Target, make: Make) -> Place {
-        let is_own = self.has_root || self.own.iter().any(|own| target.is_below(own));
-        Place::new(target, if is_own { make } else { Make::Nothing })
+        let mut place = Place::of(target.names().to_vec(), make);
+        let above = place.paths().len().saturating_sub(1);
+        let is_own =
+            self.has_root || place.paths()[..above].iter().any(|path| self.own.contains(path));
+        if !is_own {
+            place.make_nothing();
+        }
+        let mut bases: Vec<Base> = Vec::new();
+        for (path, depth) in place.paths().iter().zip(1..) {
+            let steps = self.mounted.get(path).into_iter().flatten();
+            bases.extend(steps.map(|&mount| Base { mount, depth }));
+        }
+        bases.sort_by_key(|base| core::cmp::Reverse(base.mount));
+        *place.bases_mut() = bases;
+        place
+    }
+
+    /// The next step mounts something there; what is missing in it can be made if it is our own.
+    fn mounts_on(&mut self, place: &Place, is_own: bool) {
+        let path = place.path().to_owned();
+        if is_own {
+            self.own.insert(path.clone());
+        }
+        self.mounted.entry(path).or_default().push(self.steps.len());
     }
 
     fn bind(
@@ -141,14 +188,15 @@ impl Compiler {
             matches!(self.takes.last(), Some(MountOp::Take(tree)) if tree.identity.is_dir());
         let place = self.place(target, if is_dir { Make::Dir } else { Make::File });
         let what = c_path(source)?;
+        self.mounts_on(&place, false);
         self.steps.push(MountOp::Attach { tree, what, place, attr, below });
         Ok(())
     }
 
     fn new_fs(&mut self, fs: NewFs, target: &Target, attr: Attr) {
         let place = self.place(target, Make::Dir);
+        self.mounts_on(&place, true);
         self.steps.push(MountOp::New { fs: fs.into(), place, attr });
-        self.own.push(target.clone());
     }
 
     fn dev(&mut self, target: &Target) -> Result<()> {
@@ -165,10 +213,10 @@ impl Compiler {
             ("ptmx", c"pts/ptmx"),
         ];
         for (name, text) in links {
-            let place = Place::new(&target.join(name), Make::Nothing);
+            let place = self.place(&target.join(name), Make::Nothing);
             self.steps.push(MountOp::MakeLink { place, text });
         }
-        let place = Place::new(&target.join("shm"), Make::Nothing);
+        let place = self.place(&target.join("shm"), Make::Nothing);
         self.steps.push(MountOp::MakeDir { place, mode: 0o1777 });
         self.new_fs(NewFs::devpts(), &target.join("pts"), Attr::default());
         Ok(())

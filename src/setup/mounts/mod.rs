@@ -8,7 +8,7 @@ mod place;
 mod run;
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,9 +16,10 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::{Error, Step};
 use crate::mounts::NewFs;
 use crate::setup::plan::Op;
-use crate::sys::below::Identity;
+use crate::sys::file::{self, Fd, Kept};
+use crate::sys::in_root::{Identity, is_mount_root, mount_id};
 use crate::sys::mount::{MountAttr, RDONLY};
-use crate::sys::{Errno, Result, file};
+use crate::sys::{Errno, Result};
 
 use overlay::Layers;
 use place::Place;
@@ -137,50 +138,82 @@ impl Attr {
 /// What the steps pass on to each other: descriptors of whoever executes them.
 #[derive(Debug)]
 pub(crate) struct Workshop {
-    /// The new root; -1 while the present one is worked in.
-    root: AtomicI32,
+    /// The new root; none while the present one is worked in.
+    root: Kept,
     trees: Vec<Cell>,
+    mounts: Vec<Mounted>,
     /// Whether what the parent holds open is a copy here, which could lead out of the new root.
     is_child: bool,
 }
 
 #[derive(Debug)]
 struct Cell {
-    mount: AtomicI32,
+    mount: Kept,
     /// Whether it is a mere descriptor of the source, where `open_tree(2)` is hidden.
     is_source: AtomicBool,
     /// Whether its attributes are still to be changed, where `mount_setattr(2)` is missing.
     is_late: AtomicBool,
 }
 
+/// A mount in which a later step has something to find.
+#[derive(Debug)]
+struct Mounted {
+    top: Kept,
+    id: AtomicU64,
+}
+
 impl Workshop {
     pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>, is_child: bool) -> Self {
-        let is_tree = |op: &&Op| matches!(op, Op::Mount(MountOp::Take(_)));
-        let cell = |_| Cell {
-            mount: AtomicI32::new(-1),
-            is_source: AtomicBool::new(false),
-            is_late: AtomicBool::new(false),
-        };
-        let trees = ops.into_iter().filter(is_tree).map(cell).collect();
-        Self { root: AtomicI32::new(-1), trees, is_child }
+        let (mut trees, mut mounts) = (Vec::new(), Vec::new());
+        for op in ops {
+            match op {
+                Op::Mount(MountOp::Take(_)) => trees.push(Cell {
+                    mount: Kept::none(),
+                    is_source: AtomicBool::new(false),
+                    is_late: AtomicBool::new(false),
+                }),
+                Op::Mount(op) if op.place().is_some_and(|place| place.number().is_some()) => {
+                    mounts.push(Mounted { top: Kept::none(), id: AtomicU64::new(0) });
+                }
+                _ => {}
+            }
+        }
+        Self { root: Kept::none(), trees, mounts, is_child }
     }
 
     fn cell(&self, tree: usize) -> Result<&Cell> {
         self.trees.get(tree).ok_or(Errno::INVAL)
     }
 
-    /// After a failure in a process that goes on.
+    fn mounted(&self, number: usize) -> Option<RawFd> {
+        self.mounts.get(number)?.top.get()
+    }
+
+    /// Notes what was mounted at a place, if something is to be found in it. If it covers an earlier mount, which a
+    /// link led to, it stands for that one, too.
+    fn note(&self, place: &Place, mount: Fd, target: &Fd) -> Result<()> {
+        let is_kept = |mounted: &&Mounted| mounted.top.get().is_some();
+        if self.mounts.iter().any(|it| is_kept(&it)) && is_mount_root(target.raw())? {
+            let covered = mount_id(target.raw())?;
+            for earlier in self.mounts.iter().filter(is_kept) {
+                if earlier.id.load(SeqCst) == covered {
+                    earlier.top.keep(file::copy(mount.raw())?);
+                    earlier.id.store(mount_id(mount.raw())?, SeqCst);
+                }
+            }
+        }
+        if let Some(own) = place.number().and_then(|number| self.mounts.get(number)) {
+            own.id.store(mount_id(mount.raw())?, SeqCst);
+            own.top.keep(mount);
+        }
+        Ok(())
+    }
+
+    /// When all is mounted, or has failed in a process that goes on.
     pub(crate) fn close(&self) {
         let trees = self.trees.iter().map(|cell| &cell.mount);
-        trees.chain([&self.root]).for_each(close);
-    }
-}
-
-/// Closes what is kept there, if anything.
-fn close(kept: &AtomicI32) {
-    let fd: RawFd = kept.swap(-1, SeqCst);
-    if fd >= 0 {
-        file::close(fd);
+        let mounts = self.mounts.iter().map(|mounted| &mounted.top);
+        trees.chain(mounts).chain([&self.root]).for_each(|kept| drop(kept.take()));
     }
 }
 
@@ -199,22 +232,37 @@ impl MountOp {
         }
     }
 
-    /// The path that an error names.
-    fn path(&self) -> Option<&CStr> {
+    fn place(&self) -> Option<&Place> {
         match self {
-            Self::Take(tree) => Some(&tree.path),
             Self::Attach { place, .. }
             | Self::New { place, .. }
             | Self::Overlay { place, .. }
             | Self::Mask { place, .. }
             | Self::Protect(place)
             | Self::MakeDir { place, .. }
-            | Self::MakeLink { place, .. } => Some(place.path()),
-            Self::ActAsRoot
-            | Self::Root { .. }
-            | Self::ReadOnlyRoot
-            | Self::Pivot
-            | Self::Chroot => None,
+            | Self::MakeLink { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        match self {
+            Self::Attach { place, .. }
+            | Self::New { place, .. }
+            | Self::Overlay { place, .. }
+            | Self::Mask { place, .. }
+            | Self::Protect(place)
+            | Self::MakeDir { place, .. }
+            | Self::MakeLink { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+
+    /// The path that an error names.
+    fn path(&self) -> Option<&CStr> {
+        match self {
+            Self::Take(tree) => Some(&tree.path),
+            op => op.place().map(Place::path),
         }
     }
 

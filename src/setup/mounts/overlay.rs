@@ -8,11 +8,11 @@
 use core::fmt;
 use core::sync::atomic::Ordering::SeqCst;
 use std::ffi::{CStr, CString};
-use std::os::fd::RawFd;
 
 use super::run::{attach_mount, attach_to_root, make_fs};
 use super::{Attr, Fs, Workshop};
-use crate::sys::below::{NoUmask, make_dir};
+use crate::sys::file::Fd;
+use crate::sys::in_root::{NoUmask, make_dir};
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::{Errno, Result, file};
 
@@ -42,73 +42,64 @@ pub(super) const TOP: &CStr = c"top";
 
 impl Layers {
     /// A mount of it that is attached nowhere.
-    pub(super) fn mount(&self, workshop: &Workshop) -> Result<RawFd> {
+    pub(super) fn mount(&self, workshop: &Workshop) -> Result<Fd> {
         let here = file::open_at(libc::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY)?;
         let stage = make_fs(&self.stage, Attr::default())?;
-        let merged = attach_to_root(stage).and_then(|()| {
-            let merged = file::fchdir(stage).and_then(|()| self.merge(stage, workshop));
-            let left = file::fchdir(stage).and_then(|()| mount::detach_here());
-            let left = left.and_then(|()| file::fchdir(here));
-            let merged = merged?;
-            left.inspect_err(|_| file::close(merged)).map(|()| merged)
-        });
-        file::close(stage);
-        file::close(here);
-        merged
+        attach_to_root(&stage)?;
+        let merged = file::fchdir(stage.raw()).and_then(|()| self.merge(&stage, workshop));
+        let left = file::fchdir(stage.raw()).and_then(|()| mount::detach_here());
+        let left = left.and_then(|()| file::fchdir(here.raw()));
+        let merged = merged?;
+        left.map(|()| merged)
     }
 
     /// In the stage, which is the working directory.
-    fn merge(&self, stage: RawFd, workshop: &Workshop) -> Result<RawFd> {
+    fn merge(&self, stage: &Fd, workshop: &Workshop) -> Result<Fd> {
         let _exactly = NoUmask::begin();
-        make_dir(stage, MERGED, 0o755)?;
+        make_dir(stage.raw(), MERGED, 0o755)?;
         for (tree, name) in &self.lowers {
-            make_dir(stage, name, 0o755)?;
+            make_dir(stage.raw(), name, 0o755)?;
             put(stage, name, *tree, workshop)?;
         }
-        make_dir(stage, TOP, 0o755)?;
+        make_dir(stage.raw(), TOP, 0o755)?;
+        let open_top = || file::open_at(stage.raw(), TOP, libc::O_PATH | libc::O_DIRECTORY);
         match &self.upper {
             Some(upper) => {
-                let top = put(stage, TOP, upper.tree, workshop)
-                    .and_then(|()| file::open_at(stage, TOP, libc::O_PATH | libc::O_DIRECTORY))?;
-                let made =
-                    make_own_dir(top, &upper.name).and_then(|()| make_own_dir(top, &upper.work));
-                file::close(top);
-                made?;
+                put(stage, TOP, upper.tree, workshop)?;
+                let top = open_top()?;
+                make_own_dir(&top, &upper.name)?;
+                make_own_dir(&top, &upper.work)?;
             }
             None => {
-                let top = file::open_at(stage, TOP, libc::O_PATH | libc::O_DIRECTORY)?;
-                let made =
-                    make_dir(top, c"upper", self.mode).and_then(|()| make_dir(top, c"work", 0o755));
-                file::close(top);
-                made?;
+                let top = open_top()?;
+                make_dir(top.raw(), c"upper", self.mode)?;
+                make_dir(top.raw(), c"work", 0o755)?;
             }
         }
         mount::mount(Some(c"overlay"), MERGED, Some(c"overlay"), 0, Some(&self.data))?;
         // A copy, since the original goes with the stage.
-        clone_tree(stage, MERGED, false)
+        clone_tree(stage.raw(), MERGED, false)
     }
 }
 
-fn put(stage: RawFd, name: &CStr, tree: usize, workshop: &Workshop) -> Result<()> {
+fn put(stage: &Fd, name: &CStr, tree: usize, workshop: &Workshop) -> Result<()> {
     let cell = workshop.cell(tree)?;
     if cell.is_source.load(SeqCst) {
         return Err(Errno::NOSYS);
     }
-    let target = file::open_at(stage, name, libc::O_PATH)?;
-    let done = attach_mount(cell.mount.load(SeqCst), target);
-    file::close(target);
-    super::close(&cell.mount);
-    done
+    let mount = cell.mount.take().ok_or(Errno::INVAL)?;
+    let target = file::open_at(stage.raw(), name, libc::O_PATH)?;
+    attach_mount(&mount, &target)
 }
 
 /// One that is no link to elsewhere.
-fn make_own_dir(dir: RawFd, name: &CStr) -> Result<()> {
-    match make_dir(dir, name, 0o755) {
+fn make_own_dir(dir: &Fd, name: &CStr) -> Result<()> {
+    match make_dir(dir.raw(), name, 0o755) {
         Ok(()) | Err(Errno::EXIST) => {}
         refused => return refused,
     }
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY;
-    file::open_at(dir, name, flags).map(file::close)
+    file::open_at(dir.raw(), name, flags).map(drop)
 }
 
 impl fmt::Display for Layers {

@@ -1,14 +1,15 @@
-//! Where something is to be mounted, found and made without a way out of the root.
+//! Where something is to be mounted, found and made without a way out of the root, or of an earlier mount.
 
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
-use crate::mounts::Target;
+use super::Workshop;
 use crate::setup::slot::Slot;
-use crate::sys::below::{NoUmask, make_dir, make_file, open_in_root};
-use crate::sys::{Errno, Result, file};
+use crate::sys::file::{self, Fd};
+use crate::sys::in_root::{NoUmask, Within, make_dir, make_file, open_in_root};
+use crate::sys::{Errno, Result};
 
 /// The detail of a step that failed at making the mount point.
 pub(super) const MAKING: usize = 1;
@@ -27,13 +28,28 @@ pub(crate) struct Place {
     /// The path, from the root, up to each of the names.
     paths: Vec<CString>,
     make: Make,
+    /// Earlier mounts of the same plan in which it lies, the latest first.
+    bases: Vec<Base>,
+    /// What later places know the mount here by, if one lies in it.
+    number: Option<usize>,
+}
+
+/// An earlier mount: its number, and how many of the names lead to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) mount: usize,
+    pub(super) depth: usize,
+}
+
+/// Where a lookup starts.
+#[derive(Clone, Copy)]
+struct Start {
+    dir: RawFd,
+    depth: usize,
+    within: Within,
 }
 
 impl Place {
-    pub(super) fn new(target: &Target, make: Make) -> Self {
-        Self::of(target.names().to_vec(), make)
-    }
-
     pub(super) fn of(names: Vec<CString>, make: Make) -> Self {
         let longer = |path: &mut Vec<u8>, name: &CString| {
             path.push(b'/');
@@ -41,29 +57,90 @@ impl Place {
             CString::new(path.clone()).ok()
         };
         let paths = names.iter().scan(Vec::new(), longer).collect();
-        Self { names, paths, make }
+        Self { names, paths, make, bases: Vec::new(), number: None }
     }
 
     pub(super) fn path(&self) -> &CStr {
         self.paths.last().map_or(c"/", |path| path)
     }
 
-    pub(super) fn open(&self, root: RawFd) -> Result<RawFd> {
-        self.open_up_to(root, self.names.len())
+    pub(super) fn paths(&self) -> &[CString] {
+        &self.paths
     }
 
-    fn open_up_to(&self, root: RawFd, count: usize) -> Result<RawFd> {
-        let names = self.names.iter().take(count).map(CString::as_c_str);
+    pub(super) fn make_nothing(&mut self) {
+        self.make = Make::Nothing;
+    }
+
+    pub(super) fn bases_mut(&mut self) -> &mut Vec<Base> {
+        &mut self.bases
+    }
+
+    pub(super) fn number(&self) -> Option<usize> {
+        self.number
+    }
+
+    pub(super) fn set_number(&mut self, number: usize) {
+        self.number = Some(number);
+    }
+
+    /// In the latest earlier mount that it lies in, or else in the root. A mount that was made nowhere, as the mask
+    /// of something missing, is none.
+    fn start(&self, root: RawFd, depth: usize, workshop: &Workshop) -> Start {
+        let mounted = |base: &Base| {
+            let dir = workshop.mounted(base.mount).filter(|_| base.depth <= depth)?;
+            Some(Start { dir, depth: base.depth, within: Within::Mount })
+        };
+        let from_root = Start { dir: root, depth: 0, within: Within::Root };
+        self.bases.iter().find_map(mounted).unwrap_or(from_root)
+    }
+
+    pub(super) fn open(&self, root: RawFd, workshop: &Workshop) -> Result<Fd> {
+        self.open_up_to(root, self.names.len(), workshop)
+    }
+
+    /// The same by the names alone: what is mounted there by now.
+    pub(super) fn open_top(&self, root: RawFd, workshop: &Workshop) -> Result<Fd> {
+        let Some(last) = self.names.len().checked_sub(1) else {
+            return Err(Errno::INVAL);
+        };
+        let start = self.start(root, last, workshop);
+        self.look_up(start, self.names.len())
+    }
+
+    fn open_up_to(&self, root: RawFd, count: usize, workshop: &Workshop) -> Result<Fd> {
+        self.look_up(self.start(root, count, workshop), count)
+    }
+
+    fn look_up(&self, start: Start, count: usize) -> Result<Fd> {
+        let names = self.names.iter().take(count).skip(start.depth).map(CString::as_c_str);
+        let path = match (start.within, count) {
+            _ if start.depth == count && start.depth > 0 => return file::copy(start.dir),
+            (Within::Root, 0) => c"/",
+            (Within::Root, count) => self.path_up_to(count),
+            (Within::Mount, count) => self.path_between(start.depth, count)?,
+        };
+        open_in_root(start.dir, path, start.within, names)
+    }
+
+    fn path_up_to(&self, count: usize) -> &CStr {
         let path = count.checked_sub(1).and_then(|last| self.paths.get(last));
-        open_in_root(root, path.map_or(c"/", |path| path), names)
+        path.map_or(c"/", |path| path)
+    }
+
+    /// Without the names before, and the slash behind them.
+    fn path_between(&self, depth: usize, count: usize) -> Result<&CStr> {
+        let before = self.path_up_to(depth).count_bytes() + 1;
+        let rest = self.path_up_to(count).to_bytes_with_nul().get(before..);
+        rest.and_then(|rest| CStr::from_bytes_with_nul(rest).ok()).ok_or(Errno::INVAL)
     }
 
     /// Opens it, and makes it before where that is wanted.
-    pub(super) fn reach(&self, root: RawFd, slot: &Slot) -> Result<RawFd> {
-        match self.open(root) {
+    pub(super) fn reach(&self, root: RawFd, workshop: &Workshop, slot: &Slot) -> Result<Fd> {
+        match self.open(root, workshop) {
             Err(Errno::NOENT) if self.make != Make::Nothing => {
                 slot.set_detail(MAKING);
-                let made = self.make_all(root);
+                let made = self.make_all(root, workshop);
                 if made.is_ok() {
                     slot.set_detail(0);
                 }
@@ -74,36 +151,34 @@ impl Place {
     }
 
     /// One name after the other.
-    fn make_all(&self, root: RawFd) -> Result<RawFd> {
-        let mut dir = self.open_up_to(root, 0)?;
-        for (index, name) in self.names.iter().enumerate() {
-            let next = match self.open_up_to(root, index + 1) {
+    fn make_all(&self, root: RawFd, workshop: &Workshop) -> Result<Fd> {
+        let first = self.start(root, self.names.len(), workshop).depth;
+        let mut dir = self.open_up_to(root, first, workshop)?;
+        for (index, name) in self.names.iter().enumerate().skip(first) {
+            dir = match self.open_up_to(root, index + 1, workshop) {
                 Err(Errno::NOENT) => {
                     let is_file = index + 1 == self.names.len() && self.make == Make::File;
-                    let made = make(dir, name, is_file);
-                    made.and_then(|()| self.open_up_to(root, index + 1))
+                    make(dir.raw(), name, is_file)?;
+                    self.open_up_to(root, index + 1, workshop)?
                 }
-                answer => answer,
+                answer => answer?,
             };
-            file::close(dir);
-            dir = next?;
         }
         Ok(dir)
     }
 
-    /// For what is to be in its directory, which is made if it is missing.
+    /// For what is to be in its directory.
     pub(super) fn in_dir(
         &self,
         root: RawFd,
+        workshop: &Workshop,
         work: impl FnOnce(RawFd, &CStr) -> Result<()>,
     ) -> Result<()> {
         let Some((name, before)) = self.names.split_last() else {
             return Err(Errno::INVAL);
         };
-        let dir = self.open_up_to(root, before.len())?;
-        let done = work(dir, name);
-        file::close(dir);
-        match done {
+        let dir = self.open_up_to(root, before.len(), workshop)?;
+        match work(dir.raw(), name) {
             // As wanted, presumably.
             Err(Errno::EXIST) => Ok(()),
             done => done,

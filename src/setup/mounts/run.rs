@@ -7,10 +7,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::place::Place;
-use super::{Attr, Base, Cell, Fs, MountOp, Tree, close};
+use super::{Attr, Base, Cell, Fs, MountOp, Tree};
 use crate::setup::helper::decimal;
 use crate::setup::run::Context;
-use crate::sys::below::{NoUmask, identity, make_dir, make_link, mount_flags};
+use crate::sys::file::Fd;
+use crate::sys::in_root::{
+    NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags,
+};
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::{Errno, Result, file, process};
 
@@ -30,42 +33,38 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>) -> Result<()> {
         MountOp::Attach { tree, place, attr, below, .. } => {
             let cell = workshop.cell(*tree)?;
             at(place, context, |root, target| {
-                attach(cell, target, context)?;
+                let mount = attach(cell, root, target, place, context)?;
                 if cell.is_late.load(SeqCst) {
-                    change_attached(root, place, *attr, below, context)?;
+                    remount_all(&mount, *attr, below, context)?;
                 }
-                Ok(())
+                Ok(mount)
             })
         }
-        MountOp::New { fs, place, attr } => at(place, context, |root, target| {
-            let late = put_new(fs, *attr, target, context)?;
-            change_late(late, root, place, *attr, context)
-        }),
-        MountOp::Overlay { layers, place, attr } => at(place, context, |root, target| {
-            let overlay = layers.mount(workshop)?;
-            let late = attach_changed(overlay, *attr, false, target);
-            file::close(overlay);
-            change_late(late?, root, place, *attr, context)
+        MountOp::New { fs, place, attr } => {
+            at(place, context, |root, target| put_new(fs, *attr, root, target, place, context))
+        }
+        MountOp::Overlay { layers, place, attr } => at(place, context, |_, target| {
+            attach_changed(layers.mount(workshop)?, *attr, false, target, context)
         }),
         MountOp::Mask { null, empty, place } => {
             let cell = workshop.cell(*null)?;
-            let done = if_there(place, context, |_, target| {
-                if identity(target)?.is_dir() {
-                    return put_new(empty, Attr::READ_ONLY, target, context).map(drop);
+            let done = if_there(place, context, |root, target| {
+                if identity(target.raw())?.is_dir() {
+                    return put_new(empty, Attr::READ_ONLY, root, target, place, context);
                 }
-                attach(cell, target, context)
+                attach(cell, root, target, place, context)
             });
-            close(&cell.mount);
+            drop(cell.mount.take());
             done
         }
         MountOp::Protect(place) => protect(place, context),
         MountOp::MakeDir { place, mode } => in_root(context, |root| {
             let _exactly = NoUmask::begin();
-            place.in_dir(root, |dir, name| make_dir(dir, name, *mode))
+            place.in_dir(root, workshop, |dir, name| make_dir(dir, name, *mode))
         }),
-        MountOp::MakeLink { place, text } => {
-            in_root(context, |root| place.in_dir(root, |dir, name| make_link(dir, name, text)))
-        }
+        MountOp::MakeLink { place, text } => in_root(context, |root| {
+            place.in_dir(root, workshop, |dir, name| make_link(dir, name, text))
+        }),
         MountOp::Root { base, attr, below } => make_root(base, *attr, below, context),
         MountOp::ReadOnlyRoot => {
             in_root(context, |root| match change(root, Attr::READ_ONLY, false) {
@@ -94,12 +93,13 @@ fn take(tree: &Tree, cell: &Cell) -> Result<()> {
             answer => (answer?, false),
         }
     };
-    cell.mount.store(mount, SeqCst);
+    let identity = identity(mount.raw())?;
+    let changed = if is_source { Err(Errno::NOSYS) } else { change(mount.raw(), tree.attr, true) };
+    cell.mount.keep(mount);
     cell.is_source.store(is_source, SeqCst);
-    if identity(mount)? != tree.identity {
+    if identity != tree.identity {
         return Err(Errno::STALE);
     }
-    let changed = if is_source { Err(Errno::NOSYS) } else { change(mount, tree.attr, true) };
     match changed {
         Err(Errno::NOSYS | Errno::PERM) => {
             cell.is_late.store(!tree.attr.is_empty(), SeqCst);
@@ -114,21 +114,43 @@ pub(super) fn change(mount: RawFd, attr: Attr, below: bool) -> Result<()> {
     if attr.is_empty() { Ok(()) } else { mount::set_attributes(mount, &attr.for_kernel(), below) }
 }
 
-fn attach(cell: &Cell, target: RawFd, context: &Context<'_>) -> Result<()> {
-    let mount = cell.mount.load(SeqCst);
-    let done = if cell.is_source.load(SeqCst) {
-        by_numbers(Some(mount), target, None, BIND, context)
-    } else {
-        attach_mount(mount, target)
-    };
-    close(&cell.mount);
-    done
+/// Returns the mount that is there now.
+fn attach(
+    cell: &Cell,
+    root: RawFd,
+    target: &Fd,
+    place: &Place,
+    context: &Context<'_>,
+) -> Result<Fd> {
+    let mount = cell.mount.take().ok_or(Errno::INVAL)?;
+    if !cell.is_source.load(SeqCst) {
+        attach_mount(&mount, target)?;
+        return Ok(mount);
+    }
+    by_numbers(Some(mount.raw()), target.raw(), None, BIND, context)?;
+    let is_it =
+        |top: &Fd| Ok(is_mount_root(top.raw())? && identity(top.raw())? == identity(mount.raw())?);
+    on_top(root, place, context, is_it)
+}
+
+/// What `mount(2)` has put there, which tells no descriptor: found by its names, and looked at, since another
+/// directory may have come to have them.
+fn on_top(
+    root: RawFd,
+    place: &Place,
+    context: &Context<'_>,
+    is_it: impl FnOnce(&Fd) -> Result<bool>,
+) -> Result<Fd> {
+    let top = place.open_top(root, &context.workshop)?;
+    if is_it(&top)? { Ok(top) } else { Err(Errno::STALE) }
 }
 
 /// `mount(2)` answers `ENOTDIR` for a file on a directory; `move_mount(2)` answers the same as for much else.
-pub(super) fn attach_mount(mount: RawFd, target: RawFd) -> Result<()> {
-    match mount::attach(mount, target) {
-        Err(Errno::INVAL) if identity(mount)?.is_dir() != identity(target)?.is_dir() => {
+pub(super) fn attach_mount(mount: &Fd, target: &Fd) -> Result<()> {
+    match mount::attach(mount.raw(), target.raw()) {
+        Err(Errno::INVAL)
+            if identity(mount.raw())?.is_dir() != identity(target.raw())?.is_dir() =>
+        {
             Err(Errno::NOTDIR)
         }
         answer => answer,
@@ -136,30 +158,14 @@ pub(super) fn attach_mount(mount: RawFd, target: RawFd) -> Result<()> {
 }
 
 /// Attributes of what is attached already, by `mount(2)`.
-fn change_attached(
-    root: RawFd,
-    place: &Place,
-    attr: Attr,
-    below: &[Place],
-    context: &Context<'_>,
-) -> Result<()> {
-    let top = place.open(root)?;
-    let done = remount_all(top, attr, below, context);
-    file::close(top);
-    done
-}
-
-fn remount_all(top: RawFd, attr: Attr, below: &[Place], context: &Context<'_>) -> Result<()> {
-    remount(top, attr, context)?;
+fn remount_all(top: &Fd, attr: Attr, below: &[Place], context: &Context<'_>) -> Result<()> {
+    remount(top.raw(), attr, context)?;
     for place in below {
-        let mount = match place.open(top) {
+        match place.open(top.raw(), &context.workshop) {
             // Covered by another mount, or where nobody in here may search.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
-            mount => mount?,
-        };
-        let done = remount(mount, attr, context);
-        file::close(mount);
-        done?;
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+            mount => remount(mount?.raw(), attr, context)?,
+        }
     }
     Ok(())
 }
@@ -176,76 +182,80 @@ fn remount(mount: RawFd, attr: Attr, context: &Context<'_>) -> Result<()> {
     }
 }
 
-/// Answers whether the attributes are still to be changed, once it is attached.
-fn attach_changed(mount: RawFd, attr: Attr, below: bool, target: RawFd) -> Result<bool> {
-    let late = match change(mount, attr, below) {
+/// Attaches a mount with these attributes, which it gets afterwards where `mount_setattr(2)` is missing.
+fn attach_changed(
+    mount: Fd,
+    attr: Attr,
+    below: bool,
+    target: &Fd,
+    context: &Context<'_>,
+) -> Result<Fd> {
+    let is_late = match change(mount.raw(), attr, below) {
         Err(Errno::NOSYS | Errno::PERM) => true,
         answer => answer.map(|()| false)?,
     };
-    attach_mount(mount, target).map(|()| late)
-}
-
-fn change_late(
-    late: bool,
-    root: RawFd,
-    place: &Place,
-    attr: Attr,
-    context: &Context<'_>,
-) -> Result<()> {
-    if late { change_attached(root, place, attr, &[], context) } else { Ok(()) }
+    attach_mount(&mount, target)?;
+    if is_late {
+        remount_all(&mount, attr, &[], context)?;
+    }
+    Ok(mount)
 }
 
 /// A mount of a new file system that is attached nowhere.
-pub(super) fn make_fs(fs: &Fs, attr: Attr) -> Result<RawFd> {
-    mount::fsopen(fs.new.name).and_then(|maker| make_by(maker, fs, attr))
+pub(super) fn make_fs(fs: &Fs, attr: Attr) -> Result<Fd> {
+    mount::fsopen(fs.new.name).and_then(|maker| make_by(&maker, fs, attr))
 }
 
-fn make_by(maker: RawFd, fs: &Fs, attr: Attr) -> Result<RawFd> {
-    let made = (|| {
-        for (key, value) in &fs.new.options {
-            mount::fs_option(maker, key, value.as_deref())?;
-        }
-        mount::fs_create(maker)?;
-        mount::fsmount(maker, fs.new.flags | attr.for_kernel().set)
-    })();
-    file::close(maker);
-    made
+fn make_by(maker: &Fd, fs: &Fs, attr: Attr) -> Result<Fd> {
+    for (key, value) in &fs.new.options {
+        mount::fs_option(maker.raw(), key, value.as_deref())?;
+    }
+    mount::fs_create(maker.raw())?;
+    mount::fsmount(maker.raw(), fs.new.flags | attr.for_kernel().set)
 }
 
-/// Answers whether the attributes are still to be changed.
-fn put_new(fs: &Fs, attr: Attr, target: RawFd, context: &Context<'_>) -> Result<bool> {
+fn put_new(
+    fs: &Fs,
+    attr: Attr,
+    root: RawFd,
+    target: &Fd,
+    place: &Place,
+    context: &Context<'_>,
+) -> Result<Fd> {
     let maker = match mount::fsopen(fs.new.name) {
-        Err(Errno::NOSYS | Errno::PERM) => return put_new_by_path(fs, attr, target, context),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            put_new_by_path(fs, attr, target.raw(), context)?;
+            let is_it = |top: &Fd| is_root_of_mount(top.raw(), fs.new.magic());
+            let top = on_top(root, place, context, is_it)?;
+            // What is read-only is so from the start.
+            remount(top.raw(), Attr { read_only: false, ..attr }, context)?;
+            return Ok(top);
+        }
         answer => answer?,
     };
-    let mount = make_by(maker, fs, attr)?;
-    let late = attach_changed(mount, Attr { read_only: false, ..attr }, false, target);
-    file::close(mount);
-    late
+    let mount = make_by(&maker, fs, attr)?;
+    attach_changed(mount, Attr { read_only: false, ..attr }, false, target, context)
 }
 
-fn put_new_by_path(fs: &Fs, attr: Attr, target: RawFd, context: &Context<'_>) -> Result<bool> {
+fn put_new_by_path(fs: &Fs, attr: Attr, target: RawFd, context: &Context<'_>) -> Result<()> {
     let read_only = if attr.read_only { libc::MS_RDONLY } else { 0 };
     #[allow(clippy::cast_possible_truncation, reason = "the low bits, where it has but 32")]
     let flags = fs.new.flags as libc::c_ulong | read_only;
-    by_numbers(None, target, Some((fs.new.name, &fs.data)), flags, context)?;
-    Ok(attr.propagation.is_some())
+    by_numbers(None, target, Some((fs.new.name, &fs.data)), flags, context)
 }
 
 fn protect(place: &Place, context: &Context<'_>) -> Result<()> {
-    if_there(place, context, |root, target| {
-        let late = match clone_tree(target, c"", true) {
-            Err(Errno::NOSYS | Errno::PERM) => {
-                by_numbers(Some(target), target, None, BIND, context).map(|()| true)
-            }
-            answer => {
-                let mount = answer?;
-                let late = attach_changed(mount, Attr::READ_ONLY, true, target);
-                file::close(mount);
-                late
-            }
-        };
-        change_late(late?, root, place, Attr::READ_ONLY, context)
+    if_there(place, context, |root, target| match clone_tree(target.raw(), c"", true) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            by_numbers(Some(target.raw()), target.raw(), None, BIND, context)?;
+            let is_it = |top: &Fd| {
+                Ok(is_mount_root(top.raw())? && identity(top.raw())? == identity(target.raw())?)
+            };
+            let top = on_top(root, place, context, is_it)?;
+            remount(top.raw(), Attr::READ_ONLY, context)?;
+            Ok(top)
+        }
+        mount => attach_changed(mount?, Attr::READ_ONLY, true, target, context),
     })
 }
 
@@ -255,64 +265,66 @@ fn make_root(base: &Base, attr: Attr, below: &[Place], context: &Context<'_>) ->
         Base::Tree { tree, .. } => {
             let cell = workshop.cell(*tree)?;
             let late = cell.is_late.load(SeqCst);
+            let mount = cell.mount.take().ok_or(Errno::INVAL)?;
             if cell.is_source.load(SeqCst) {
-                with_old_root(|root| attach(cell, root, context))?;
+                with_old_root(|root| {
+                    by_numbers(Some(mount.raw()), root.raw(), None, BIND, context)
+                })?;
                 (None, late)
             } else {
-                (Some(cell.mount.swap(-1, SeqCst)), late)
+                (Some(mount), late)
             }
         }
         Base::New(fs) => match mount::fsopen(fs.new.name) {
             Err(Errno::NOSYS | Errno::PERM) => {
-                with_old_root(|root| put_new_by_path(fs, attr, root, context))?;
+                with_old_root(|root| put_new_by_path(fs, attr, root.raw(), context))?;
                 (None, false)
             }
-            answer => (Some(make_by(answer?, fs, attr)?), false),
+            maker => (Some(make_by(&maker?, fs, attr)?), false),
         },
         Base::Overlay(layers) => (Some(layers.mount(workshop)?), false),
     };
     let root = match mount {
-        Some(mount) => mount,
+        Some(mount) => {
+            attach_to_root(&mount)?;
+            mount
+        }
         // Up from the root, which stays where it is, leads to what covers it.
         None => file::open_at(libc::AT_FDCWD, c"/..", libc::O_PATH | libc::O_DIRECTORY)?,
     };
-    workshop.root.store(root, SeqCst);
-    if mount.is_some() {
-        attach_to_root(root)?;
+    if late {
+        remount_all(&root, attr, below, context)?;
     }
-    if late { remount_all(root, attr, below, context) } else { Ok(()) }
+    workshop.root.keep(root);
+    Ok(())
 }
 
 /// On top of the present root, which stays the root for all paths.
-pub(super) fn attach_to_root(mount: RawFd) -> Result<()> {
-    with_old_root(|root| mount::attach(mount, root))
+pub(super) fn attach_to_root(mount: &Fd) -> Result<()> {
+    with_old_root(|root| mount::attach(mount.raw(), root.raw()))
 }
 
-fn with_old_root<T>(work: impl FnOnce(RawFd) -> Result<T>) -> Result<T> {
-    let root = file::open_at(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-    let done = work(root);
-    file::close(root);
-    done
+fn with_old_root<T>(work: impl FnOnce(&Fd) -> Result<T>) -> Result<T> {
+    work(&file::open_at(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY)?)
 }
 
 fn in_root<T>(context: &Context<'_>, work: impl FnOnce(RawFd) -> Result<T>) -> Result<T> {
-    match context.workshop.root.load(SeqCst) {
-        -1 => with_old_root(work),
-        root => work(root),
+    match context.workshop.root.get() {
+        None => with_old_root(|root| work(root.raw())),
+        Some(root) => work(root),
     }
 }
 
-/// With the root and the mount point.
+/// With the root and the mount point. The mount that comes to be there is noted for what is mounted in it.
 fn at(
     place: &Place,
     context: &Context<'_>,
-    work: impl FnOnce(RawFd, RawFd) -> Result<()>,
+    work: impl FnOnce(RawFd, &Fd) -> Result<Fd>,
 ) -> Result<()> {
+    let workshop = &context.workshop;
     in_root(context, |root| {
-        let target = place.reach(root, context.slot)?;
-        let done = work(root, target);
-        file::close(target);
-        done
+        let target = place.reach(root, workshop, context.slot)?;
+        workshop.note(place, work(root, &target)?, &target)
     })
 }
 
@@ -320,24 +332,22 @@ fn at(
 fn if_there(
     place: &Place,
     context: &Context<'_>,
-    work: impl FnOnce(RawFd, RawFd) -> Result<()>,
+    work: impl FnOnce(RawFd, &Fd) -> Result<Fd>,
 ) -> Result<()> {
-    in_root(context, |root| match place.open(root) {
+    let workshop = &context.workshop;
+    in_root(context, |root| match place.open(root, workshop) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
         target => {
             let target = target?;
-            let done = work(root, target);
-            file::close(target);
-            done
+            workshop.note(place, work(root, &target)?, &target)
         }
     })
 }
 
 /// From here on the root is the new one, and the working directory, too.
 fn enter_root(context: &Context<'_>, change: impl FnOnce() -> Result<()>) -> Result<()> {
-    let root = &context.workshop.root;
-    file::fchdir(root.load(SeqCst))?;
-    close(root);
+    let root = context.workshop.root.take().ok_or(Errno::INVAL)?;
+    file::fchdir(root.raw())?;
     change()
 }
 
@@ -359,23 +369,11 @@ fn by_numbers(
         (None, fs) => fs.map(|(name, _)| name),
     };
     let target = decimal(number(target)?, &mut target_text).ok_or(Errno::BADF)?;
-    let here = file::open_at(libc::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY)?;
     let flags_of_dir = libc::O_PATH | libc::O_DIRECTORY;
-    let done = file::open_on_same_mount(context.proc, c"thread-self/fd", flags_of_dir).and_then(
-        |numbers| {
-            let done = file::fchdir(numbers).and_then(|()| {
-                mount::mount(
-                    source,
-                    target,
-                    fs.map(|(name, _)| name),
-                    flags,
-                    fs.map(|(_, data)| data),
-                )
-            });
-            file::close(numbers);
-            file::fchdir(here).and(done)
-        },
-    );
-    file::close(here);
-    done
+    let here = file::open_at(libc::AT_FDCWD, c".", flags_of_dir)?;
+    let numbers = file::open_on_same_mount(context.proc, c"thread-self/fd", flags_of_dir)?;
+    let (name, data) = (fs.map(|(name, _)| name), fs.map(|(_, data)| data));
+    let done =
+        file::fchdir(numbers.raw()).and_then(|()| mount::mount(source, target, name, flags, data));
+    file::fchdir(here.raw()).and(done)
 }

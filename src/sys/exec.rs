@@ -1,0 +1,425 @@
+//! `execve(2)`, plainly, and of a program inside a root that the caller does not trust.
+//!
+//! Until exec this process has the caller's program and descriptors, and magic links in `/proc` lead to them:
+//! `/proc/self/exe`, `/proc/self/fd/7`. In a root that is not the caller's such a link may stand anywhere: as the
+//! program, on the way to it, behind `#!`, as the interpreter of an ELF file. So there the kernel is given no path
+//! with a link to follow: [`exec_inside`] looks up each of these by [`open_inside`], and has the kernel run a name
+//! in an open directory that is no link.
+
+use core::ffi::{CStr, c_char};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+
+use super::file::{self, Fd, open_at};
+use super::in_root::{MOST_LINKS, PathBuffer, identity, open_inside};
+use super::process::{RawFd, arg};
+use super::syscall::syscall;
+use super::{Errno, Result};
+
+/// Arguments or environment: C strings and pointers to them.
+#[derive(Debug)]
+pub(crate) struct Strings {
+    /// What the pointers point into.
+    _bytes: Vec<u8>,
+    /// Free places, the strings, and a null pointer at the end.
+    pointers: Box<[AtomicPtr<c_char>]>,
+}
+
+/// As many scripts as the kernel follows from one to the next, each with two arguments more.
+const MOST_SCRIPTS: usize = 4;
+const ROOM: usize = 2 * MOST_SCRIPTS;
+
+impl Strings {
+    /// `starts` says where in `bytes` each string begins; each ends with a NUL.
+    pub(crate) fn new(mut bytes: Vec<u8>, starts: &[usize]) -> Self {
+        let ends_with_nul = bytes.last().is_none_or(|&byte| byte == 0);
+        let mut string = |&start: &usize| {
+            let string = bytes.get_mut(start..).filter(|it| !it.is_empty() && ends_with_nul);
+            AtomicPtr::new(string.map_or(ptr::null_mut(), |it| it.as_mut_ptr().cast()))
+        };
+        let null = || AtomicPtr::new(ptr::null_mut());
+        let free: Vec<_> = (0..ROOM).map(|_| null()).collect();
+        let strings: Vec<_> = starts.iter().map(&mut string).collect();
+        let pointers = free.into_iter().chain(strings).chain([null()]).collect();
+        Self { _bytes: bytes, pointers }
+    }
+
+    /// The array from this place on, as the kernel reads it.
+    fn from(&self, at: usize) -> usize {
+        self.pointers.get(at..).map_or(0, |pointers| pointers.as_ptr().expose_provenance())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let strings = self.pointers.iter().skip(ROOM).map(|it| it.load(SeqCst));
+        let strings = strings.take_while(|it| !it.is_null());
+        // SAFETY: the pointers are to C strings in bytes.
+        strings.map(|it| unsafe { CStr::from_ptr(it) }.to_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// `execve(2)`. Returns only to say why it failed.
+pub(crate) fn exec(program: &CStr, args: &Strings, env: &Strings) -> Errno {
+    // SAFETY: two arrays of pointers to C strings that end with a null pointer.
+    unsafe { execve(program, args.from(ROOM), env.from(ROOM)) }
+}
+
+/// Runs a program with these arguments and an empty environment.
+pub(crate) fn exec_bare<const N: usize>(program: &CStr, args: &[Option<&CStr>; N]) -> Errno {
+    let end = [ptr::null::<c_char>()];
+    let mut pointers = [ptr::null::<c_char>(); N];
+    for (pointer, arg) in pointers.iter_mut().take(N.saturating_sub(1)).zip(args) {
+        *pointer = arg.map_or(ptr::null(), CStr::as_ptr);
+    }
+    let env = end.as_ptr().expose_provenance();
+    // SAFETY: two arrays of pointers to C strings that end with a null pointer.
+    unsafe { execve(program, pointers.as_ptr().expose_provenance(), env) }
+}
+
+/// # Safety
+///
+/// The addresses are those of arrays of pointers to C strings which end with a null pointer.
+unsafe fn execve(program: &CStr, args: usize, env: usize) -> Errno {
+    let program = program.as_ptr().expose_provenance();
+    // SAFETY: a C string, and the arrays of the caller's contract.
+    match unsafe { syscall(libc::SYS_execve, [program, args, env]) } {
+        Ok(_) => Errno::INVAL,
+        Err(errno) => errno,
+    }
+}
+
+/// Runs a program of a root that is not trusted: no magic link is followed for anything that the kernel would look
+/// up for it. Returns only to say why it failed: `ELOOP` for such a link.
+///
+/// The program is known by the name of the file that links lead to; a script by that of its interpreter. Files that
+/// may be executed but not read are refused, as nobody knows what they would have the kernel look up.
+pub(crate) fn exec_inside(program: &CStr, args: &Strings, env: &Strings) -> Errno {
+    Call { args, env, first: ROOM, scripts: 0 }.exec(program)
+}
+
+/// Whether a path leads to something, no magic link among its links.
+pub(crate) fn is_there(path: &CStr) -> bool {
+    open_inside(libc::AT_FDCWD, path, 0).is_ok()
+}
+
+struct Call<'a> {
+    args: &'a Strings,
+    env: &'a Strings,
+    /// Where the arguments begin.
+    first: usize,
+    scripts: usize,
+}
+
+impl Call<'_> {
+    fn exec(&self, program: &CStr) -> Errno {
+        let Err(errno) = self.try_exec(program);
+        errno
+    }
+
+    fn try_exec(&self, program: &CStr) -> Result<core::convert::Infallible> {
+        // The whole chain of links, so that one that leads out is an error and not another file.
+        drop(open_inside(libc::AT_FDCWD, program, 0)?);
+        let mut path = PathBuffer::new(program.to_bytes())?;
+        let mut from: Option<Fd> = None;
+        for _ in 0..=MOST_LINKS {
+            let (dir, name) = path.split()?;
+            let name = name.as_c_str();
+            let start = from.as_ref().map_or(libc::AT_FDCWD, Fd::raw);
+            let dir = open_inside(start, dir, libc::O_DIRECTORY)?;
+            if name.is_empty() {
+                return Err(Errno::ACCESS);
+            }
+            let about = identity(open_at(dir.raw(), name, libc::O_PATH | libc::O_NOFOLLOW)?.raw())?;
+            if !about.is_link() {
+                return Err(if about.is_file() {
+                    self.exec_file(&dir, name, program)
+                } else {
+                    Errno::ACCESS
+                });
+            }
+            path.replace_by_link(dir.raw(), name)?;
+            from = Some(dir);
+        }
+        Err(Errno::LOOP)
+    }
+
+    /// A file that is no link; if it has become one, it is not followed.
+    fn exec_file(&self, dir: &Fd, name: &CStr, program: &CStr) -> Errno {
+        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = match open_at(dir.raw(), name, flags) {
+            Ok(file) => file,
+            Err(errno) => return errno,
+        };
+        let mut head = Head { file, bytes: [0; HEAD], length: 0 };
+        head.length = match read_at(head.file.raw(), &mut head.bytes, 0) {
+            Ok(length) => length,
+            Err(errno) => return errno,
+        };
+        if head.bytes.starts_with(b"#!") {
+            return self.exec_script(&head, dir, name, program);
+        }
+        let looked_up = head.interpreter();
+        if let Err(errno) = looked_up {
+            return errno;
+        }
+        match self.exec_in(dir, name) {
+            // What the administrator registered for files of other machines gets them by the number of the
+            // directory.
+            Errno::NOENT if head.is_foreign() && file::keep_over_exec(dir.raw()).is_ok() => {
+                self.exec_in(dir, name)
+            }
+            errno => errno,
+        }
+    }
+
+    fn exec_in(&self, dir: &Fd, name: &CStr) -> Errno {
+        let name = name.as_ptr().expose_provenance();
+        let (args, env) = (self.args.from(self.first), self.env.from(ROOM));
+        let words = [arg(dir.raw()), name, args, env, arg(libc::AT_SYMLINK_NOFOLLOW)];
+        // SAFETY: a C string, and two arrays of pointers to C strings that end with a null pointer.
+        match unsafe { syscall(libc::SYS_execveat, words) } {
+            Ok(_) => Errno::INVAL,
+            Err(errno) => errno,
+        }
+    }
+
+    /// As the kernel does it: the interpreter, its argument if there is one, the script, the other arguments.
+    fn exec_script(&self, head: &Head, dir: &Fd, name: &CStr, program: &CStr) -> Errno {
+        // The script has to be one that may be executed.
+        if let Err(errno) = file::may_execute(dir.raw(), name) {
+            return errno;
+        }
+        let Some((interpreter, argument)) = Script::parse(head.text()) else {
+            return Errno::NOEXEC;
+        };
+        let more = 1 + usize::from(argument.is_some());
+        let (Some(first), true) = (self.first.checked_sub(more), self.scripts < MOST_SCRIPTS)
+        else {
+            return Errno::LOOP;
+        };
+        let place = |at: usize| self.args.pointers.get(at);
+        let before = place(self.first).map(|it| it.load(SeqCst));
+        let put = |at: usize, text: &CStr| {
+            if let Some(place) = place(at) {
+                place.store(text.as_ptr().cast_mut(), SeqCst);
+            }
+        };
+        put(first, interpreter.as_c_str());
+        if let Some(argument) = &argument {
+            put(first + 1, argument.as_c_str());
+        }
+        put(self.first, program);
+        let call = Call { first, scripts: self.scripts + 1, ..*self };
+        let errno = call.exec(interpreter.as_c_str());
+        // For another candidate of PATH.
+        if let (Some(place), Some(before)) = (place(self.first), before) {
+            place.store(before, SeqCst);
+        }
+        errno
+    }
+}
+
+/// As much of a script as the kernel looks at: `BINPRM_BUF_SIZE`.
+const SCRIPT: usize = 256;
+
+/// A word of the first line of a script.
+struct Script {
+    bytes: [u8; SCRIPT],
+}
+
+impl Script {
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+
+    fn word(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; SCRIPT];
+        bytes.get_mut(..text.len()).filter(|room| room.len() < SCRIPT)?.copy_from_slice(text);
+        Some(Self { bytes })
+    }
+
+    /// The interpreter, and the rest of the line as one argument.
+    fn parse(head: &[u8]) -> Option<(Self, Option<Self>)> {
+        let head = head.get(..SCRIPT.min(head.len()))?;
+        let line = head.strip_prefix(b"#!")?;
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let end = line.iter().position(|&byte| byte == b'\n' || byte == 0);
+        // A line that goes on may have more of the interpreter's path in it.
+        let line = match end {
+            Some(end) => line.get(..end)?,
+            None if head.len() < SCRIPT => line,
+            None if line.iter().skip_while(|it| is_blank(it)).any(|it| is_blank(it)) => line,
+            None => return None,
+        };
+        let line = line.trim_ascii_start();
+        let line = line.get(..line.iter().rposition(|it| !is_blank(it))? + 1)?;
+        let end = line.iter().position(|it| is_blank(it)).unwrap_or(line.len());
+        let rest = line.get(end..)?.trim_ascii_start();
+        let argument = if rest.is_empty() { None } else { Some(Self::word(rest)?) };
+        Some((Self::word(line.get(..end)?).filter(|_| end > 0)?, argument))
+    }
+}
+
+const HEAD: usize = 1024;
+
+/// The beginning of a program's file.
+struct Head {
+    file: Fd,
+    bytes: [u8; HEAD],
+    length: usize,
+}
+
+impl Head {
+    fn text(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    fn elf(&self) -> Option<Elf> {
+        let head = self.text();
+        let is_wide = match head.strip_prefix(b"\x7fELF")?.first()? {
+            1 => false,
+            2 => true,
+            _ => return None,
+        };
+        Some(Elf { is_wide, is_big: *head.get(5)? == 2 })
+    }
+
+    /// Whether it is a program of another machine.
+    fn is_foreign(&self) -> bool {
+        let own = if cfg!(target_arch = "x86_64") {
+            [62, 3]
+        } else if cfg!(target_arch = "aarch64") {
+            [183, 40]
+        } else {
+            return false;
+        };
+        let machine = self.elf().and_then(|elf| elf.number(self.text(), 18, 2));
+        machine.is_some_and(|machine| !own.contains(&machine))
+    }
+
+    /// Looks up what the kernel would as the interpreter of an ELF file.
+    fn interpreter(&self) -> Result<()> {
+        const PT_INTERP: u64 = 3;
+        let Some(elf) = self.elf() else {
+            return Ok(());
+        };
+        let of = |wide: (usize, usize), narrow: (usize, usize)| {
+            let (at, width) = if elf.is_wide { wide } else { narrow };
+            elf.number(self.text(), at, width)
+        };
+        // The kernel refuses a file where these are missing or odd.
+        let (Some(table), Some(size), Some(count)) =
+            (of((32, 8), (28, 4)), of((54, 2), (42, 2)), of((56, 2), (44, 2)))
+        else {
+            return Ok(());
+        };
+        if size != if elf.is_wide { 56 } else { 32 } || size * count > 65536 {
+            return Ok(());
+        }
+        for index in 0..count {
+            let mut entry = [0; 56];
+            let at = table.checked_add(index * size).ok_or(Errno::NOEXEC)?;
+            if self.read(&mut entry, at)? < 32 {
+                return Ok(());
+            }
+            if elf.number(&entry, 0, 4) != Some(PT_INTERP) {
+                continue;
+            }
+            let (at, length) = if elf.is_wide {
+                (elf.number(&entry, 8, 8), elf.number(&entry, 32, 8))
+            } else {
+                (elf.number(&entry, 4, 4), elf.number(&entry, 16, 4))
+            };
+            let mut path = [0; libc::PATH_MAX as usize];
+            let length = length.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
+            let (Some(at), Some(room)) = (at, path.get_mut(..length)) else {
+                return Ok(());
+            };
+            self.read(room, at)?;
+            // What the kernel makes of it otherwise, it tells.
+            return match CStr::from_bytes_until_nul(room) {
+                Ok(path) => match open_inside(libc::AT_FDCWD, path, 0) {
+                    Err(Errno::LOOP) => Err(Errno::LOOP),
+                    _ => Ok(()),
+                },
+                Err(_) => Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    fn read(&self, room: &mut [u8], at: u64) -> Result<usize> {
+        let start = usize::try_from(at).unwrap_or(usize::MAX);
+        let end = start.saturating_add(room.len());
+        match self.text().get(start..end) {
+            Some(known) => {
+                room.copy_from_slice(known);
+                Ok(room.len())
+            }
+            None => read_at(self.file.raw(), room, at),
+        }
+    }
+}
+
+/// How an ELF file has its numbers.
+#[derive(Clone, Copy)]
+struct Elf {
+    is_wide: bool,
+    is_big: bool,
+}
+
+impl Elf {
+    fn number(self, bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+        let bytes = bytes.get(at..at + width)?;
+        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        Some(if self.is_big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
+    }
+}
+
+/// `preadv(2)`, whose arguments are the same on all architectures.
+fn read_at(file: RawFd, room: &mut [u8], at: u64) -> Result<usize> {
+    let into = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    let into = ptr::from_ref(&into).expose_provenance();
+    #[expect(clippy::cast_possible_truncation, reason = "the low part, and the high one")]
+    let (low, high) = (at as usize, (at >> 32) as usize);
+    let high = if cfg!(target_pointer_width = "64") { 0 } else { high };
+    loop {
+        // SAFETY: one iovec with room for what is read.
+        match unsafe { syscall(libc::SYS_preadv, [arg(file), into, 1, low, high]) } {
+            Err(Errno::INTR) => {}
+            answer => return answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Script, Strings};
+
+    #[test]
+    fn strings_lie_one_behind_the_other() {
+        let strings = Strings::new(b"\0one\0two words\0\0".to_vec(), &[0, 1, 5, 15]);
+        assert_eq!(strings.texts(), ["", "one", "two words", ""]);
+    }
+
+    #[test]
+    fn the_first_line_of_a_script_is_read_as_the_kernel_does() {
+        let parse = |text: &[u8]| {
+            let (interpreter, argument) = Script::parse(text)?;
+            let text = |word: Script| word.as_c_str().to_str().unwrap().to_owned();
+            Some((text(interpreter), argument.map(text)))
+        };
+        let some = |interpreter: &str, argument: Option<&str>| {
+            Some((interpreter.to_owned(), argument.map(str::to_owned)))
+        };
+        assert_eq!(parse(b"#!/bin/sh\necho"), some("/bin/sh", None));
+        assert_eq!(parse(b"#! /bin/sh -e x \t\n"), some("/bin/sh", Some("-e x")));
+        assert_eq!(parse(b"#!/bin/sh"), some("/bin/sh", None));
+        assert_eq!(parse(b"#!\n"), None);
+        assert_eq!(parse(b"#! \t \n"), None);
+        let long = [b"#!/".as_slice(), &[b'a'; 300]].concat();
+        assert_eq!(parse(&long), None);
+        let cut = [b"#!/bin/sh ".as_slice(), &[b'a'; 300]].concat();
+        assert_eq!(parse(&cut), some("/bin/sh", Some(&"a".repeat(246))));
+    }
+}

@@ -1,0 +1,431 @@
+//! Files below a directory, or below the root that this process has by now: no path leads out.
+
+use core::ffi::CStr;
+
+use super::file::{Fd, open_at, readlink_at};
+use super::process::{RawFd, arg};
+use super::syscall::syscall;
+use super::{Errno, Result, abi};
+
+/// What a file is known by as long as it is held open, and its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: [u32; 2],
+    inode: u64,
+    kind: u32,
+}
+
+impl Identity {
+    pub(crate) const fn is_dir(&self) -> bool {
+        self.kind == libc::S_IFDIR
+    }
+
+    pub(crate) const fn is_file(&self) -> bool {
+        self.kind == libc::S_IFREG
+    }
+
+    pub(crate) const fn is_link(&self) -> bool {
+        self.kind == libc::S_IFLNK
+    }
+}
+
+/// What a file is known by.
+pub(crate) fn identity(file: RawFd) -> Result<Identity> {
+    let about = statx(file)?;
+    Ok(Identity {
+        device: about.device,
+        inode: about.inode,
+        kind: u32::from(about.mode) & libc::S_IFMT,
+    })
+}
+
+/// `statx(2)`.
+fn statx(file: RawFd) -> Result<Statx> {
+    let mut about = Statx::default();
+    let at = core::ptr::from_mut(&mut about).expose_provenance();
+    let empty = c"".as_ptr().expose_provenance();
+    const STATX_MNT_ID: u32 = 0x1000;
+    let wanted = (libc::STATX_TYPE | libc::STATX_INO | STATX_MNT_ID) as usize;
+    // SAFETY: a C string, and a struct statx to write.
+    unsafe { syscall(libc::SYS_statx, [arg(file), empty, arg(libc::AT_EMPTY_PATH), wanted, at]) }?;
+    Ok(about)
+}
+
+/// `struct statx`.
+#[repr(C)]
+#[derive(Default)]
+struct Statx {
+    mask_and_block: [u32; 2],
+    attributes: u64,
+    before_mode: [u32; 3],
+    mode: u16,
+    spare: u16,
+    inode: u64,
+    before_device: [u64; 12],
+    device: [u32; 2],
+    mount: u64,
+    rest: [u64; 13],
+}
+const _: () = assert!(size_of::<Statx>() == 256);
+const _: () = assert!(core::mem::offset_of!(Statx, mode) == 28);
+const _: () = assert!(core::mem::offset_of!(Statx, device) == 136);
+const _: () = assert!(core::mem::offset_of!(Statx, mount) == 144);
+
+/// Where a path may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Within {
+    /// Links are followed as if the directory were the root.
+    Root,
+    /// A link that leads out of the directory is refused with `EXDEV`.
+    Mount,
+}
+
+/// Opens a path below `dir` with `O_PATH`, never through a magic link. Where a filter hides `openat2(2)`, no
+/// link at all is followed. `names` are those that `path` consists of.
+pub(crate) fn open_in_root<'a>(
+    dir: RawFd,
+    path: &CStr,
+    within: Within,
+    names: impl Iterator<Item = &'a CStr>,
+) -> Result<Fd> {
+    let resolve = match within {
+        Within::Root => libc::RESOLVE_IN_ROOT,
+        Within::Mount => libc::RESOLVE_BENEATH,
+    };
+    match openat2(dir, path, libc::O_PATH, resolve) {
+        Err(Errno::NOSYS | Errno::PERM) => walk(dir, names),
+        answer => answer,
+    }
+}
+
+/// Opens a path with `O_PATH` and these flags as this process sees it, never through a magic link: `ELOOP`.
+/// Relative paths start at `dir`.
+///
+/// A magic link, as `/proc/self/exe` or `/proc/self/fd/7`, leads to an open file wherever that lies, also out of
+/// the root.
+pub(crate) fn open_inside(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
+    match openat2(dir, path, flags | libc::O_PATH, 0) {
+        Err(Errno::NOSYS | Errno::PERM) => follow(dir, path, flags),
+        answer => answer,
+    }
+}
+
+fn openat2(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<Fd> {
+    let at = path.as_ptr().expose_provenance();
+    #[expect(clippy::cast_sign_loss, reason = "flags")]
+    let how = [(flags | libc::O_CLOEXEC) as u64, 0, resolve | libc::RESOLVE_NO_MAGICLINKS];
+    let how_at = how.as_ptr().expose_provenance();
+    for _ in 0..64 {
+        // SAFETY: a C string and an open_how, which is three numbers, of the size told.
+        let answer =
+            unsafe { syscall(libc::SYS_openat2, [arg(dir), at, how_at, size_of_val(&how)]) };
+        match answer {
+            // Something was renamed meanwhile, so that `..` in a link may have led outside.
+            Err(Errno::AGAIN) => {}
+            answer => return answer.map(Fd::new),
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// One name after the other, no link among them.
+fn walk<'a>(root: RawFd, names: impl Iterator<Item = &'a CStr>) -> Result<Fd> {
+    let mut dir = open_at(root, c".", libc::O_PATH)?;
+    for name in names {
+        dir = open_at(dir.raw(), name, libc::O_PATH | libc::O_NOFOLLOW)?;
+        if identity(dir.raw())?.is_link() {
+            return Err(Errno::LOOP);
+        }
+    }
+    Ok(dir)
+}
+
+/// What [`open_inside`] does, without `openat2(2)`: no link is left to the kernel, so none is magic.
+fn follow(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
+    let mut left = PathBuffer::new(path.to_bytes())?;
+    let mut at = open_at(dir, if left.is_absolute() { c"/" } else { c"." }, libc::O_PATH)?;
+    let mut links = 0;
+    while let Some(name) = left.next_name()? {
+        let next = open_at(at.raw(), name.as_c_str(), libc::O_PATH | libc::O_NOFOLLOW)?;
+        let about = identity(next.raw())?;
+        if !about.is_link() {
+            at = next;
+            continue;
+        }
+        links += 1;
+        // Links that are not magic lie in the root of proc alone.
+        let is_magic = fs_type(next.raw())? == abi::PROC_SUPER_MAGIC
+            && identity(at.raw())?.inode != abi::PROC_ROOT_INO;
+        if links > MOST_LINKS || is_magic {
+            return Err(Errno::LOOP);
+        }
+        left.put_link_before(next.raw())?;
+        if left.is_absolute() {
+            at = open_at(at.raw(), c"/", libc::O_PATH)?;
+        }
+    }
+    let wants_dir = flags & libc::O_DIRECTORY != 0 || path.to_bytes().last() == Some(&b'/');
+    if wants_dir && !identity(at.raw())?.is_dir() {
+        return Err(Errno::NOTDIR);
+    }
+    Ok(at)
+}
+
+/// As many links as the kernel follows in one path.
+pub(super) const MOST_LINKS: u32 = 40;
+
+/// The part of a path that is not looked up yet, on the stack.
+pub(super) struct PathBuffer {
+    bytes: [u8; PATH_MAX],
+    start: usize,
+    end: usize,
+}
+
+const PATH_MAX: usize = libc::PATH_MAX as usize;
+
+/// One name of a path, as a C string on the stack.
+pub(super) struct Name {
+    bytes: [u8; 256],
+}
+
+impl Name {
+    pub(super) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+
+    fn new(name: &[u8]) -> Result<Self> {
+        let mut bytes = [0; 256];
+        let room = bytes.get_mut(..name.len()).filter(|room| room.len() < 256);
+        room.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(name);
+        Ok(Self { bytes })
+    }
+}
+
+impl PathBuffer {
+    pub(super) fn new(path: &[u8]) -> Result<Self> {
+        if path.is_empty() {
+            return Err(Errno::NOENT);
+        }
+        let mut new = Self { bytes: [0; PATH_MAX], start: 0, end: path.len() };
+        let room = new.bytes.get_mut(..path.len()).filter(|room| room.len() < PATH_MAX);
+        room.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(path);
+        Ok(new)
+    }
+
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn is_absolute(&self) -> bool {
+        self.left().first() == Some(&b'/')
+    }
+
+    /// Takes the first name off.
+    fn next_name(&mut self) -> Result<Option<Name>> {
+        while self.left().first() == Some(&b'/') {
+            self.start += 1;
+        }
+        let length = self.left().iter().take_while(|&&byte| byte != b'/').count();
+        if length == 0 {
+            return Ok(None);
+        }
+        let name = Name::new(self.left().get(..length).unwrap_or_default())?;
+        self.start += length;
+        Ok(Some(name))
+    }
+
+    /// The text of a link, and behind it what was left.
+    fn put_link_before(&mut self, link: RawFd) -> Result<()> {
+        let mut text = [0; PATH_MAX];
+        let length = readlink_at(link, c"", &mut text)?;
+        let rest = self.end - self.start;
+        if length == 0 || length + rest >= PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+        self.bytes.copy_within(self.start..self.end, length);
+        for (place, byte) in self.bytes.iter_mut().zip(text.iter().take(length)) {
+            *place = *byte;
+        }
+        (self.start, self.end) = (0, length + rest);
+        Ok(())
+    }
+
+    /// Replaces all of it by the text of a link.
+    pub(super) fn replace_by_link(&mut self, dir: RawFd, name: &CStr) -> Result<()> {
+        let length = readlink_at(dir, name, &mut self.bytes)?;
+        if length == 0 || length >= PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+        (self.start, self.end) = (0, length);
+        Ok(())
+    }
+
+    /// The directory as a C string, and the last name, which is empty behind a slash at the end.
+    pub(super) fn split(&mut self) -> Result<(&CStr, Name)> {
+        let slash = self.left().iter().rposition(|&byte| byte == b'/');
+        let name = Name::new(self.left().get(slash.map_or(0, |at| at + 1)..).unwrap_or_default())?;
+        let dir = match slash {
+            None => c".",
+            Some(at) => {
+                // With the slash, so that a root stays one.
+                let end = self.start + at + 1;
+                if let Some(byte) = self.bytes.get_mut(end) {
+                    *byte = 0;
+                }
+                let dir = self.bytes.get(self.start..=end).unwrap_or_default();
+                CStr::from_bytes_until_nul(dir).map_err(|_| Errno::INVAL)?
+            }
+        };
+        Ok((dir, name))
+    }
+}
+
+fn fs_type(file: RawFd) -> Result<u64> {
+    // struct statfs begins with the type, a word.
+    let mut about = [0_usize; 32];
+    let at = about.as_mut_ptr().expose_provenance();
+    // SAFETY: room for a struct statfs, which has 16 words, or 15 of 8 bytes.
+    unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
+    // s390x has it in 32 bits.
+    Ok(if cfg!(target_arch = "s390x") { (about[0] >> 32) as u64 } else { about[0] as u64 })
+}
+
+/// Whether a file is the root of a mount of this type of file system. Linux 5.8; before, only the type is known.
+pub(crate) fn is_root_of_mount(file: RawFd, magic: u64) -> Result<bool> {
+    Ok(is_mount_root(file)? && fs_type(file)? == magic)
+}
+
+/// The number of the mount that a file is on, its own among those that are mounted. Linux 5.8.
+pub(crate) fn mount_id(file: RawFd) -> Result<u64> {
+    Ok(statx(file)?.mount)
+}
+
+/// `STATX_ATTR_MOUNT_ROOT`: Linux 5.8, so always there.
+pub(crate) fn is_mount_root(file: RawFd) -> Result<bool> {
+    const MOUNT_ROOT: u64 = 0x2000;
+    let about = statx(file)?;
+    Ok(about.attributes & MOUNT_ROOT != 0)
+}
+
+/// Makes things with exactly the permissions told.
+pub(crate) struct NoUmask(usize);
+
+impl NoUmask {
+    pub(crate) fn begin() -> Self {
+        Self(umask(0))
+    }
+}
+
+impl Drop for NoUmask {
+    fn drop(&mut self) {
+        umask(self.0);
+    }
+}
+
+fn umask(mask: usize) -> usize {
+    // SAFETY: no pointers. It always succeeds.
+    unsafe { syscall(libc::SYS_umask, [mask]) }.unwrap_or(0)
+}
+
+/// `mkdirat(2)`.
+pub(crate) fn make_dir(dir: RawFd, name: &CStr, mode: u32) -> Result<()> {
+    let name = name.as_ptr().expose_provenance();
+    // SAFETY: a C string.
+    unsafe { syscall(libc::SYS_mkdirat, [arg(dir), name, mode as usize]) }.map(drop)
+}
+
+/// `mknodat(2)`: an empty file.
+pub(crate) fn make_file(dir: RawFd, name: &CStr) -> Result<()> {
+    let name = name.as_ptr().expose_provenance();
+    let mode = (libc::S_IFREG | 0o644) as usize;
+    // SAFETY: a C string.
+    unsafe { syscall(libc::SYS_mknodat, [arg(dir), name, mode, 0]) }.map(drop)
+}
+
+/// `symlinkat(2)`.
+pub(crate) fn make_link(dir: RawFd, name: &CStr, text: &CStr) -> Result<()> {
+    let [name, text] = [name, text].map(|text| text.as_ptr().expose_provenance());
+    // SAFETY: C strings.
+    unsafe { syscall(libc::SYS_symlinkat, [text, arg(dir), name]) }.map(drop)
+}
+
+/// The flags of the mount that a file is on, as a remount by `mount(2)` has to repeat them, or it loses them.
+pub(crate) fn mount_flags(file: RawFd) -> Result<libc::c_ulong> {
+    // struct statfs is made of words.
+    let mut about = [0_usize; 32];
+    let at = about.as_mut_ptr().expose_provenance();
+    // SAFETY: room for a struct statfs, which has 16 words, or 15 of 8 bytes.
+    unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
+    Ok(for_mount(about[if cfg!(target_pointer_width = "64") { 10 } else { 11 }]))
+}
+
+/// From the flags of `statfs(2)` to those of `mount(2)`.
+fn for_mount(told: usize) -> libc::c_ulong {
+    // These have the same numbers in both: ro, nosuid, nodev, noexec, noatime, nodiratime.
+    const SAME: usize = 0xc0f;
+    const NOATIME: usize = 0x400;
+    const RELATIME: usize = 0x1000;
+    const NOSYMFOLLOW: usize = 0x2000;
+    let has = |flag| told & flag != 0;
+    let mut flags = (told & SAME) as libc::c_ulong;
+    if has(NOSYMFOLLOW) {
+        flags |= MS_NOSYMFOLLOW;
+    }
+    // Without any of these mount(2) takes relatime for granted.
+    flags
+        | match (has(NOATIME), has(RELATIME)) {
+            (true, _) => 0,
+            (false, true) => libc::MS_RELATIME,
+            (false, false) => libc::MS_STRICTATIME,
+        }
+}
+
+/// Linux 5.10; libc does not have it on all targets.
+const MS_NOSYMFOLLOW: libc::c_ulong = 0x100;
+
+#[cfg(test)]
+mod tests {
+    use super::{PathBuffer, for_mount};
+
+    #[test]
+    fn each_flag_of_a_mount_survives_a_remount() {
+        for (told, flags) in [
+            (0x1000, libc::MS_RELATIME),
+            (0, libc::MS_STRICTATIME),
+            (0x800, libc::MS_STRICTATIME | libc::MS_NODIRATIME),
+            (0x2400, libc::MS_NOATIME | 0x100),
+            (0x100f, libc::MS_RELATIME | 0xf),
+        ] {
+            assert_eq!(for_mount(told), flags, "{told:#x}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_split_at_its_last_slash() {
+        for (path, dir, name) in [
+            ("/bin/sh", "/bin/", "sh"),
+            ("/sh", "/", "sh"),
+            ("sh", ".", "sh"),
+            ("a/b/", "a/b/", ""),
+            ("/", "/", ""),
+        ] {
+            let mut path = PathBuffer::new(path.as_bytes()).unwrap();
+            let (got, last) = path.split().unwrap();
+            assert_eq!(got.to_str().unwrap(), dir);
+            assert_eq!(last.as_c_str().to_str().unwrap(), name);
+        }
+        assert!(PathBuffer::new(b"").is_err());
+        assert!(PathBuffer::new(&[b'a'; 4096]).is_err());
+        assert!(PathBuffer::new(&[b'a'; 256]).unwrap().split().is_err());
+    }
+
+    #[test]
+    fn names_come_one_after_the_other() {
+        let mut path = PathBuffer::new(b"//usr/.//bin/").unwrap();
+        let mut names = Vec::new();
+        while let Some(name) = path.next_name().unwrap() {
+            names.push(name.as_c_str().to_owned());
+        }
+        assert_eq!(names, [c"usr", c".", c"bin"].map(ToOwned::to_owned));
+    }
+}
