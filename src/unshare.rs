@@ -296,14 +296,19 @@ fn carry_out(
                 parent: id(),
                 log: log.fd(),
             };
-            let _blocked = MaskGuard::block_all();
-            Some(Helper::start(&work).map_err(before)?)
+            let stack = Helper::stack().map_err(before)?;
+            let refused = |errno| before(Error::os(Step::StartIdMapHelper, errno));
+            let unblocked = |errno| before(Error::os(Step::BlockSignals, errno));
+            let blocked = MaskGuard::block_all().map_err(unblocked)?;
+            let started = Helper::start(&work, stack, blocked.proof());
+            drop(blocked);
+            Some(started.map_err(refused)?)
         }
         _ => None,
     };
     let context = Context {
         slot: &slot,
-        workshop: Workshop::of(ops, false),
+        workshop: &Workshop::of(ops),
         proc: proc.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         helper: helper.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         parent: -1,
@@ -314,7 +319,7 @@ fn carry_out(
         has_no_exec: false,
         others: [-1; 3],
     };
-    run_all(ops, 0, &context).map_err(|errno| {
+    run_all(ops, 0, &context, None).map_err(|errno| {
         context.workshop.close();
         let error = failure_of(ops.get(slot.step()), maps_outside, &log, &slot, errno);
         let error = match ops.get(slot.step()) {

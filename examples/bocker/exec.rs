@@ -10,6 +10,7 @@ pub(crate) fn exec(store: &Store, name: &str, words: &[String]) -> Result<u8> {
     let running = program(&container)?.ok_or("the container does not run")?;
     let mut command = program::new(words)?;
     command.enter(Enter::new().process(running, NamespaceSet::all() - NamespaceSet::TIME));
+    command.lock_mounts();
     if let Some(cgroup) = limits::of(&container)? {
         command.cgroup(cgroup);
     }

@@ -205,6 +205,8 @@ fn command(container: &Record, image: &Record, sandbox: Sandbox) -> Result<Comma
     for path in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
         command.mount(Mount::read_only_path(format!("/proc/{path}"))?);
     }
+    // Or root inside could undo these.
+    command.lock_mounts();
     Ok(command)
 }
 

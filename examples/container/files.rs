@@ -11,7 +11,7 @@ pub(crate) struct Files {
     /// A directory as the root, with a /proc and a minimal /dev; without it the machine's files are seen
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Nothing can be written to the root
+    /// Nothing can be written to the root, and root inside cannot change that
     #[arg(long, requires = "root")]
     read_only: bool,
     /// Show a file or directory at another place; with ":ro" it cannot be written
@@ -76,6 +76,9 @@ impl Files {
         if let Some(root) = &self.root {
             let rootfs = Rootfs::dir(root)?;
             command.rootfs(if self.read_only { rootfs.read_only() } else { rootfs });
+            if self.read_only {
+                command.lock_mounts();
+            }
         }
         if has_pids {
             command.mount(Mount::proc("/proc")?);

@@ -15,7 +15,8 @@
 //!
 //! With `--root` the program sees that directory, and below it a `/proc`, a minimal `/dev` and what the other
 //! options mount, in the order `--tmpfs`, `--overlay`, `--bind`. Mount points that are missing are made, in the
-//! directory itself if it is not `--read-only`.
+//! directory itself if it is not `--read-only`. With that the program also has no capability to undo it: root inside
+//! cannot mount or unmount anything.
 //!
 //! Inside, the program is root. Outside it is the user who started it, with no privileges over what is
 //! there: files are still those of that user, so for root they are root's. It has a hostname, process
@@ -115,6 +116,8 @@ fn run(options: &Options) -> Result<u8, Error> {
     if has(NamespaceSet::NET) {
         command.loopback_up();
     }
+    // Nothing of ours leads out.
+    command.close_other_fds();
     // Whoever kills us kills PID 1 and so the container; in a shared pid namespace, the program alone.
     command.kill_on_parent_exit();
     if options.plan {

@@ -32,7 +32,9 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// From the spawn: `EBADF` for what is no cgroup of version 2, `EBUSY` for one whose controllers are for its
+    /// From the spawn: [`InvalidInput`](crate::ErrorKind::InvalidInput) for a cgroup that is frozen or below a frozen
+    /// one, since the child would not run and the caller sleep until it is thawed, which also happens if somebody
+    /// freezes the cgroup during the spawn; `EBADF` for what is no cgroup of version 2, `EBUSY` for one whose controllers are for its
     /// children alone, `EOPNOTSUPP` for one of a broken threaded subtree, `ENODEV` for one that was removed, and
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
     ///

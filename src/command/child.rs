@@ -13,7 +13,8 @@ use std::os::fd::AsRawFd;
 use crate::namespace::NamespaceSet;
 use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, Request, Stack};
+use crate::sys::clone::{self, InChild, Request, Stack};
+use crate::sys::signal::SignalsBlocked;
 use crate::sys::{Errno, Result, abi, file, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
@@ -26,7 +27,7 @@ pub(super) struct Job<'a> {
     /// For the process that an intermediate one makes, if both share our memory: should the
     /// intermediate one be killed, we wake up while the other is still at work. And for an init.
     stack: Option<&'a Stack>,
-    /// Whether the child's end is told by `SIGCHLD` also before exec sets that.
+    /// Whether the child's end is told by `SIGCHLD`, which only exec would set otherwise.
     tells_its_end: bool,
 }
 
@@ -40,7 +41,7 @@ impl<'a> Job<'a> {
         stack: Option<&'a Stack>,
         is_supervised: bool,
     ) -> Self {
-        let tells_its_end = is_supervised || plan.has_init();
+        let tells_its_end = plan.has_init() || (is_supervised && plan.has_no_exec());
         Self { plan, context, legacy: AtomicBool::new(false), stack, tells_its_end }
     }
 
@@ -48,14 +49,11 @@ impl<'a> Job<'a> {
         self.legacy.load(SeqCst)
     }
 
-    /// Makes the child that becomes the program. The answer comes when it has exec'd or ended.
-    ///
-    /// # Safety
-    ///
-    /// All signals are blocked.
-    pub(super) unsafe fn start(&self) -> Result<u32> {
-        // SAFETY: the caller's contract.
-        unsafe { self.start_program(self.memory()) }
+    /// Makes the child that becomes the program. Returns when it has run exec or ended.
+    pub(super) fn start(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
+        // SAFETY: this thread sleeps until the child has done with our memory, if it shares that; the stack is for
+        // this one use.
+        unsafe { self.start_program(self.memory(), blocked) }
     }
 
     /// Makes the intermediate child that does what comes before, as entering namespaces, and then makes
@@ -63,21 +61,20 @@ impl<'a> Job<'a> {
     ///
     /// # Safety
     ///
-    /// All signals are blocked. Should the intermediate child be killed, its child is killed and waited
-    /// for before self or the plan changes.
-    pub(super) unsafe fn start_intermediate(&self) -> Result<u32> {
+    /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
+    pub(super) unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
         let flags = self.memory() | abi::CLONE_VFORK | abi::CLONE_FILES;
         let pid_fd = self.context.slot.middle_pid_fd.as_ptr();
         let request =
             Request { exit_signal: self.exit_signal(), ..Request::new(flags, pid_fd, None) };
         // SAFETY: the caller's contract.
-        unsafe { self.clone(request, go_before) }
+        unsafe { self.clone(request, go_before, blocked) }
     }
 
-    /// None: until exec sets `SIGCHLD`, no other wait of the process takes notice. An init has no exec, and who
-    /// looks after a program sleeps until the signal comes. With `CLONE_PARENT` that of the intermediate
-    /// process counts.
+    /// None: until exec sets `SIGCHLD`, no other wait of the process takes notice, and a child that was killed before
+    /// is known by it. An init has no exec, and who looks after code of the caller's sleeps until the signal comes.
+    /// With `CLONE_PARENT` that of the intermediate process counts.
     fn exit_signal(&self) -> u64 {
         if self.tells_its_end { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
     }
@@ -88,9 +85,9 @@ impl<'a> Job<'a> {
 
     /// # Safety
     ///
-    /// All signals are blocked. With `CLONE_VM`, nobody else uses the stack, or below our frames, until
-    /// the child is done, also if this process is killed.
-    unsafe fn start_program(&self, flags: u64) -> Result<u32> {
+    /// With `CLONE_VM`, nobody else uses the stack, or below our frames, until the child is done, also if this process
+    /// is killed.
+    unsafe fn start_program(&self, flags: u64, blocked: SignalsBlocked<'_>) -> Result<u32> {
         let Plan { namespaces, clone_flags, .. } = self.plan;
         let mut flags = flags | u64::from(namespaces.bits()) | clone_flags;
         if !self.plan.goes_on() {
@@ -106,27 +103,32 @@ impl<'a> Job<'a> {
             ..Request::new(flags, self.context.slot.pid_fd.as_ptr(), self.stack)
         };
         // SAFETY: the caller's contract.
-        unsafe { self.clone(request, become_program) }
+        unsafe { self.clone(request, become_program, blocked) }
     }
 
     /// # Safety
     ///
     /// As of [`start_program`](Self::start_program).
-    unsafe fn clone(&self, mut request: Request<'_>, entry: clone::Entry<Self>) -> Result<u32> {
+    unsafe fn clone(
+        &self,
+        mut request: Request<'_>,
+        entry: clone::Entry<Self>,
+        blocked: SignalsBlocked<'_>,
+    ) -> Result<u32> {
         request.flags |= abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
         // SAFETY: this thread sleeps until the child is done, or that one has a copy of the memory, so
         // self and the stack live; the entries keep to what the head of this file says.
-        unsafe { clone::clone(&request, &self.legacy, entry, self) }
+        unsafe { clone::clone(&request, &self.legacy, entry, self, blocked) }
     }
 }
 
 /// Does what comes before, makes the child, and ends.
-fn go_before(job: &Job<'_>) -> ! {
+fn go_before(job: &Job<'_>, child: InChild) -> ! {
     let slot = job.context.slot;
     slot.set_shares_table(true);
-    let done = run_all(&job.plan.before, 0, &job.context);
+    let done = run_all(&job.plan.before, 0, &job.context, Some(child));
     slot.set_shares_table(false);
-    let done = done.and_then(|()| start_inside(job));
+    let done = done.and_then(|()| start_inside(job, child));
     if let Err(errno) = done {
         slot.fail(errno);
     }
@@ -134,15 +136,15 @@ fn go_before(job: &Job<'_>) -> ! {
     process::exit(0)
 }
 
-fn start_inside(job: &Job<'_>) -> Result<()> {
+fn start_inside(job: &Job<'_>, child: InChild) -> Result<()> {
     let slot = job.context.slot;
     slot.begin(job.plan.before.len());
     job.legacy.store(false, SeqCst);
     let memory = if job.plan.inner_shares { abi::CLONE_VM } else { 0 };
     let flags = memory | abi::CLONE_PARENT;
-    // SAFETY: signals are blocked since before the clone that made this process. The stack is for
-    // this one use; without it our memory is a copy, in which nobody runs if we are killed.
-    let pid = unsafe { job.start_program(flags) }.inspect_err(|_| {
+    // SAFETY: the stack is for this one use; without it our memory is a copy, in which nobody runs if we are
+    // killed.
+    let pid = unsafe { job.start_program(flags, child.signals_blocked()) }.inspect_err(|_| {
         slot.pid_fd.store(-1, SeqCst);
     })?;
     slot.pid.store(pid, SeqCst);
@@ -150,10 +152,12 @@ fn start_inside(job: &Job<'_>) -> Result<()> {
 }
 
 /// The steps of the plan, the last of which is exec.
-fn become_program(job: &Job<'_>) -> ! {
+fn become_program(job: &Job<'_>, child: InChild) -> ! {
     let slot = job.context.slot;
     let first = job.plan.before.len() + 1;
-    let errno = match prepare(job).and_then(|()| run_all(&job.plan.ops, first, &job.context)) {
+    let done =
+        prepare(job, child).and_then(|()| run_all(&job.plan.ops, first, &job.context, Some(child)));
+    let errno = match done {
         Err(errno) => errno,
         // A plan without exec.
         Ok(()) => Errno::INVAL,
@@ -163,10 +167,10 @@ fn become_program(job: &Job<'_>) -> ! {
 }
 
 /// What clone3 would have done, had it been allowed.
-fn prepare(job: &Job<'_>) -> Result<()> {
+fn prepare(job: &Job<'_>, child: InChild) -> Result<()> {
     let clone = job.plan.before.len();
     job.context.slot.begin(clone);
-    job.context.slot.left_open().for_each(file::close);
+    job.context.slot.left_open().for_each(|file| file::close_copy(file, child));
     if !job.is_legacy() {
         return Ok(());
     }
@@ -174,7 +178,7 @@ fn prepare(job: &Job<'_>) -> Result<()> {
     if let Some(reset) = job.plan.ops.iter().position(|op| matches!(op, Op::ResetSignals)) {
         job.context.slot.begin(clone + 1 + reset);
     }
-    signal::clear_handlers()?;
+    signal::clear_handlers(child)?;
     job.context.slot.begin(clone);
     if let Some(dir) = &job.plan.cgroup {
         file::join_cgroup(dir.as_raw_fd())?;

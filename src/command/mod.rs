@@ -1,6 +1,7 @@
 //! The builder of a child process, and how it becomes a plan.
 
 mod birth;
+mod cgroup;
 mod child;
 mod compile;
 mod exec;

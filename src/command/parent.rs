@@ -8,10 +8,11 @@
 #![allow(unsafe_code, reason = "it makes processes that share memory, and takes over their pidfds")]
 
 use core::sync::atomic::Ordering::SeqCst;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::id;
 
 use crate::child::Child;
+use crate::command::cgroup::refuse_frozen;
 use crate::command::child::Job;
 use crate::command::news::{Start, await_arrival};
 use crate::command::stdio::Stream;
@@ -26,10 +27,11 @@ use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending, open_proc};
-use crate::sys::clone::{CAN_SHARE_MEMORY, SharedBox, Stack};
+use crate::sys::clone::{CAN_SHARE_MEMORY, InChild, SharedBox, Stack};
+use crate::sys::file::Fd;
 use crate::sys::process::{self, Ended};
-use crate::sys::signal::{MaskGuard, SignalSet};
-use crate::sys::{Errno, features, file};
+use crate::sys::signal::{MaskGuard, SignalSet, current_mask};
+use crate::sys::{Errno, features};
 
 /// What a plan leaves to the moment of the spawn.
 #[derive(Debug)]
@@ -56,10 +58,19 @@ impl SlotPlace {
     }
 }
 
+/// Why there is no child that runs, without what would have to be allocated for an [`Error`].
+enum Refused {
+    Helper(Errno),
+    Clone(Errno),
+    Intermediate(Errno),
+    IntermediateDied(Option<Ended>),
+}
+
 impl Launch {
     pub(super) fn spawn(self) -> Result<Child> {
         let prepare = |errno| Error::os(Step::Prepare, errno);
         let plan = &self.plan;
+        plan.cgroup.as_ref().map_or(Ok(()), |dir| refuse_frozen(dir.as_fd()))?;
         let shares = plan.copy.is_none();
         let slot = if shares {
             SlotPlace::Here(Slot::new())
@@ -74,32 +85,15 @@ impl Launch {
         let parent = parent.map(above).transpose()?;
         let log = Log::for_writes(&plan.maps_outside)?;
         let start = plan.goes_on().then(Start::new).transpose()?;
-        let blocked = MaskGuard::block_all();
-
-        let work;
-        let helper = match &proc {
+        let work = match &proc {
             Some(proc) if !plan.maps_outside.is_empty() => {
                 no_pid_namespace_pending()?;
                 let writes = &plan.maps_outside;
-                work = Work { slot, writes, proc, check_pid_fd: true, parent: id(), log: log.fd() };
-                Some(Helper::start(&work)?)
+                Some(Work { slot, writes, proc, check_pid_fd: true, parent: id(), log: log.fd() })
             }
             _ => None,
         };
-        let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
-        let context = Context {
-            slot,
-            workshop: Workshop::of(&plan.ops, true),
-            proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
-            helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
-            parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
-            mask: self.mask.unwrap_or(blocked.before()),
-            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
-            exec: Some(&self.exec),
-            others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
-            started: fd(start.as_ref().map(Start::for_child)),
-            has_no_exec: plan.has_no_exec(),
-        };
+        let helper_stack = work.as_ref().map_or(Ok(None), |_| Helper::stack())?;
         let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own.
         let needs_stack = (shares && (has_intermediate || plan.looks_inside()))
@@ -110,25 +104,56 @@ impl Launch {
             _ => Stack::SMALL,
         };
         let stack = needs_stack.then(|| Stack::new(size)).transpose().map_err(prepare)?;
-        let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
-        let started = if has_intermediate {
-            start_through_intermediate(&job)
-        } else {
-            // SAFETY: signals are blocked.
-            unsafe { job.start() }.map_err(|errno| clone_refused(plan, errno))
-        };
-        // A clone that failed late may leave a number there that it took back.
-        let number = if started.is_ok() { slot.pid_fd.load(SeqCst) } else { -1 };
-        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
-        let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
-        let runs = match (start, &pid_fd) {
-            (Some(start), Some(pid_fd)) => start.happens(pid_fd),
-            _ => slot.failure().is_none() && slot.step() == plan.before.len() + plan.ops.len(),
-        };
-        drop(helper);
+        let workshop = Workshop::of(&plan.ops);
+
+        // Until the signals are unblocked nothing is allocated: see MaskGuard.
+        let blocked = MaskGuard::block_all().at_step(Step::BlockSignals)?;
+        let outcome = (|| {
+            let helper = work.as_ref().map(|it| Helper::start(it, helper_stack, blocked.proof()));
+            let helper = helper.transpose().map_err(Refused::Helper)?;
+            let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
+            let context = Context {
+                slot,
+                workshop: &workshop,
+                proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
+                helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
+                parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
+                mask: self.mask.unwrap_or(blocked.before()),
+                stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
+                exec: Some(&self.exec),
+                others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
+                started: fd(start.as_ref().map(Start::for_child)),
+                has_no_exec: plan.has_no_exec(),
+            };
+            let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
+            let started = if has_intermediate {
+                start_through_intermediate(&job, &blocked)
+            } else {
+                job.start(blocked.proof()).map_err(Refused::Clone)
+            };
+            // A clone that failed late may leave a number there that it took back.
+            let number = if started.is_ok() { slot.pid_fd.load(SeqCst) } else { -1 };
+            // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
+            let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
+            let runs = match (start, &pid_fd) {
+                (Some(start), Some(pid_fd)) => start.happens(pid_fd),
+                (None, Some(pid_fd)) => {
+                    slot.failure().is_none()
+                        && slot.step() == plan.before.len() + plan.ops.len()
+                        && process::has_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd())
+                }
+                (_, None) => false,
+            };
+            Ok((started?, pid_fd, runs))
+        })();
         drop(blocked);
 
-        let pid = started?;
+        let (pid, pid_fd, runs) = outcome.map_err(|refused| match refused {
+            Refused::Helper(errno) => Error::os(Step::StartIdMapHelper, errno),
+            Refused::Clone(errno) => clone_refused(plan, errno),
+            Refused::Intermediate(errno) => Error::os(Step::Clone, errno),
+            Refused::IntermediateDied(ended) => died(plan, slot, ended),
+        })?;
         let pid_fd = match pid_fd {
             Some(pid_fd) if runs => PidFd::from_kernel(pid_fd),
             other => return Err(what_became(plan, &log, slot, other)),
@@ -155,20 +180,27 @@ impl Launch {
             }
         }
         let slot = Slot::new();
+        let mask = match current_mask() {
+            Ok(mask) => mask,
+            Err(errno) => return Error::os(Step::BlockSignals, errno),
+        };
         let context = Context {
             slot: &slot,
-            workshop: Workshop::of(&plan.ops, false),
+            workshop: &Workshop::of(&plan.ops),
             proc: -1,
             helper: -1,
             parent: -1,
-            mask: MaskGuard::block_all().before(),
+            mask,
             stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
             exec: Some(&self.exec),
             others: [-1; 3],
             started: -1,
             has_no_exec: false,
         };
-        let errno = run_all(&plan.ops, 0, &context).err().unwrap_or(Errno::INVAL);
+        // SAFETY: what needs it of the steps here replaces the standard streams, which the program is to have, and
+        // sets SIGPIPE as it is to find it; both are told.
+        let child = unsafe { InChild::assume() };
+        let errno = run_all(&plan.ops, 0, &context, Some(child)).err().unwrap_or(Errno::INVAL);
         failure_of(plan.ops.get(slot.step()), &[], &Log::none(), &slot, errno)
     }
 }
@@ -203,14 +235,18 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
 }
 
 /// Makes the child by way of a process that enters namespaces, and awaits the end of that one.
-fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
+fn start_through_intermediate(
+    job: &Job<'_>,
+    blocked: &MaskGuard,
+) -> core::result::Result<u32, Refused> {
     let slot = job.context.slot;
-    // SAFETY: signals are blocked; its child is seen to below.
-    unsafe { job.start_intermediate() }.map_err(|errno| Error::os(Step::Clone, errno))?;
+    // SAFETY: its child is seen to below.
+    unsafe { job.start_intermediate(blocked.proof()) }.map_err(Refused::Intermediate)?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
     let intermediate = unsafe { OwnedFd::from_raw_fd(slot.middle_pid_fd.load(SeqCst)) };
     let ended = process::await_end(intermediate.as_raw_fd());
-    slot.left_open().for_each(file::close);
+    // SAFETY: the intermediate process opened them in our table, and is gone.
+    slot.left_open().for_each(|file| drop(unsafe { Fd::from_raw(file) }));
     if !slot.is_finished() {
         // It was killed, so its child may not be done yet with the memory that we are about to free.
         let child = slot.pid_fd.load(SeqCst);
@@ -220,7 +256,7 @@ fn start_through_intermediate(job: &Job<'_>) -> Result<u32> {
             let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
             process::await_end(child.as_raw_fd());
         }
-        return Err(died(job.plan, slot, ended));
+        return Err(Refused::IntermediateDied(ended));
     }
     Ok(slot.pid.load(SeqCst))
 }

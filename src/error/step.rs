@@ -32,6 +32,8 @@ pub enum Step {
     ReadProc,
     /// Get ready for the child: pipes, memory, a null device.
     Prepare,
+    /// Block all signals, so that no handler of this process runs in the child: `rt_sigprocmask(2)`.
+    BlockSignals,
     /// Make the child: `clone3(2)`.
     Clone,
     /// Make new namespaces for this thread: `unshare(2)`.
@@ -145,6 +147,7 @@ impl fmt::Display for Step {
             Self::CopyDescriptor => "copy a descriptor of the process",
             Self::ReadProc => "look into /proc",
             Self::Prepare => "get ready for the child",
+            Self::BlockSignals => "block the signals",
             Self::Clone => "make the child process",
             Self::Unshare => "make new namespaces",
             Self::Enter => "enter the namespaces",

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 
 use super::engine::Engine;
 use crate::proc_fs::ProcFs;
+use crate::sys::clone::InChild;
 use crate::sys::signal::{self, ALL};
 use crate::sys::{file, memory, process};
 
@@ -25,7 +26,9 @@ pub(super) fn finish(mut engine: Engine) -> ! {
         // Also those with a handler of libc's, which would look for its thread.
         let _ = signal::set_mask(ALL);
         engine.watched = ALL;
-        let _ = file::close_all_but(engine.proc.max(2));
+        // SAFETY: there is one thread, which never returns from here.
+        let child = unsafe { InChild::assume() };
+        let _ = file::close_all_but(engine.proc.max(2), child);
         // SAFETY: there is one thread, which never returns from here, and the loop uses its frames alone.
         let _ = unsafe { memory::forget(engine.proc) };
     }

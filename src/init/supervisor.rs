@@ -83,7 +83,7 @@ impl Supervisor {
         };
         let prepare = |errno| Error::os(Step::BecomeInit, errno);
         let pending = signal::pending_fd(WATCHED).map_err(prepare)?;
-        let mask = MaskGuard::block(WATCHED);
+        let mask = MaskGuard::block(WATCHED).map_err(prepare)?;
         let before = Before::note();
         let ignored_children = before.ignored_children;
         become_init(init, role, &before).map_err(|errno| {
@@ -230,7 +230,7 @@ impl Before {
 
     fn restore(&self) {
         if self.ignored_children {
-            let _ = signal::ignore(libc::SIGCHLD);
+            let _ = signal::ignore_children(true);
         }
         if self.is_subreaper == Ok(false) {
             let _ = children::set_subreaper(false);
@@ -244,7 +244,7 @@ impl Before {
 /// The terminal last, as it cannot be taken back.
 fn become_init(init: &Init, role: Role, before: &Before) -> sys::Result<()> {
     if before.ignored_children {
-        signal::set_default(libc::SIGCHLD)?;
+        signal::ignore_children(false)?;
     }
     if role == Role::Subreaper {
         children::set_subreaper(true)?;

@@ -20,7 +20,7 @@ use crate::sys::mount::{NODEV, NOEXEC, NOSUID};
 ///
 /// The sources of binds and overlays are opened when the command is compiled, and the child looks
 /// whether it found the same file; so nobody can put another one in its place. The targets are looked up
-/// below the new root, which no link leads out of. A target that is missing is made: below a root of one's
+/// below the new root, which no link leads out of, and below an earlier mount of the same command in that mount. A target that is missing is made: below a root of one's
 /// own, or below an earlier mount of the same command; elsewhere it has to be there.
 ///
 /// # Examples
@@ -325,6 +325,14 @@ impl Mount {
     /// Puts a file or directory out of sight, as container engines do with parts of `/proc`: a file becomes
     /// empty, and so does a directory, which is read-only as well. One that is not there need not be hidden.
     ///
+    /// Below an earlier mount of the same command the path is looked up in that mount, and nowhere else: a link that
+    /// leads out of it is refused. The mask covers a name: what can be reached by another one, as a hard link, a second
+    /// mount of the same file system or an open descriptor, is not hidden.
+    ///
+    /// This holds for a program without `CAP_SYS_ADMIN` over its mount namespace. Root inside a new user namespace has
+    /// it, and can unmount or remount what was mounted there, unless the command gives it up:
+    /// [`Command::lock_mounts`](crate::Command::lock_mounts).
+    ///
     /// # Examples
     ///
     /// ```
@@ -351,6 +359,13 @@ impl Mount {
     /// Makes a file or directory read-only, with all that is mounted below it, and leaves it as it is
     /// otherwise. One that is not there need not be protected. Before Linux 5.12 what is mounted below stays
     /// writable, and is to be named itself.
+    ///
+    /// Below an earlier mount of the same command the path is looked up in that mount, and nowhere else: a link that
+    /// leads out of it is refused.
+    ///
+    /// This holds for a program without `CAP_SYS_ADMIN` over its mount namespace. Root inside a new user namespace has
+    /// it, and can unmount or remount what was mounted there, unless the command gives it up:
+    /// [`Command::lock_mounts`](crate::Command::lock_mounts).
     ///
     /// # Examples
     ///

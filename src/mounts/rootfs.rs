@@ -16,6 +16,9 @@ use crate::ns_fd::NsFd;
 /// else: no other directory can be reached, by any path, but for descriptors that the program inherits
 /// ([`close_other_fds`](crate::Command::close_other_fds)). Its working directory is `/` unless it is told another.
 ///
+/// Whoever laid out the root is not trusted: until the program runs, no link in it is followed out of it, be it one of
+/// `/proc` to the caller's program or descriptors, whether for the program, the working directory or a mount point.
+///
 /// # Examples
 ///
 /// ```
@@ -91,6 +94,9 @@ impl Rootfs {
 
     /// Nothing can be written in it, but in what is mounted below it. A tmpfs or an overlay becomes so when all
     /// mount points are made, a directory before, so that in it they have to be there.
+    ///
+    /// Root inside a new user namespace can undo it, unless the command gives up the capability:
+    /// [`Command::lock_mounts`](crate::Command::lock_mounts).
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;

@@ -15,7 +15,7 @@ use crate::init::policy::{Policy, Verbosity};
 use crate::init::report::Notice;
 use crate::setup::plan::Op;
 use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request};
+use crate::sys::clone::{self, CAN_SHARE_MEMORY, InChild, Request};
 use crate::sys::signal::{self, ALL};
 use crate::sys::{Errno, Result, abi, caps, file, memory, process};
 
@@ -32,16 +32,19 @@ pub(super) fn become_init(
     ops: &[Op],
     first: usize,
     context: &Context<'_>,
+    child: InChild,
 ) -> Result<()> {
     // What is ignored is not waited for.
-    signal::set_default(libc::SIGCHLD)?;
+    signal::ignore_children(false)?;
     if !context.has_no_exec {
         process::set_name(c"init")?;
     }
     let slot = context.slot;
-    let main = start(&Program { ops, first, context })?;
+    let main = start(&Program { ops, first, context }, child)?;
     let last = first + ops.len().saturating_sub(1);
-    if slot.failure().is_some() || (!context.has_no_exec && slot.step() != last) {
+    let runs =
+        context.has_no_exec || (slot.step() == last && process::has_run_exec(libc::P_PID, main));
+    if slot.failure().is_some() || !runs {
         // The parent learns from the slot what became of it.
         process::exit(BROKEN);
     }
@@ -52,27 +55,30 @@ pub(super) fn become_init(
     // SAFETY: the value of a reference. Volatile, since it must be read now: an ordinary copy may be put off,
     // and the memory is about to go.
     let policy = unsafe { ptr::read_volatile(policy) };
-    supervise(policy, main, context.proc)
+    supervise(policy, main, context.proc, child)
 }
 
-fn start(program: &Program<'_>) -> Result<i32> {
+fn start(program: &Program<'_>, child: InChild) -> Result<i32> {
     let flags = match (program.context.has_no_exec, CAN_SHARE_MEMORY) {
         (true, _) => 0,
         (false, true) => abi::CLONE_VM | abi::CLONE_VFORK,
         (false, false) => abi::CLONE_VFORK,
     };
-    let exit_signal = libc::SIGCHLD.unsigned_abs().into();
+    // Exec sets it otherwise, and so tells that the program runs.
+    let exit_signal =
+        if program.context.has_no_exec { libc::SIGCHLD.unsigned_abs().into() } else { 0 };
     // Handlers were reset when this process was made.
     let request = Request { exit_signal, ..Request::new(flags, ptr::null_mut(), None) };
     let legacy = AtomicBool::new(false);
     // SAFETY: we sleep until the child has done with our memory, or it has a copy; the steps neither
     // allocate, lock, unwind nor call libc, or are the caller's code, for which the caller promised.
-    let pid = unsafe { clone::clone(&request, &legacy, run_program, program) }?;
+    let pid =
+        unsafe { clone::clone(&request, &legacy, run_program, program, child.signals_blocked()) }?;
     i32::try_from(pid).map_err(|_| Errno::INVAL)
 }
 
-fn run_program(program: &Program<'_>) -> ! {
-    let errno = match run_all(program.ops, program.first, program.context) {
+fn run_program(program: &Program<'_>, child: InChild) -> ! {
+    let errno = match run_all(program.ops, program.first, program.context, Some(child)) {
         Err(errno) => errno,
         // Steps without exec.
         Ok(()) => Errno::INVAL,
@@ -82,15 +88,15 @@ fn run_program(program: &Program<'_>) -> ! {
 }
 
 /// From here on nothing that was the parent's is used.
-fn supervise(policy: Policy, main: i32, proc: i32) -> ! {
+fn supervise(policy: Policy, main: i32, proc: i32, child: InChild) -> ! {
     // SAFETY: a process made by clone has one thread; this function uses its own frames, and so does the
     // engine.
     let _ = unsafe { memory::forget(proc) };
     if policy.verbosity == Verbosity::Silent {
-        file::close_all();
+        file::close_all(child);
     } else {
-        [0, 1].into_iter().for_each(file::close);
-        let _ = file::close_all_but(2);
+        [0, 1].into_iter().for_each(|stream| file::close_copy(stream, child));
+        let _ = file::close_all_but(2, child);
     }
     let _ = file::chdir(c"/");
     let _ = caps::keep_only(abi::CAP_KILL);

@@ -14,14 +14,15 @@ use core::marker::PhantomData;
 use core::sync::atomic::AtomicBool;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use crate::error::{Error, Result, Step};
+use crate::error::{AtStep, Result, Step};
 use crate::proc_fs::ProcFs;
 use crate::setup::map_tool;
 use crate::setup::plan::{IdMapFile, IdMapWrite};
 use crate::setup::run::write_file;
 use crate::setup::slot::Slot;
-use crate::sys::clone::{self, CAN_SHARE_MEMORY, Request, Stack};
-use crate::sys::{Errno, abi, file, process};
+use crate::sys::clone::{self, CAN_SHARE_MEMORY, InChild, Request, Stack};
+use crate::sys::signal::SignalsBlocked;
+use crate::sys::{self, Errno, abi, file, process};
 
 /// A helper that is waiting or at work.
 #[derive(Debug)]
@@ -47,11 +48,17 @@ pub(crate) struct Work<'a> {
 }
 
 impl<'a> Helper<'a> {
-    /// All signals must be blocked in this thread.
-    pub(crate) fn start(work: &'a Work<'a>) -> Result<Self> {
-        let refused = |errno| Error::os(Step::StartIdMapHelper, errno);
-        let stack =
-            CAN_SHARE_MEMORY.then(|| Stack::new(Stack::SMALL)).transpose().map_err(refused)?;
+    /// What it runs on, where it shares our memory.
+    pub(crate) fn stack() -> Result<Option<Stack>> {
+        let stack = CAN_SHARE_MEMORY.then(|| Stack::new(Stack::SMALL));
+        stack.transpose().at_step(Step::StartIdMapHelper)
+    }
+
+    pub(crate) fn start(
+        work: &'a Work<'a>,
+        stack: Option<Stack>,
+        blocked: SignalsBlocked<'_>,
+    ) -> sys::Result<Self> {
         let mut pid_fd: RawFd = -1;
         let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
         // The table of descriptors is shared until the helper starts work: the pidfd of a process
@@ -63,8 +70,7 @@ impl<'a> Helper<'a> {
         let legacy = AtomicBool::new(false);
         // SAFETY: `work` and the stack live in the Helper until its end was waited for; the entry
         // calls nothing but sys. The kernel writes the pidfd before it returns.
-        let answer = unsafe { clone::clone(&request, &legacy, main, work) };
-        answer.map_err(refused)?;
+        unsafe { clone::clone(&request, &legacy, main, work, blocked) }?;
         // SAFETY: the kernel has just made this descriptor for us.
         let pid_fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pid_fd) };
         Ok(Self { pid_fd, slot: work.slot, work: PhantomData, _stack: stack })
@@ -86,17 +92,17 @@ impl Drop for Helper<'_> {
 }
 
 /// What runs in the helper.
-fn main(work: &Work<'_>) -> ! {
+fn main(work: &Work<'_>, child: InChild) -> ! {
     let tied = process::set_parent_death_signal(libc::SIGKILL).is_ok();
     if tied && process::getppid() == work.parent {
         if let Some(pid) = work.slot.await_target() {
-            work.slot.maps_done(serve(work, pid));
+            work.slot.maps_done(serve(work, pid, child));
         }
     }
     process::exit(0)
 }
 
-fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> {
+fn serve(work: &Work<'_>, pid: u32, child: InChild) -> core::result::Result<(), (usize, Errno)> {
     let first = |errno| (0, errno);
     // From here on what the helper opens is its own.
     process::unshare_files().map_err(first)?;
@@ -119,7 +125,7 @@ fn serve(work: &Work<'_>, pid: u32) -> core::result::Result<(), (usize, Errno)> 
             IdMapFile::Gid => c"gid_map",
         };
         let written = match &write.tool {
-            Some(tool) => map_tool::run(tool, name, work.log),
+            Some(tool) => map_tool::run(tool, name, work.log, child),
             None => write_file(dir.raw(), path, &write.text, |_| false),
         };
         written.map_err(|errno| (index, errno))?;

@@ -14,7 +14,8 @@ use rustix::fs::MemfdFlags;
 
 use crate::error::{self, AtStep, Error, ErrorKind, Step};
 use crate::setup::plan::{IdMapWrite, MapTool};
-use crate::sys::clone::{self, Request};
+use crate::sys::clone::{self, InChild, Request};
+use crate::sys::file::Fd;
 use crate::sys::{Errno, Result, abi, exec, file, process, signal};
 
 /// The program refused: what it wrote is in the log.
@@ -72,33 +73,37 @@ struct Call<'a> {
 }
 
 /// Runs the program for a process, and waits for its end. Allocates nothing.
-pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd) -> Result<()> {
+pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd, child: InChild) -> Result<()> {
     let mut call = Call { path: &tool.path, args: [None; MOST_ARGS], log };
     let args = [&*tool.path, pid].into_iter().chain(tool.args.iter().map(|arg| &**arg));
     for (place, arg) in call.args.iter_mut().take(MOST_ARGS - 1).zip(args) {
         *place = Some(arg);
     }
     // Where it is ignored, the kernel keeps no exit status of children.
-    signal::set_default(libc::SIGCHLD)?;
+    signal::ignore_children(false)?;
     let mut pid_fd: RawFd = -1;
     // A copy of the memory: should this process be killed, nobody waits for the other one before the parent
     // frees what all would see.
     let flags = abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
     let request = Request::new(flags, &raw mut pid_fd, None);
     // SAFETY: the call lives in the copy; the entry makes system calls and nothing else.
-    unsafe { clone::clone(&request, &AtomicBool::new(false), become_tool, &call) }?;
-    let ended = process::await_end(pid_fd);
-    file::close(pid_fd);
+    unsafe {
+        let blocked = child.signals_blocked();
+        clone::clone(&request, &AtomicBool::new(false), become_tool, &call, blocked)
+    }?;
+    // SAFETY: the kernel has just made it.
+    let pid_fd = unsafe { Fd::from_raw(pid_fd) };
+    let ended = process::await_end(pid_fd.raw());
     match ended {
         Some(process::Ended { code: libc::CLD_EXITED, status: 0 }) => Ok(()),
         _ => Err(REFUSED),
     }
 }
 
-fn become_tool(call: &Call<'_>) -> ! {
-    let ready = file::duplicate(call.log, 1)
-        .and_then(|()| file::duplicate(call.log, 2))
-        .and_then(|()| signal::set_default(libc::SIGPIPE))
+fn become_tool(call: &Call<'_>, child: InChild) -> ! {
+    let ready = file::duplicate(call.log, 1, child)
+        .and_then(|()| file::duplicate(call.log, 2, child))
+        .and_then(|()| signal::set_default(libc::SIGPIPE, child))
         .and_then(|()| signal::set_mask(0));
     if ready.is_ok() {
         exec::exec_bare(call.path, &call.args);

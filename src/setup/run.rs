@@ -16,6 +16,7 @@ use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::mounts::{self, Workshop};
 use crate::setup::plan::{IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work};
 use crate::setup::slot::Slot;
+use crate::sys::clone::InChild;
 use crate::sys::exec::{self, Strings};
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{Errno, Result, caps, file, mount, net, process, terminal, uts};
@@ -36,7 +37,7 @@ pub(crate) struct Context<'a> {
     pub(crate) mask: SignalSet,
     pub(crate) exec: Option<&'a ExecArgs>,
     /// What the steps that mount hand on.
-    pub(crate) workshop: Workshop,
+    pub(crate) workshop: &'a Workshop,
     /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
     pub(crate) started: RawFd,
     /// Whether the last step is the caller's code.
@@ -54,14 +55,22 @@ pub(crate) struct ExecArgs {
 
 /// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
 /// the rest is not done.
-pub(crate) fn run_all(ops: &[Op], first: usize, context: &Context<'_>) -> Result<()> {
+///
+/// `child` is there where this process is a child that gives itself up to the program.
+pub(crate) fn run_all(
+    ops: &[Op],
+    first: usize,
+    context: &Context<'_>,
+    child: Option<InChild>,
+) -> Result<()> {
     for (index, op) in ops.iter().enumerate() {
         context.slot.begin(first + index);
         if let Op::BecomeInit(policy) = op {
             let rest = ops.get(index + 1..).unwrap_or_default();
-            return become_init(policy, rest, first + index + 1, context);
+            let child = child.ok_or(Errno::INVAL)?;
+            return become_init(policy, rest, first + index + 1, context, child);
         }
-        run(op, context)?;
+        run(op, context, child)?;
         if matches!(op, Op::Mount(_)) && !matches!(ops.get(index + 1), Some(Op::Mount(_))) {
             context.workshop.close();
         }
@@ -69,7 +78,9 @@ pub(crate) fn run_all(ops: &[Op], first: usize, context: &Context<'_>) -> Result
     Ok(())
 }
 
-fn run(op: &Op, context: &Context<'_>) -> Result<()> {
+fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
+    // Of steps that only a child has.
+    let in_child = || child.ok_or(Errno::INVAL);
     match op {
         Op::HideMemory => process::set_dumpable(false),
         Op::Enter(joins) => join_all(&joins.targets).map_err(|refused| {
@@ -95,7 +106,7 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
             Some(flag) => mount::set_propagation(c"/", libc::MS_REC | flag),
             None => Ok(()),
         },
-        Op::Mount(op) => mounts::run(op, context),
+        Op::Mount(op) => mounts::run(op, context, child),
         Op::SetHostname(name) => uts::sethostname(name.as_bytes()),
         Op::SetDomainname(name) => uts::setdomainname(name.as_bytes()),
         Op::LoopbackUp => net::loopback_up(),
@@ -104,7 +115,7 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
             file::chroot_here()
         }
         Op::GoTo(dir) => file::fchdir(dir.as_raw_fd()),
-        Op::ConnectStdio => connect_stdio(context),
+        Op::ConnectStdio => connect_stdio(context, in_child()?),
         Op::SetGroups(groups) => process::setgroups(groups),
         Op::DropGroups => match process::setgroups(&[]) {
             Err(Errno::PERM) => Ok(()),
@@ -122,14 +133,14 @@ fn run(op: &Op, context: &Context<'_>) -> Result<()> {
         Op::KeepCaps => caps::keep_over_exec(),
         Op::NoNewPrivs => process::set_no_new_privs(),
         Op::DieWithParent => die_with_parent(context.parent),
-        Op::IgnoreChildren => signal::ignore(libc::SIGCHLD),
+        Op::IgnoreChildren => signal::ignore_children(true),
         // Without exec they have to be closed at once.
-        Op::CloseFds if context.has_no_exec => file::close_all_but(context.started),
-        Op::CloseFds => file::hide_from(3),
-        Op::ResetSignals => reset_signals(context.mask),
+        Op::CloseFds if context.has_no_exec => file::close_all_but(context.started, in_child()?),
+        Op::CloseFds => file::hide_from(3, in_child()?),
+        Op::ResetSignals => reset_signals(context.mask, in_child()?),
         Op::PreExec(work) => pre_exec(work),
         Op::Exec(candidates, lookup) => Err(exec(candidates, *lookup, context)),
-        Op::Run(work) => run_work(work, context),
+        Op::Run(work) => run_work(work, context, in_child()?),
     }
 }
 
@@ -176,10 +187,10 @@ fn await_id_maps(context: &Context<'_>) -> Result<()> {
     })
 }
 
-fn connect_stdio(context: &Context<'_>) -> Result<()> {
+fn connect_stdio(context: &Context<'_>, child: InChild) -> Result<()> {
     for (to, &from) in (0..).zip(&context.stdio) {
         if from >= 0 {
-            file::duplicate(from, to)?;
+            file::duplicate(from, to, child)?;
         }
     }
     Ok(())
@@ -203,8 +214,8 @@ fn die_with_parent(parent: RawFd) -> Result<()> {
 }
 
 /// What std does: the mask is the caller's again, and SIGPIPE, which Rust ignores, kills.
-fn reset_signals(mask: SignalSet) -> Result<()> {
-    signal::set_default(libc::SIGPIPE)?;
+fn reset_signals(mask: SignalSet, child: InChild) -> Result<()> {
+    signal::set_default(libc::SIGPIPE, child)?;
     signal::set_mask(mask).map(drop)
 }
 
@@ -234,7 +245,7 @@ fn pre_exec(work: &PreExec) -> Result<()> {
 }
 
 /// Tells the parent, and ends with what the caller's code answers. A panic ends the process, too.
-fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
+fn run_work(work: &Work, context: &Context<'_>, child: InChild) -> Result<()> {
     let Ok(mut work) = work.try_lock() else {
         return Err(Errno::BUSY);
     };
@@ -243,11 +254,11 @@ fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
     let ours = [context.proc, context.helper, context.parent];
     let copies = context.others.iter().chain(&ours);
     // What is lower is a standard stream by now.
-    copies.filter(|&&copy| copy > 2).for_each(|&copy| file::close(copy));
+    copies.filter(|&&copy| copy > 2).for_each(|&copy| file::close_copy(copy, child));
     // What the parent saw of it was in its own mount namespace.
     distrust_proc();
     file::write_once(context.started, &[1])?;
-    file::close(context.started);
+    file::close_copy(context.started, child);
     let _end = EndOnUnwind;
     process::exit(work().into())
 }

@@ -198,6 +198,10 @@ pub(crate) struct KernelSigaction {
     pub(crate) mask: u64,
 }
 
+impl KernelSigaction {
+    pub(crate) const DEFAULT: Self = Self { handler: 0, flags: 0, restorer: 0, mask: 0 };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

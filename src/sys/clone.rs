@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use super::abi::{self, CloneArgs};
 use super::process::{RawFd, arg};
+use super::signal::SignalsBlocked;
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -18,7 +19,22 @@ pub(crate) const CAN_SHARE_MEMORY: bool = cfg!(all(
 ));
 
 /// What a new process runs. It never returns, and sees nothing but the value it is given.
-pub(crate) type Entry<T> = fn(&T) -> !;
+pub(crate) type Entry<T> = fn(&T, InChild) -> !;
+
+/// Proves that this process runs the steps of a plan and nothing else, with a table of descriptors and signal
+/// handlers that nobody relies on: it may close, replace and reset them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InChild(());
+
+impl InChild {
+    /// # Safety
+    ///
+    /// No owner of a descriptor runs in this process any more, nor anything that relies on its signal handlers,
+    /// until it ends or runs another program.
+    pub(crate) const unsafe fn assume() -> Self {
+        Self(())
+    }
+}
 
 /// A process to make.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +62,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Makes a process that runs `entry(arg)`, and answers its pid.
+/// Makes a process that runs `entry(arg)`, and returns its pid.
 ///
 /// Where clone3(2) is refused, clone(2) serves, and `legacy` is set before the process starts: its
 /// handlers are not reset ([`abi::CLONE_CLEAR_SIGHAND`]), it is not in a new time namespace, since 0x80
@@ -58,11 +74,12 @@ impl<'a> Request<'a> {
 /// have `CLONE_VM`, then a `stack` is given or the flags have `CLONE_VFORK`, and until the child execs
 /// or exits: `arg` lives, nobody else uses `stack`, and `entry` neither allocates, locks, unwinds nor
 /// calls libc. Without `CLONE_VM`, `entry` obeys the rules of a forked child.
-pub(crate) unsafe fn clone<T>(
+pub(crate) unsafe fn clone<T: Sync>(
     request: &Request<'_>,
     legacy: &AtomicBool,
     entry: Entry<T>,
     arg: &T,
+    _: SignalsBlocked<'_>,
 ) -> Result<u32> {
     let start = Start { entry, arg };
     // A child that we do not wait for outlives this frame, so its start lies on its own stack.
@@ -165,7 +182,7 @@ struct Start<'a, T> {
 unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
     // SAFETY: `clone` put a Start<T> there, which nobody changes while this process sees it.
     let start = unsafe { &*start.cast::<Start<'_, T>>() };
-    (start.entry)(start.arg)
+    (start.entry)(start.arg, InChild(()))
 }
 
 /// A stack with guard pages around, for a child that shares our memory while we go on.
@@ -230,7 +247,7 @@ unsafe impl<T: Send> Send for SharedBox<T> {}
 // SAFETY: it gives out shared references only.
 unsafe impl<T: Sync> Sync for SharedBox<T> {}
 
-impl<T> SharedBox<T> {
+impl<T: Sync + 'static> SharedBox<T> {
     /// `T` must have no drop glue and no alignment above a page's: checked when compiled.
     pub(crate) fn new(value: T) -> Result<Self> {
         const { assert!(!core::mem::needs_drop::<T>() && align_of::<T>() <= 4096) };

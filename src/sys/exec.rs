@@ -336,13 +336,10 @@ impl Head {
                 return Ok(());
             };
             self.read(room, at)?;
-            // What the kernel makes of it otherwise, it tells.
             return match CStr::from_bytes_until_nul(room) {
-                Ok(path) => match open_inside(libc::AT_FDCWD, path, 0) {
-                    Err(Errno::LOOP) => Err(Errno::LOOP),
-                    _ => Ok(()),
-                },
-                Err(_) => Ok(()),
+                Ok(path) => open_inside(libc::AT_FDCWD, path, 0).map(drop),
+                // The kernel refuses it, too.
+                Err(_) => Err(Errno::NOEXEC),
             };
         }
         Ok(())

@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::clone::InChild;
 use super::process::{RawFd, arg, fd, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
@@ -34,6 +35,13 @@ pub(crate) fn open(path: &CStr) -> Result<OwnedFd> {
 pub(crate) struct Fd(RawFd);
 
 impl Fd {
+    /// # Safety
+    ///
+    /// This is its only owner.
+    pub(crate) unsafe fn from_raw(fd: RawFd) -> Self {
+        Self(fd)
+    }
+
     /// What a call returned.
     pub(super) fn new(answer: usize) -> Self {
         Self(fd(answer))
@@ -114,9 +122,14 @@ struct OpenHow {
     resolve: u64,
 }
 
-pub(crate) fn close(file: RawFd) {
-    // SAFETY: the callers close what they opened in this process and use no longer.
+fn close(file: RawFd) {
+    // SAFETY: no pointers; the callers give up what they own.
     let _ = unsafe { syscall(libc::SYS_close, [arg(file)]) };
+}
+
+/// Closes the copy that a child has of its parent's descriptor.
+pub(crate) fn close_copy(file: RawFd, _: InChild) {
+    close(file);
 }
 
 /// One `write(2)` of the whole: a part is an error, since id maps cannot be written in parts.
@@ -149,8 +162,8 @@ pub(crate) fn readlink_at(dir: RawFd, path: &CStr, buffer: &mut [u8]) -> Result<
 }
 
 /// `dup3(2)` without close-on-exec. `from` and `to` differ.
-pub(crate) fn duplicate(from: RawFd, to: RawFd) -> Result<()> {
-    // SAFETY: no pointers; what `to` was belongs to this child, which gives it up.
+pub(crate) fn duplicate(from: RawFd, to: RawFd, _: InChild) -> Result<()> {
+    // SAFETY: no pointers; nobody in this child owns what `to` was.
     unsafe { syscall(libc::SYS_dup3, [arg(from), arg(to), 0]) }.map(drop)
 }
 
@@ -161,10 +174,10 @@ pub(crate) fn copy(file: RawFd) -> Result<Fd> {
 }
 
 /// `close_range(2)`: exec closes all descriptors from `first` on. Linux 5.11; 5.10 closes them now.
-pub(crate) fn hide_from(first: u32) -> Result<()> {
+pub(crate) fn hide_from(first: u32, _: InChild) -> Result<()> {
     const CLOEXEC: usize = 1 << 2;
     let last = u32::MAX as usize;
-    // SAFETY: no pointers; only a child about to exec calls this, with descriptors of its own.
+    // SAFETY: no pointers; nobody in this child owns a descriptor.
     let range = |flags| unsafe { syscall(libc::SYS_close_range, [first as usize, last, flags]) };
     match range(CLOEXEC) {
         Err(Errno::INVAL) => range(0),
@@ -174,9 +187,9 @@ pub(crate) fn hide_from(first: u32) -> Result<()> {
 }
 
 /// `close_range(2)`: closes all from 3 on, but one of them.
-pub(crate) fn close_all_but(kept: RawFd) -> Result<()> {
+pub(crate) fn close_all_but(kept: RawFd, _: InChild) -> Result<()> {
     let last = arg(-1);
-    // SAFETY: no pointers; only a child calls this, with a table of descriptors of its own.
+    // SAFETY: no pointers; nobody in this child owns a descriptor.
     let close = |from, to| unsafe { syscall(libc::SYS_close_range, [from, to, 0]) };
     if kept > 3 {
         close(3, arg(kept - 1))?;
@@ -185,7 +198,7 @@ pub(crate) fn close_all_but(kept: RawFd) -> Result<()> {
 }
 
 /// `close_range(2)`: closes all. Of a process that uses none any more.
-pub(crate) fn close_all() {
+pub(crate) fn close_all(_: InChild) {
     // SAFETY: no pointers; no owner of a descriptor runs any more.
     let _ = unsafe { syscall(libc::SYS_close_range, [0, arg(-1), 0]) };
 }

@@ -322,12 +322,24 @@ pub(crate) fn is_waitable(pidfd: RawFd) -> Result<bool> {
     }
 }
 
+/// Whether a child has come to exec, which gives it `SIGCHLD` for its end: one that was made to end without a signal
+/// and was killed before, exec included, is only found with `__WALL`. `true` also where that cannot be told, as
+/// somebody else has waited for it.
+pub(crate) fn has_run_exec(kind: libc::idtype_t, id: i32) -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    waitid_of(kind, id, options) != Err(Errno::CHILD) || waitid(kind, id, options).is_err()
+}
+
 /// `waitid(2)` with `__WALL`: which child changed, and how; `None` if none did.
 pub(super) fn waitid(kind: libc::idtype_t, id: i32, options: i32) -> Result<Option<(i32, Ended)>> {
+    waitid_of(kind, id, options | libc::__WALL)
+}
+
+fn waitid_of(kind: libc::idtype_t, id: i32, options: i32) -> Result<Option<(i32, Ended)>> {
     // SAFETY: all zero bytes are a siginfo_t.
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
     let at = ptr::from_mut(&mut info).expose_provenance();
-    let words = [kind as usize, arg(id), at, arg(options | libc::__WALL), 0];
+    let words = [kind as usize, arg(id), at, arg(options), 0];
     // SAFETY: the kernel writes one siginfo_t at the pointer; no rusage.
     unsafe { syscall(libc::SYS_waitid, words) }?;
     // SAFETY: waitid filled in the child's fields, or left them zero.

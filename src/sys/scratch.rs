@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::clone::{self, CAN_SHARE_MEMORY, Request, SharedBox};
+use super::clone::{self, CAN_SHARE_MEMORY, Entry, InChild, Request, SharedBox};
 use super::process::{self, Ended, RawFd};
 use super::signal::MaskGuard;
 use super::{Errno, Result, abi, file};
@@ -119,7 +119,7 @@ pub(crate) fn ask<const N: usize>(
     Ok(core::array::from_fn(|at| answers[at].load(SeqCst) == 1))
 }
 
-fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>) -> ! {
+fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>, _: InChild) -> ! {
     for (question, answer) in inquiry.questions.iter().zip(inquiry.answers) {
         if answer.load(SeqCst) == UNTRIED {
             answer.store(question(inquiry.about).into(), SeqCst);
@@ -129,17 +129,18 @@ fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>) -> ! {
 }
 
 /// Runs `entry` in a child until its end. It makes system calls and nothing else.
-fn run<T>(in_copy: bool, entry: fn(&T) -> !, job: &T) -> Result<(Option<Ended>, OwnedFd)> {
+fn run<T: Sync>(in_copy: bool, entry: Entry<T>, job: &T) -> Result<(Option<Ended>, OwnedFd)> {
     let mut pid_fd: RawFd = -1;
     let share = CAN_SHARE_MEMORY && !in_copy;
     let memory = if share { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 };
     let flags = memory | abi::CLONE_PIDFD;
     // No exit signal: nobody else's wait takes notice.
     let request = Request::new(flags, &raw mut pid_fd, None);
-    let blocked = MaskGuard::block_all();
+    let blocked = MaskGuard::block_all()?;
     // SAFETY: if the child shares our memory, this thread sleeps until its end; the entries of this file
     // make system calls and nothing else; signals are blocked. The pidfd's place outlives the call.
-    let made = unsafe { clone::clone(&request, &AtomicBool::new(false), entry, job) };
+    let made =
+        unsafe { clone::clone(&request, &AtomicBool::new(false), entry, job, blocked.proof()) };
     drop(blocked);
     made?;
     // SAFETY: the kernel has just made this descriptor for us.
@@ -156,7 +157,7 @@ fn answer(place: &AtomicI32) -> Option<Result<()>> {
 }
 
 /// What runs in the child.
-fn main(job: &Job<'_>) -> ! {
+fn main(job: &Job<'_>, _: InChild) -> ! {
     let usable = match &job.user {
         Some(user) => make_user_namespace(user, job.answers),
         None => true,

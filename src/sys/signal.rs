@@ -1,10 +1,12 @@
 //! The signal mask and handlers, with the kernel's 64 signals: libc hides two of them.
 
+use core::marker::PhantomData;
 use core::ptr;
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
 use super::abi::KernelSigaction;
+use super::clone::InChild;
 use super::process::{self, arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
@@ -28,9 +30,9 @@ const fn in_longs(set: SignalSet) -> SignalSet {
 
 pub(crate) const ALL: SignalSet = u64::MAX;
 
-/// Sets this thread's mask, and answers the old one.
+/// Sets this thread's mask, and returns the old one.
 pub(crate) fn set_mask(mask: SignalSet) -> Result<SignalSet> {
-    let (mask, mut old) = (in_longs(mask), 0);
+    let (mask, mut old) = (in_longs(mask), ALL);
     let words = [
         arg(libc::SIG_SETMASK),
         ptr::from_ref(&mask).expose_provenance(),
@@ -39,29 +41,36 @@ pub(crate) fn set_mask(mask: SignalSet) -> Result<SignalSet> {
     ];
     // SAFETY: the kernel reads and writes sets of the size told.
     unsafe { syscall(libc::SYS_rt_sigprocmask, words) }?;
-    Ok(in_longs(old))
+    // No mask has these: a filter has let the call do nothing.
+    if in_longs(old) & UNBLOCKABLE != 0 { Err(Errno::PERM) } else { Ok(in_longs(old)) }
 }
 
-/// All signals are blocked in this thread until this is dropped.
+/// All signals are blocked in this thread until this is dropped. Meanwhile nothing is allocated, locked or given to
+/// libc: whoever stops all threads by a signal (libc does, for `set*id(2)`) waits for this one, and may hold the
+/// allocator.
 #[derive(Debug)]
 pub(crate) struct MaskGuard(SignalSet);
 
 impl MaskGuard {
-    pub(crate) fn block_all() -> Self {
-        // Fails only for arguments that are wrong.
-        Self(set_mask(ALL).unwrap_or(0))
+    /// Fails only where a filter refuses the call; without it a handler of the parent's could run in a child that
+    /// shares its memory.
+    pub(crate) fn block_all() -> Result<Self> {
+        set_mask(ALL).map(Self)
     }
 
     /// These are blocked, beside what is.
-    pub(crate) fn block(signals: SignalSet) -> Self {
-        let all = Self::block_all();
-        let _ = set_mask(all.0 | signals);
-        all
+    pub(crate) fn block(signals: SignalSet) -> Result<Self> {
+        let before = current_mask()?;
+        set_mask(before | signals).map(Self)
     }
 
     /// The mask of before.
     pub(crate) fn before(&self) -> SignalSet {
         self.0
+    }
+
+    pub(crate) fn proof(&self) -> SignalsBlocked<'_> {
+        SignalsBlocked(PhantomData)
     }
 }
 
@@ -71,16 +80,44 @@ impl Drop for MaskGuard {
     }
 }
 
-/// Sets a signal's action to the default. Only a process that does not share its handlers calls it.
-pub(crate) fn set_default(signal: i32) -> Result<()> {
-    // SIG_DFL is all zero on every architecture.
-    set_action(signal, &KernelSigaction::default())
+/// Proves that all signals are blocked in this thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignalsBlocked<'a>(PhantomData<&'a MaskGuard>);
+
+impl InChild {
+    /// A child is made with all signals blocked, and makes no process after the step that resets them.
+    pub(crate) fn signals_blocked(self) -> SignalsBlocked<'static> {
+        SignalsBlocked(PhantomData)
+    }
 }
 
-/// Ignores a signal. As of [`set_default`].
-pub(crate) fn ignore(signal: i32) -> Result<()> {
-    set_action(signal, &KernelSigaction { handler: libc::SIG_IGN, ..KernelSigaction::default() })
+/// `SIGKILL` and `SIGSTOP`.
+const UNBLOCKABLE: SignalSet = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+
+/// This thread's mask.
+pub(crate) fn current_mask() -> Result<SignalSet> {
+    let mut mask = 0;
+    let at = ptr::from_mut::<SignalSet>(&mut mask).expose_provenance();
+    let words = [arg(libc::SIG_BLOCK), 0, at, size_of::<SignalSet>()];
+    // SAFETY: no set to read; the kernel writes one of the size told.
+    unsafe { syscall(libc::SYS_rt_sigprocmask, words) }?;
+    Ok(in_longs(mask))
 }
+
+/// Sets a signal's action to the default.
+pub(crate) fn set_default(signal: i32, _: InChild) -> Result<()> {
+    set_action(signal, &DEFAULT)
+}
+
+/// Ignores `SIGCHLD`, so that the kernel waits for children, or no longer does: in the whole process, which must not
+/// have a handler for it.
+pub(crate) fn ignore_children(ignore: bool) -> Result<()> {
+    let handler = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    set_action(libc::SIGCHLD, &KernelSigaction { handler, ..DEFAULT })
+}
+
+/// `SIG_DFL` is zero on every architecture.
+const DEFAULT: KernelSigaction = KernelSigaction::DEFAULT;
 
 fn set_action(signal: i32, action: &KernelSigaction) -> Result<()> {
     let at = ptr::from_ref(action).expose_provenance();
@@ -172,10 +209,10 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
 
 /// What `CLONE_CLEAR_SIGHAND` does, where that is missing: handlers become the default, ignored
 /// signals stay ignored.
-pub(crate) fn clear_handlers() -> Result<()> {
+pub(crate) fn clear_handlers(child: InChild) -> Result<()> {
     for signal in (1..=64).filter(|&signal| signal != libc::SIGKILL && signal != libc::SIGSTOP) {
         if action(signal)?.handler > libc::SIG_IGN {
-            set_default(signal)?;
+            set_default(signal, child)?;
         }
     }
     Ok(())

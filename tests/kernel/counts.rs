@@ -150,7 +150,8 @@ fn a_stay_is_the_raw_calls_and_no_more() {
 fn a_plain_spawn() {
     let [parent, child] = count("plain");
     // No signal between clone and exec.
-    expect(&parent, &[("clone3", 1), ("rt_sigprocmask", 2)]);
+    // The wait tells a child that has run exec from one that was killed at it.
+    expect(&parent, &[("clone3", 1), ("rt_sigprocmask", 2), ("waitid", 1)]);
     expect(&child, &[("execve", 1), ("rt_sigaction", 1), ("rt_sigprocmask", 1)]);
 }
 
@@ -166,6 +167,7 @@ fn a_spawn_with_a_user_namespace() {
         ("openat", 1),
         ("rt_sigprocmask", 2),
         ("statx", 1),
+        ("waitid", 1),
     ];
     expect(&parent, &expected);
     let expected = [

@@ -59,9 +59,11 @@ const ROWS: &[Row] = &[
     row(libc::SYS_connect, "connect", &[], &[EPERM, ENOENT]),
     row(libc::SYS_dup3, "dup3", &[], &[EBUSY, EMFILE, EPERM]),
     row(libc::SYS_execve, "execve", &[Path(0)], &[ENOENT, EACCES, ENOMEM, EPERM, E2BIG, EAGAIN, EIO, ENOTDIR, ETXTBSY]),
+    row(libc::SYS_execveat, "execveat", &[Path(1)], &[ENOENT, EACCES, ENOMEM, EPERM, E2BIG, EAGAIN, EIO, ENOTDIR, ETXTBSY]),
     row(libc::SYS_exit, "exit", &[], NEVER),
     row(libc::SYS_exit_group, "exit_group", &[], NEVER),
     row(libc::SYS_faccessat, "faccessat", &[Path(1)], LOOK),
+    row(libc::SYS_faccessat2, "faccessat2", &[Path(1)], LOOK),
     row(libc::SYS_fchdir, "fchdir", &[], &[EACCES, EPERM, EIO]),
     row(libc::SYS_fcntl, "fcntl", &[Number(1)], &[EMFILE, EPERM, EINVAL]),
     row(libc::SYS_flock, "flock", &[], &[EINTR, EAGAIN, ENOMEM, EPERM]),
@@ -114,6 +116,9 @@ const ROWS: &[Row] = &[
     #[cfg(target_arch = "x86_64")]
     row(libc::SYS_poll, "poll", &[], &[EINTR, ENOMEM, EPERM]),
     row(libc::SYS_ppoll, "ppoll", &[], &[EINTR, ENOMEM, EPERM]),
+    row(libc::SYS_preadv, "preadv", &[], &[EPERM, EIO, ENOMEM]),
+    // Asked by std for the working directory.
+    row(libc::SYS_getcwd, "getcwd", &[], &[ENOENT, EPERM]),
     row(libc::SYS_prctl, "prctl", &[Number(0)], &[EPERM, EINVAL]),
     row(libc::SYS_read, "read", &[File(0)], &[EINTR, EIO, EPERM, ESRCH]),
     #[cfg(target_arch = "x86_64")]
@@ -173,7 +178,7 @@ pub(crate) fn errnos(number: libc::c_long) -> Option<&'static [i32]> {
 
 /// No filter lets a process start that may not do these.
 pub(crate) fn may_be_filtered(number: libc::c_long) -> bool {
-    ![libc::SYS_close, libc::SYS_futex, libc::SYS_execve].contains(&number)
+    ![libc::SYS_close, libc::SYS_futex, libc::SYS_execve, libc::SYS_execveat].contains(&number)
 }
 
 /// What is done with one number after the other.

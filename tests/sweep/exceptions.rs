@@ -299,14 +299,16 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
 /// The steps at which a call, by the first words of what is told of it, may be refused.
 #[rustfmt::skip]
 pub(crate) const STEPS: &[(&str, &[&str])] = &[
-    ("capget", &["KeepCaps"]),
-    ("capset", &["KeepCaps"]),
+    ("capget", &["KeepCaps", "LockMounts"]),
+    ("capset", &["KeepCaps", "LockMounts"]),
     ("chdir", &["ChangeDirectory"]),
     ("chroot", &["ChangeRoot", "Leave"]),
     ("clone", &["Clone", "StartIdMapHelper", "BecomeInit", "StartThread", "WriteUidMap", "WriteGidMap"]),
     ("close_range", &["CloseFds"]),
     ("dup3", &["ConnectStdio"]),
     ("execve", &["Exec"]),
+    ("faccessat2", &["Exec"]),
+    ("preadv", &["Exec"]),
     ("fchdir", &["ChangeDirectory", "ChangeRoot", "Mount", "PivotRoot", "Leave"]),
     // F_DUPFD_CLOEXEC.
     ("fcntl 0x406", &["OpenSource", "Prepare", "OpenNamespace", "OpenPinDir"]),

@@ -171,10 +171,9 @@ fn is_death(scenario: &str, seen: &Seen, role: Role, report: &Report) -> bool {
     // Processes that try things out: what kills them is no more than an answer, or has one step.
     let tries = ["support", "spawn::time"].iter().any(|it| scenario.starts_with(it));
     let is_at_its_end = seen.what.starts_with("exit");
-    // An init, and what runs the caller's code, have started before they end; and from outside nobody can tell
-    // a death in exec from one right after it.
-    let may_have_started = seen.what.starts_with("execve")
-        || ["spawn::init", "spawn::own_code"].iter().any(|it| scenario.starts_with(it));
+    // An init, and what runs the caller's code, have started before they end.
+    let may_have_started =
+        ["spawn::init", "spawn::own_code"].iter().any(|it| scenario.starts_with(it));
     let has_step = !is_elsewhere && steps(seen).next().is_some();
     let at_step = !has_step || steps(seen).any(|step| step == report.outcome);
     let died = report.kind == "ChildDied" && (at_step || (tries && report.outcome == "Unshare"));

@@ -142,8 +142,6 @@ pub(crate) struct Workshop {
     root: Kept,
     trees: Vec<Cell>,
     mounts: Vec<Mounted>,
-    /// Whether what the parent holds open is a copy here, which could lead out of the new root.
-    is_child: bool,
 }
 
 #[derive(Debug)]
@@ -163,7 +161,7 @@ struct Mounted {
 }
 
 impl Workshop {
-    pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>, is_child: bool) -> Self {
+    pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
         let (mut trees, mut mounts) = (Vec::new(), Vec::new());
         for op in ops {
             match op {
@@ -178,7 +176,7 @@ impl Workshop {
                 _ => {}
             }
         }
-        Self { root: Kept::none(), trees, mounts, is_child }
+        Self { root: Kept::none(), trees, mounts }
     }
 
     fn cell(&self, tree: usize) -> Result<&Cell> {

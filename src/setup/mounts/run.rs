@@ -10,6 +10,7 @@ use super::place::Place;
 use super::{Attr, Base, Cell, Fs, MountOp, Tree};
 use crate::setup::helper::decimal;
 use crate::setup::run::Context;
+use crate::sys::clone::InChild;
 use crate::sys::file::Fd;
 use crate::sys::in_root::{
     NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags,
@@ -19,13 +20,14 @@ use crate::sys::{Errno, Result, file, process};
 
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 
-pub(crate) fn run(op: &MountOp, context: &Context<'_>) -> Result<()> {
-    let workshop = &context.workshop;
+pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
+    let workshop = context.workshop;
     match op {
         MountOp::Take(tree) => {
             let taken = take(tree, workshop.cell(tree.index)?);
-            if workshop.is_child {
-                file::close(tree.held.as_raw_fd());
+            if let Some(child) = child {
+                // A copy of what the parent holds open, which could lead out of the new root.
+                file::close_copy(tree.held.as_raw_fd(), child);
             }
             taken
         }
@@ -141,7 +143,7 @@ fn on_top(
     context: &Context<'_>,
     is_it: impl FnOnce(&Fd) -> Result<bool>,
 ) -> Result<Fd> {
-    let top = place.open_top(root, &context.workshop)?;
+    let top = place.open_top(root, context.workshop)?;
     if is_it(&top)? { Ok(top) } else { Err(Errno::STALE) }
 }
 
@@ -161,7 +163,7 @@ pub(super) fn attach_mount(mount: &Fd, target: &Fd) -> Result<()> {
 fn remount_all(top: &Fd, attr: Attr, below: &[Place], context: &Context<'_>) -> Result<()> {
     remount(top.raw(), attr, context)?;
     for place in below {
-        match place.open(top.raw(), &context.workshop) {
+        match place.open(top.raw(), context.workshop) {
             // Covered by another mount, or where nobody in here may search.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
             mount => remount(mount?.raw(), attr, context)?,
@@ -260,7 +262,7 @@ fn protect(place: &Place, context: &Context<'_>) -> Result<()> {
 }
 
 fn make_root(base: &Base, attr: Attr, below: &[Place], context: &Context<'_>) -> Result<()> {
-    let workshop = &context.workshop;
+    let workshop = context.workshop;
     let (mount, late) = match base {
         Base::Tree { tree, .. } => {
             let cell = workshop.cell(*tree)?;
@@ -321,7 +323,7 @@ fn at(
     context: &Context<'_>,
     work: impl FnOnce(RawFd, &Fd) -> Result<Fd>,
 ) -> Result<()> {
-    let workshop = &context.workshop;
+    let workshop = context.workshop;
     in_root(context, |root| {
         let target = place.reach(root, workshop, context.slot)?;
         workshop.note(place, work(root, &target)?, &target)
@@ -334,7 +336,7 @@ fn if_there(
     context: &Context<'_>,
     work: impl FnOnce(RawFd, &Fd) -> Result<Fd>,
 ) -> Result<()> {
-    let workshop = &context.workshop;
+    let workshop = context.workshop;
     in_root(context, |root| match place.open(root, workshop) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
         target => {

@@ -1,0 +1,69 @@
+//! Whether a process can run in a cgroup, as far as it can be known before it is born there.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::sys::{Errno, file};
+
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+
+/// A child born in a frozen cgroup does not run, and its parent sleeps for it, where no signal but `SIGKILL` reaches.
+pub(super) fn refuse_frozen(dir: BorrowedFd<'_>) -> Result<()> {
+    if !is_frozen(dir) {
+        return Ok(());
+    }
+    let why = "the cgroup, or one around it, is frozen, so that the child would not run and the caller sleep \
+               until it is thawed: write 0 to cgroup.freeze first";
+    Err(Error::new(ErrorKind::InvalidInput, why).at_step(Step::Clone))
+}
+
+/// `cgroup.events` says so when all members are; before, `cgroup.freeze` of the cgroup or one around it does. What
+/// cannot be read says nothing.
+fn is_frozen(dir: BorrowedFd<'_>) -> bool {
+    if has_line(dir, "cgroup.events", "frozen 1") {
+        return true;
+    }
+    let mut at: Option<OwnedFd> = None;
+    // As deep as they can be and more.
+    for _ in 0..256 {
+        let here = at.as_ref().map_or(dir, |at| at.as_fd());
+        if file::is_on(here, CGROUP2_SUPER_MAGIC) != Ok(true) {
+            return false;
+        }
+        if has_line(here, "cgroup.freeze", "1") {
+            return true;
+        }
+        // The uppermost has no such file.
+        if rustix::fs::accessat(
+            here,
+            "cgroup.freeze",
+            rustix::fs::Access::EXISTS,
+            rustix::fs::AtFlags::empty(),
+        )
+        .is_err()
+        {
+            return false;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat(here, "..", flags, Mode::empty()) {
+            Ok(above) => at = Some(above),
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn has_line(dir: BorrowedFd<'_>, name: &str, line: &str) -> bool {
+    let read = || -> core::result::Result<Vec<u8>, Errno> {
+        let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut text = vec![0; 256];
+        let length = rustix::io::read(&file, &mut text[..])?;
+        text.truncate(length);
+        Ok(text)
+    };
+    read().is_ok_and(|text| text.split(|&byte| byte == b'\n').any(|it| it == line.as_bytes()))
+}
