@@ -16,6 +16,7 @@ use crate::machine::unified_cgroup;
 cases! {"birth":
     in_a_cgroup [Root, UnifiedCgroup],
     in_a_cgroup_where_clone3_is_hidden [Root, UnifiedCgroup],
+    in_a_frozen_cgroup [Root, UnifiedCgroup],
     in_no_cgroup [],
     with_pids_of_choice [Root],
     with_pids_that_cannot_be [Root],
@@ -96,6 +97,38 @@ fn in_a_cgroup_where_clone3_is_hidden() {
     in_fork(|| {
         kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
         is_in_group(&group, all);
+    });
+}
+
+fn in_a_frozen_cgroup() {
+    let group = Group::new();
+    let below = Group(group.0.join("below"));
+    fs::create_dir(&below.0).unwrap();
+    let freeze = |how: &str| fs::write(group.0.join("cgroup.freeze"), how).unwrap();
+    for engine in available(ALL) {
+        let place = engine.place();
+        for one in [&group, &below] {
+            let mut command = Command::new("true");
+            command.cgroup(one.open());
+            engine.choose(&mut command, place.as_ref());
+            freeze("1");
+            let error = failure(&mut command);
+            let got = (error.kind(), error.step());
+            assert_eq!(got, (ErrorKind::InvalidInput, Some(Step::Clone)), "{engine:?}: {error:?}");
+            assert!(error.to_string().contains("frozen"), "{error}");
+            freeze("0");
+            kernel::until(|| {
+                let events = fs::read_to_string(one.0.join("cgroup.events")).unwrap();
+                events.contains("frozen 0")
+            });
+            assert!(command.status().unwrap().success(), "{engine:?}");
+        }
+    }
+    // The kernel may still be at a member's end.
+    kernel::until(|| fs::remove_dir(&below.0).is_ok());
+    std::mem::forget(below);
+    kernel::until(|| {
+        fs::read_to_string(group.0.join("cgroup.events")).unwrap().contains("populated 0")
     });
 }
 

@@ -10,6 +10,7 @@ macro_rules! option {
     };
 }
 
+pub(crate) mod blocked;
 pub(crate) mod callers;
 pub(crate) mod calls;
 pub(crate) mod fork;
@@ -114,6 +115,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// To enter all of it.
+    pub(crate) fn all(&self) -> Enter {
+        self.enter(self.set)
+    }
+
     pub(crate) fn new(set: NamespaceSet) -> Self {
         let mut command = Command::new("sleep");
         command.arg("600").unshare(set);

@@ -39,6 +39,9 @@ mod support;
 mod unshare;
 mod unshare_tool;
 
+#[global_allocator]
+static ALLOCATOR: faults::blocked::Watching = faults::blocked::Watching;
+
 fn main() -> std::process::ExitCode {
     if let Ok(action) = std::env::var(counts::ACTION) {
         return counts::act(&action);
@@ -58,6 +61,7 @@ fn main() -> std::process::ExitCode {
         enter::CASES,
         errors::CASES,
         faults::CASES,
+        faults::blocked::CASES,
         faults::callers::CASES,
         faults::calls::CASES,
         faults::kills::CASES,
