@@ -58,6 +58,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::cgroup", &[Root, UnifiedCgroup], cgroup),
     scenario("spawn::cgroup_by_clone", &[Root, UnifiedCgroup], || cgroup().staged(without_clone3)),
     scenario("spawn::mounts", USERS, || spawn(mounts)),
+    scenario("spawn::locked_mounts", USERS, || spawn(|it| { mounts(it); it.lock_mounts().current_dir_fallback("/"); })),
     scenario("spawn::mounts_of_the_kernel", USERS, || spawn(mounts_of_the_kernel)),
     scenario("spawn::empty_mounts", USERS, empty_mounts),
     scenario("spawn::root_of_files", USERS, || spawn(root_of_files)),
