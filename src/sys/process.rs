@@ -195,6 +195,32 @@ pub(crate) fn setuid(uid: u32) -> Result<()> {
     unsafe { syscall(ids::SETRESUID, [uid, uid, uid]) }.map(drop)
 }
 
+/// `setgroups(2)` to none; the groups stay where the caller or its user namespace may not change them.
+pub(crate) fn drop_groups() -> Result<()> {
+    match setgroups(&[]) {
+        Err(Errno::PERM) => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Gid 0 of this user namespace; the gid stays where 0 is not mapped.
+pub(crate) fn become_root_group() -> Result<()> {
+    unless_unmapped(setgid(0))
+}
+
+/// Uid 0 of this user namespace; the uid stays where 0 is not mapped.
+pub(crate) fn become_root() -> Result<()> {
+    unless_unmapped(setuid(0))
+}
+
+/// The calls return `EINVAL` for an id that the user namespace does not map.
+fn unless_unmapped(answer: Result<()>) -> Result<()> {
+    match answer {
+        Err(Errno::INVAL) => Ok(()),
+        answer => answer,
+    }
+}
+
 /// `setfsuid(0)`, `setfsgid(0)`: files are made as root's of this user namespace.
 pub(crate) fn make_files_as_root() -> Result<()> {
     for call in [ids::SETFSGID, ids::SETFSUID] {
