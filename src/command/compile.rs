@@ -19,6 +19,7 @@ use crate::setup::time_entry;
 use crate::sys::abi;
 use crate::sys::clone::CAN_SHARE_MEMORY;
 use crate::sys::features;
+use crate::sys::process;
 
 impl Command {
     /// What a spawn would do, step by step, without doing it.
@@ -250,7 +251,7 @@ impl Command {
         let set = self.env.get(OsStr::new("PATH"));
         let path = match set {
             Some(path) => path.clone(),
-            None if self.env_clear => None,
+            None if self.env_clear || process::is_secure() => None,
             None => env::var_os("PATH"),
         };
         let path = path.unwrap_or_else(|| OsString::from("/bin:/usr/bin"));

@@ -113,7 +113,9 @@ impl Command {
     /// 1, 2, 3, ... as well: all that `/etc/subuid` and `/etc/subgid` set aside for the user.
     ///
     /// A process with `CAP_SETUID` and `CAP_SETGID` writes such a map itself; for another one
-    /// `newuidmap(1)` and `newgidmap(1)` do, which have to be installed.
+    /// `newuidmap(1)` and `newgidmap(1)` do, which have to be installed: in an absolute directory of this
+    /// process's `PATH`, or in `/usr/bin`, `/bin`, `/usr/sbin` or `/sbin`. A set-user-ID program looks in the
+    /// latter only.
     ///
     /// # Examples
     ///

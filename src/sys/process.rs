@@ -124,6 +124,14 @@ pub(crate) fn has_no_new_privs() -> bool {
     answer == Ok(1)
 }
 
+/// Whether the program has privileges that its caller has not: by set-user-ID, set-group-ID or file
+/// capabilities (`AT_SECURE`). What the caller controls, such as the environment, is then not to be believed. For
+/// a parent only: it calls libc.
+pub(crate) fn is_secure() -> bool {
+    // SAFETY: reads the process's auxiliary vector, which never changes.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 pub(crate) fn getegid() -> u32 {
     number(ids::GETEGID)
 }

@@ -34,6 +34,7 @@ pub(crate) fn act(name: &str) -> ExitCode {
         }
         ("contained", filter) => return crate::contained::act(filter),
         ("discover", others) => return discover_among(others.parse().unwrap()),
+        ("secure", hostile) => return crate::secure_exec::act(hostile),
         ("nest", levels) => return crate::birth::nest(levels.parse().unwrap()),
         _ => {}
     }
