@@ -243,9 +243,6 @@ impl Enter {
 
 /// Where the error names no kind, any of a set may be the one that was refused.
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
-    if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
-        ns_fd::distrust_proc();
-    }
     targets.iter().for_each(|target| ns_fd::children_go(target.set, true));
     join_all(targets).map_err(|refused| {
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);

@@ -10,7 +10,6 @@ use core::ffi::{CStr, c_char};
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::ns_fd::distrust_proc;
 use crate::setup::become_init::become_init;
 use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::mounts::{self, Workshop};
@@ -245,8 +244,6 @@ fn run_work(work: &Work, context: &Context<'_>) -> Result<()> {
     let copies = context.others.iter().chain(&ours);
     // What is lower is a standard stream by now.
     copies.filter(|&&copy| copy > 2).for_each(|&copy| file::close(copy));
-    // What the parent saw of it was in its own mount namespace.
-    distrust_proc();
     file::write_once(context.started, &[1])?;
     file::close(context.started);
     let _end = EndOnUnwind;

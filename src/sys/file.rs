@@ -1,9 +1,9 @@
 //! Calls on files, most of them for a child between clone and exec.
 
 use core::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use super::process::{RawFd, arg, fd, owned};
+use super::process::{RawFd, arg, fd};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -17,14 +17,6 @@ pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
         reason = "magic numbers are positive"
     )]
     Ok(kind as u64 == magic)
-}
-
-/// `openat(2)` to read. For the parent.
-pub(crate) fn open(path: &CStr) -> Result<OwnedFd> {
-    let path = path.as_ptr().expose_provenance();
-    let flags = arg(libc::O_RDONLY | libc::O_CLOEXEC);
-    // SAFETY: a C string; no mode is read without O_CREAT.
-    unsafe { syscall(libc::SYS_openat, [arg(libc::AT_FDCWD), path, flags]) }.map(owned)
 }
 
 /// `openat(2)`, close-on-exec.
