@@ -168,12 +168,12 @@
 //! that is not inside. Neither keeps a pid namespace of use when its PID 1 has ended.
 //!
 //! ```no_run
-//! use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, PinDir, Pinned};
+//! use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, PinDir, Pinned, Stdio};
 //!
-//! let mut first = Command::new("true").unshare(NamespaceSet::NET).spawn()?;
+//! let mut first = Command::new("cat").stdin(Stdio::piped()).unshare(NamespaceSet::NET).spawn()?;
 //! let handle = first.namespace(Namespace::Net)?;               // until it is dropped
 //! PinDir::netns()?.pin("blue", &handle)?.keep();               // until somebody unpins it
-//! first.wait()?;
+//! first.wait()?;                                               // closes its input, so that it ends
 //!
 //! // any time later, anybody with the rights
 //! NsFd::open("/run/netns/blue")?.run(|| println!("in there"))?;
@@ -202,18 +202,19 @@
 //! - an [`Init`], which outlives the spawn, and gives the copy up once it has started the program;
 //! - one that runs the caller's code ([`Command::pre_exec`], [`Command::spawn_fn`]), which must not write
 //!   into the parent;
-//! - one that enters a user or pid namespace: what lives there could trace it and read the parent's
-//!   memory (CVE-2016-9962), so the copy makes itself untraceable before it goes in;
+//! - one that enters a user or pid namespace: processes there could trace it and read the parent's
+//!   memory (CVE-2016-9962), so the copy makes itself untraceable before it enters, and again after each
+//!   change of its credentials, which resets this;
 //! - one that enters a time namespace, which the kernel refuses to processes that share memory;
 //! - one that changes its ids, which would make the parent undumpable;
 //! - all, on architectures other than x86_64 and aarch64.
 //!
-//! Two limits of that. A child in a *new* user namespace shares the parent's memory until exec, and the
-//! kernel gives every process of the same user all rights over what that user makes: where a program has
-//! capabilities, or Yama's `ptrace_scope`, to keep other processes of its own user out of its memory, it
-//! should add a [`Command::pre_exec`] that does nothing, so that the child gets a copy. And no process
-//! can hide from one that has `CAP_SYS_PTRACE` in its own user namespace, such as a container's root
-//! without a user namespace.
+//! Two limits of that. Other processes of the same user can read a child in a *new* user namespace until it
+//! execs, also where they could not read the parent because it has capabilities or because of Yama's
+//! `ptrace_scope`: the kernel gives the user that creates a user namespace all rights over the processes in it.
+//! The child has the parent's memory, shared or as a copy, so a copy does not help. Start such children from a
+//! process that holds no secret. And no process can hide from one that has `CAP_SYS_PTRACE` in its user namespace,
+//! such as a container's root without a user namespace.
 //!
 //! Id maps of more than one's own id can be written only from outside the new user namespace. A helper
 //! process does it, made before the child and gone before the spawn returns.
@@ -222,9 +223,9 @@
 //!
 //! Whoever made the mount namespace that a thread is in decides what it sees as `/proc`. This crate asks
 //! pidfds where the kernel can (Linux 6.11), which needs no `/proc`; elsewhere it makes sure that `/proc`
-//! is a proc file system, with nothing mounted over the part in use, and holds it while it works. It
-//! looks once as long as the process stays in its own mount namespace, and every time after it entered
-//! another one. A `/proc` that fails is [`ErrorKind::UntrustedProc`].
+//! is a proc file system, with nothing mounted over the part in use, and holds it while it works. It checks
+//! this every time, since another `/proc` can be mounted at any moment. A `/proc` that fails is
+//! [`ErrorKind::UntrustedProc`].
 //!
 //! # Kernels and architectures
 //!

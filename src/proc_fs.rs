@@ -63,7 +63,11 @@ impl ProcFs {
         let how = ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(dir, path, flags, Mode::empty(), how) {
             // A filter hides the call.
-            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(dir, path, flags, Mode::empty()),
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let file = rustix::fs::openat(dir, path, flags, Mode::empty())?;
+                let about = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+                if about.stx_mnt_id == self.mount { Ok(file) } else { Err(Errno::XDEV) }
+            }
             answer => answer,
         }
     }

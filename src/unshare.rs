@@ -250,9 +250,6 @@ impl Unshare {
             ));
         }
         ns_fd::children_go(set, false);
-        if self.setup.has_mounts() {
-            ns_fd::distrust_proc();
-        }
         let maps = IdMaps::of(&self.setup)?;
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());

@@ -67,7 +67,11 @@ fn run(options: &Options) -> Result<ExitCode> {
     if options.keep_caps && chosen.set.contains(NamespaceSet::USER) {
         command.keep_caps();
     }
-    command.enter(chosen.enter);
+    command.enter(if options.preserve_credentials {
+        chosen.enter.keep_ids()
+    } else {
+        chosen.enter
+    });
     if options.plan {
         print!("{}", command.plan()?);
         return Ok(ExitCode::SUCCESS);
@@ -138,7 +142,7 @@ fn set_place<'a>(
     Ok(())
 }
 
-/// Inside a user namespace the ids of outside mean nothing, so that it is 0 there unless told otherwise.
+/// In a user namespace the library makes the program root of the inside, unless told otherwise here.
 fn set_ids<'a>(
     command: &mut Command,
     options: &Options,
@@ -151,15 +155,17 @@ fn set_ids<'a>(
             Id::Follow => Ok(of(&target()?.about()?)),
         }
     };
-    let default = (enters_user && !options.preserve_credentials).then_some(Id::Number(0));
-    if let Some(id) = options.setuid.or(default) {
+    if let Some(id) = options.setuid {
         command.uid(resolve(id, MetadataExt::uid)?);
     }
-    if let Some(id) = options.setgid.or(default) {
+    if let Some(id) = options.setgid {
         command.gid(resolve(id, MetadataExt::gid)?);
+    }
+    let becomes_root = enters_user && !options.preserve_credentials;
+    if becomes_root || options.setgid.is_some() {
         // Groups may be given up outside, inside (not where setgroups is denied), or neither.
         let given_up = options.plan || setgroups(&[] as &[Gid]).is_ok();
-        if !given_up && default.is_some() {
+        if !given_up && becomes_root {
             command.groups([]);
         }
     }

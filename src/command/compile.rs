@@ -19,6 +19,7 @@ use crate::setup::time_entry;
 use crate::sys::abi;
 use crate::sys::clone::CAN_SHARE_MEMORY;
 use crate::sys::features;
+use crate::sys::process;
 
 impl Command {
     /// What a spawn would do, step by step, without doing it.
@@ -72,6 +73,7 @@ impl Command {
     /// A plan with this last step.
     pub(super) fn compile(&self, last: Op) -> Result<Plan> {
         let namespaces = self.setup.checked()?;
+        self.check_numbers()?;
         let joins = self.enter.joins()?;
         let maps = IdMaps::of(&self.setup)?;
         if !maps.is_empty() && joins.set().contains(NamespaceSet::USER) {
@@ -113,6 +115,7 @@ impl Command {
         let by_birth = needs_birth && (has_clocks || is_hidden);
         let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
         let as_root = maps.leave_out_caller && self.setup.has_mounts();
+        let becomes_root = self.enter.becomes_root(&joins);
         let other_ids = as_root || (!has_init && self.uid.or(self.gid).is_some());
         let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
 
@@ -123,7 +126,15 @@ impl Command {
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();
         entering.extend(hide.then_some(Op::HideMemory));
+        // Inside it may be denied.
+        entering.extend((becomes_root && self.groups.is_none()).then_some(Op::DropGroups));
         entering.extend(has_joins.then_some(Op::Enter(joins)));
+        // To enter a user namespace and to change ids resets the mark to what fs.suid_dumpable says.
+        entering.extend((hide && has_joins).then_some(Op::HideMemory));
+        if becomes_root && namespaces.contains(NamespaceSet::USER) {
+            // In the new user namespace below the ids of the entered one are not mapped any more.
+            entering.extend([Op::BecomeRootGroup, Op::BecomeRoot, Op::HideMemory]);
+        }
         let init = self.init_op()?;
         // Before all else, unless that is an init's.
         let session = if init.is_none() { self.session_ops() } else { Vec::new() };
@@ -152,6 +163,9 @@ impl Command {
         ops.extend(return_op);
         self.place.enter(&mut ops);
         if let Some(init) = init {
+            if becomes_root {
+                ops.extend([Op::DropGroups, Op::BecomeRootGroup, Op::BecomeRoot]);
+            }
             ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
             // Not before: the files of an undumpable process belong to root.
             ops.extend([Op::HideMemory, init]);
@@ -159,16 +173,21 @@ impl Command {
         }
         ops.push(Op::ConnectStdio);
         ops.extend(self.lock_mounts.then_some(Op::LockMounts));
-        let changes_ids = self.uid.is_some() || self.gid.is_some();
+        let changes_ids = self.uid.is_some() || self.gid.is_some() || becomes_root;
         if self.place.keep_caps && changes_ids {
             ops.push(Op::KeepCapsOverIds);
         }
         match &self.groups {
             Some(groups) => ops.push(Op::SetGroups(groups.clone())),
-            None => ops.extend(self.uid.map(|_| Op::DropGroups)),
+            None => {
+                ops.extend((self.uid.is_some() || becomes_root).then_some(Op::DropGroups));
+            }
         }
-        ops.extend(self.gid.map(Op::SetGid));
-        ops.extend(self.uid.map(Op::SetUid));
+        let root_group = becomes_root.then_some(Op::BecomeRootGroup);
+        ops.extend(self.gid.map(Op::SetGid).or(root_group));
+        ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));
+        // The memory of an init is its program's until exec.
+        ops.extend((changes_ids && (hide || has_init)).then_some(Op::HideMemory));
         if let Some(dir) = &self.current_dir {
             ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
         }
@@ -199,6 +218,25 @@ impl Command {
                 && (namespaces.contains(NamespaceSet::TIME) || elsewhere.clocks),
             ops,
         })
+    }
+
+    /// To the kernel an id of -1 means "leave it as it is": the program would keep the caller's.
+    fn check_numbers(&self) -> Result<()> {
+        let groups = self.groups.iter().flatten().map(|&id| ("groups", id));
+        let ids = [("uid", self.uid), ("gid", self.gid)];
+        let ids = ids.into_iter().filter_map(|(name, id)| Some((name, id?)));
+        if let Some((name, id)) = ids.chain(groups).find(|&(_, id)| id == u32::MAX) {
+            return Err(Error::invalid(format!(
+                "{name}: {id} is not an id (it is -1, which means \"unchanged\" to the kernel); use 0 to \
+                 4294967294, or do not call {name} to keep the caller's"
+            )));
+        }
+        match self.process_group {
+            Some(group) if group < 0 => Err(Error::invalid(format!(
+                "process_group: {group} is not a process group; use 0 for a new one, or the pid of its leader"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn pids(&self) -> Result<Vec<i32>> {
@@ -251,7 +289,7 @@ impl Command {
         let set = self.env.get(OsStr::new("PATH"));
         let path = match set {
             Some(path) => path.clone(),
-            None if self.env_clear => None,
+            None if self.env_clear || process::is_secure() => None,
             None => env::var_os("PATH"),
         };
         let path = path.unwrap_or_else(|| OsString::from("/bin:/usr/bin"));

@@ -112,7 +112,10 @@ impl Command {
     /// environment, working directory and streams.
     ///
     /// A name without a slash is looked for by the child in the directories of `PATH`: the one that
-    /// is set on the command, or else this process's.
+    /// is set on the command, or else this process's. A process that got privileges from its file
+    /// (set-user-ID, set-group-ID, file capabilities: `AT_SECURE` in `getauxval(3)`) does not believe its own
+    /// `PATH`, which its caller chose: the directories are then `/bin` and `/usr/bin`. The program still
+    /// inherits the environment: see [`env_clear`](Self::env_clear).
     ///
     /// In a root that is not the caller's ([`Rootfs`](crate::Rootfs), [`root_dir`](Self::root_dir), an entered mount
     /// namespace), and below the mounts of this command, the program is looked up without magic links: a link

@@ -29,7 +29,14 @@ impl Command {
         self
     }
 
-    /// Enters these namespaces first, instead of those named before; what is new is made inside them.
+    /// Enters these namespaces first, in addition to those of earlier calls; new namespaces are created inside
+    /// them.
+    ///
+    /// In an entered user namespace the program becomes uid 0 and gid 0 of the inside, as far as the namespace
+    /// maps them, and drops its supplementary groups, where the caller or the namespace allows that:
+    /// `setgroups(2)` is called before and after entering. So a program that root starts there cannot use root's
+    /// rights over files outside. [`uid`](Self::uid), [`gid`](Self::gid) and [`groups`](Self::groups) set others;
+    /// [`Enter::keep_ids`] keeps the caller's. An id that is not mapped is kept as well.
     ///
     /// In an entered pid namespace, wait for the child before you wait for the PID 1 there, which cannot end
     /// before that.
@@ -47,8 +54,17 @@ impl Command {
     /// assert!(Command::new("true").enter(all).status()?.success());
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for two namespaces of one kind, in one
+    /// call or in several.
+    ///
+    /// # Privileges
+    ///
+    /// As of [`Enter::apply`].
     pub fn enter(&mut self, enter: Enter) -> &mut Self {
-        self.enter = enter;
+        self.enter.extend(enter);
         self
     }
 
@@ -97,7 +113,9 @@ impl Command {
     /// 1, 2, 3, ... as well: all that `/etc/subuid` and `/etc/subgid` set aside for the user.
     ///
     /// A process with `CAP_SETUID` and `CAP_SETGID` writes such a map itself; for another one
-    /// `newuidmap(1)` and `newgidmap(1)` do, which have to be installed.
+    /// `newuidmap(1)` and `newgidmap(1)` do, which have to be installed: in an absolute directory of this
+    /// process's `PATH`, or in `/usr/bin`, `/bin`, `/usr/sbin` or `/sbin`. A set-user-ID program looks in the
+    /// latter only.
     ///
     /// # Examples
     ///

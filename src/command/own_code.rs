@@ -19,10 +19,12 @@ impl Command {
     ///
     /// # Safety
     ///
-    /// `work` runs in a process that was made from a single thread of this one: locks that other
-    /// threads held are held for ever. So it may only do what `signal-safety(7)` allows to a signal
-    /// handler: no allocation, no lock, none of std that might do either. A panic in it ends the
-    /// child, after the panic hook, which may wait for such a lock.
+    /// `work` may only do what `signal-safety(7)` allows to a signal handler: system calls on data that was
+    /// prepared before. **It must not allocate, nor free memory**, nor take a lock, nor call anything of std that
+    /// might. The child is created from one thread by a raw `clone3(2)`: locks that other threads held are never
+    /// released in it, and libc does not repair those of its allocator, as `fork(3)` does. So code that happens
+    /// to work in a `pre_exec` of [`std::process::Command`], which forks, hangs here for ever if another thread
+    /// was allocating at that moment. A panic ends the child, after the panic hook, which allocates and locks.
     ///
     /// # Examples
     ///
@@ -58,8 +60,9 @@ impl Command {
     ///
     /// If this process has one thread, `work` may do anything but start threads, since libc does not know
     /// that it is in another process. Otherwise it may only do what `signal-safety(7)` allows to a signal
-    /// handler: what other threads held is held for ever, as the allocator's lock, and half of what they
-    /// were about is done.
+    /// handler, and **it must not allocate, nor free memory**: the child is created by a raw `clone3(2)`, after
+    /// which libc does not repair the locks of its allocator, as `fork(3)` does. Locks held by other threads are
+    /// never released in the child, and data that they were modifying may be inconsistent.
     ///
     /// # Examples
     ///

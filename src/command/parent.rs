@@ -173,6 +173,7 @@ impl Launch {
         for op in &plan.before {
             let done = match op {
                 Op::Enter(joins) => enter_here(joins),
+                Op::DropGroups => process::drop_groups().at_step(Step::SetGroups),
                 _ => process::set_dumpable(false).at_step(Step::HideMemory),
             };
             if let Err(error) = done {

@@ -28,7 +28,8 @@ pub use scoped::Scoped;
 /// until a guard is dropped, [`run`](Self::run) leaves it alone and works on another one. A fourth is
 /// [`Command::enter`](crate::Command::enter): a new process there. Only that one can enter a user or
 /// time namespace from a program with several threads, and only that one is inside an entered pid
-/// namespace.
+/// namespace. In a user namespace its program becomes root of the inside, unless
+/// [`keep_ids`](Self::keep_ids) is set; the other three leave the ids of this process as they are.
 ///
 /// # Examples
 ///
@@ -51,6 +52,7 @@ pub use scoped::Scoped;
 #[must_use = "it enters nothing until apply, scoped or run"]
 pub struct Enter {
     sources: Vec<Source>,
+    keep_ids: bool,
 }
 
 impl Enter {
@@ -68,6 +70,39 @@ impl Enter {
     /// Adds namespaces of a process.
     pub fn process(mut self, process: PidFd, namespaces: NamespaceSet) -> Self {
         self.sources.push(Source::Process(Arc::new(process), namespaces));
+        self
+    }
+
+    /// Keeps the caller's ids and groups for a program inside another user namespace.
+    ///
+    /// It concerns [`Command::enter`](crate::Command::enter) and [`CommandExt::enter`](crate::CommandExt::enter)
+    /// only. Without it their program becomes uid 0 and gid 0 of an entered user namespace, where these are
+    /// mapped, and drops the supplementary groups, as `nsenter(1)` does. With it, the program has all rights over
+    /// files that the caller's ids have outside: root's program reads root's files, also if its uid is not mapped
+    /// inside. This is `--preserve-credentials` of `nsenter(1)`.
+    ///
+    /// [`apply`](Self::apply), [`scoped`](Self::scoped) and [`run`](Self::run) never change ids or groups.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Enter, NamespaceSet};
+    ///
+    /// # let mut other = Command::new("sleep");
+    /// # let Ok(mut other) = other.arg("60").unshare(NamespaceSet::USER).map_current_user().spawn() else {
+    /// #     return Ok(());
+    /// # };
+    /// let mine = Command::new("id").arg("-u").output()?.stdout;
+    /// let user = Enter::new().process(other.pid_fd().try_clone()?, NamespaceSet::USER);
+    /// let output = Command::new("id").arg("-u").enter(user.keep_ids()).output()?;
+    /// assert_eq!(output.stdout, mine);
+    /// # other.kill()?;
+    /// # other.wait()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "preserve-credentials")]
+    pub fn keep_ids(mut self) -> Self {
+        self.keep_ids = true;
         self
     }
 
@@ -193,13 +228,21 @@ impl Enter {
     pub(crate) fn joins(&self) -> Result<Joins> {
         Joins::resolve(&self.sources)
     }
+
+    /// Adds what `other` names.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.sources.extend(other.sources);
+        self.keep_ids |= other.keep_ids;
+    }
+
+    /// Whether a program that enters these becomes root of an entered user namespace.
+    pub(crate) fn becomes_root(&self, joins: &Joins) -> bool {
+        joins.set().contains(NamespaceSet::USER) && !self.keep_ids
+    }
 }
 
 /// Where the error names no kind, any of a set may be the one that was refused.
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
-    if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
-        ns_fd::distrust_proc();
-    }
     targets.iter().for_each(|target| ns_fd::children_go(target.set, true));
     join_all(targets).map_err(|refused| {
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);

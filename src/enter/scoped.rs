@@ -64,9 +64,6 @@ impl Scoped {
     /// that it could not.
     pub(crate) fn enter_and_save(targets: &[Target], set: NamespaceSet) -> Result<Self> {
         let mut back = Self::save(set)?;
-        if set.contains(NamespaceSet::MOUNT) {
-            ns_fd::distrust_proc();
-        }
         ns_fd::children_go(set, true);
         let Err(refused) = join_all(targets) else {
             return Ok(back);
@@ -97,7 +94,7 @@ impl Scoped {
     pub(crate) fn save(set: NamespaceSet) -> Result<Self> {
         let mut saved = [const { None }; Namespace::ALL.len()];
         for (saved, kind) in saved.iter_mut().zip(set.namespaces()) {
-            let way = NsFd::way_back(kind)?;
+            let way = NsFd::for_children(kind)?;
             // setns(2) would move the thread to where its children go.
             if kind == Namespace::Time && NsFd::current(kind)?.id()? != way.id()? {
                 return Err(Error::invalid(

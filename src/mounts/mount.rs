@@ -72,6 +72,8 @@ pub struct Mount {
     pub(crate) idmap: Option<Arc<NsFd>>,
     /// An option that what is mounted does not have.
     pub(super) misplaced: Option<&'static str>,
+    /// A size that the kernel takes for "no limit".
+    pub(super) bad_size: Option<u64>,
 }
 
 /// What is mounted.
@@ -91,7 +93,15 @@ pub(crate) enum Kind {
 impl Mount {
     fn new(target: &Path, kind: Kind) -> Result<Self> {
         let target = Target::new(target)?;
-        Ok(Self { target, kind, read_only: false, propagation: None, idmap: None, misplaced: None })
+        Ok(Self {
+            target,
+            kind,
+            read_only: false,
+            propagation: None,
+            idmap: None,
+            misplaced: None,
+            bad_size: None,
+        })
     }
 
     /// `source`, a file or a directory with all that is mounted below it, on `target` again. A relative source

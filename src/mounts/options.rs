@@ -47,9 +47,17 @@ impl Mount {
         self
     }
 
-    /// How many bytes a [`tmpfs`](Self::tmpfs) holds at most; half of the memory without this.
+    /// How many bytes a [`tmpfs`](Self::tmpfs) holds at most, rounded up to pages; half of the memory without
+    /// this.
+    ///
+    /// # Errors
+    ///
+    /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for 0, which means "no limit" to the
+    /// kernel, and for more than `i64::MAX`.
     #[must_use]
-    pub fn size(self, bytes: u64) -> Self {
+    pub fn size(mut self, bytes: u64) -> Self {
+        // The kernel rounds the highest numbers up to 0.
+        self.bad_size = (bytes == 0 || i64::try_from(bytes).is_err()).then_some(bytes);
         self.option(c"tmpfs", "size is an option of tmpfs", c"size", bytes.to_string())
     }
 
@@ -148,6 +156,12 @@ impl Mount {
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(misplaced) = self.misplaced {
             return Err(Error::invalid(format!("{misplaced}, not of {self}")));
+        }
+        if let Some(bytes) = self.bad_size {
+            return Err(Error::invalid(format!(
+                "size {bytes} means no limit to the kernel, for {self}; use 1 to {} bytes",
+                i64::MAX
+            )));
         }
         if self.idmap.is_some() && !matches!(self.kind, Kind::Bind(_)) {
             return Err(Error::invalid(format!("idmapped is an option of bind, not of {self}")));

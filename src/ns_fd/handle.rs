@@ -135,7 +135,9 @@ impl FromStr for NsHandle {
             let kind = parts.next()?.parse().ok()?;
             let ino = decimal(parts.next()?)?.try_into().ok()?;
             let unique_id = decimal(parts.next()?)?;
-            parts.next().is_none().then_some(Self { kind, ino, unique_id })
+            // 0 is no id, and as inode number it means "any" to the kernel.
+            let is_real = ino != 0 && unique_id != 0;
+            (is_real && parts.next().is_none()).then_some(Self { kind, ino, unique_id })
         };
         parse().ok_or_else(|| {
             Error::invalid(format!("{text:?} is no handle such as \"uts:4026531838:27\""))
@@ -155,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_handle_survives_as_text(kind in 0..8_usize, ino: u32, unique_id: u64) {
+        fn any_handle_survives_as_text(kind in 0..8_usize, ino in 1_u32.., unique_id in 1_u64..) {
             let handle = NsHandle { kind: Namespace::ALL[kind], ino, unique_id };
             prop_assert_eq!(handle.to_string().parse::<NsHandle>().unwrap(), handle);
         }
@@ -177,6 +179,8 @@ mod tests {
     fn what_is_no_handle_is_refused() {
         for text in [
             "",
+            "uts:0:1",
+            "uts:1:0",
             "::",
             "uts",
             "uts:1",

@@ -2,10 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::ffi::{CStr, OsStr};
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -191,31 +189,12 @@ impl NsFd {
         Ok(Self { fd, kind })
     }
 
-    /// Where the thread's children are born, to come back to: `setns(2)` will ask for the kind, so
-    /// that it is not asked here.
-    pub(crate) fn way_back(kind: Namespace) -> Result<Self> {
-        if PROC.load(Ordering::Relaxed) != TRUSTED {
-            return Self::of_this_thread(kind, true);
-        }
-        Ok(Self { fd: open_of_this_thread(kind, true)?, kind })
-    }
-
+    /// Looks at `/proc`, where that is needed, each time anew: somebody may have mounted another one since.
     fn of_this_thread(kind: Namespace, for_children: bool) -> Result<Self> {
-        if PROC.load(Ordering::Relaxed) == TRUSTED {
-            match open_of_this_thread(kind, for_children) {
-                // A pid namespace without its first process, which a pidfd may know of.
-                Err(error) if for_children && error.kind() == ErrorKind::NotFound => {}
-                file => return Self::of_kind(file?, kind),
-            }
-        }
         let through_proc = || -> Result<Self> {
             let file = ProcFs::open()?.namespace("thread-self", name(kind, for_children))?;
             Self::of_kind(file, kind)
         };
-        // The first look decides whether /proc is believed from then on.
-        if PROC.load(Ordering::Relaxed) == UNKNOWN && through_proc().is_ok() {
-            let _ = PROC.compare_exchange(UNKNOWN, TRUSTED, Ordering::Relaxed, Ordering::Relaxed);
-        }
         let refused = |errno| Error::os(Step::OpenNamespace, errno).of(kind);
         match PidFd::current_thread() {
             Ok(thread) => match ask_pid_fd(&thread, kind, for_children) {
@@ -261,43 +240,7 @@ pub(crate) fn has_no_first_process(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound && error.step() == Some(Step::OpenNamespace)
 }
 
-/// Whether `/proc` was seen to be what it should be. Once this process may have a thread in someone
-/// else's mount namespace, it is not believed without a look any more.
-static PROC: AtomicU8 = AtomicU8::new(UNKNOWN);
-const UNKNOWN: u8 = 0;
-const TRUSTED: u8 = 1;
-const DISTRUSTED: u8 = 2;
-
-pub(crate) fn distrust_proc() {
-    PROC.store(DISTRUSTED, Ordering::Relaxed);
-}
-
-fn open_of_this_thread(kind: Namespace, for_children: bool) -> Result<OwnedFd> {
-    let path = path(kind, for_children);
-    file::open(path).map_err(|errno| {
-        let path = OsStr::from_bytes(path.to_bytes());
-        Error::os(Step::OpenNamespace, errno).of(kind).at(path)
-    })
-}
-
-/// The file of a namespace of this thread; not put together each time, since it is on the way into and
-/// out of every stay.
-fn path(kind: Namespace, for_children: bool) -> &'static CStr {
-    match (kind, for_children) {
-        (Namespace::Cgroup, _) => c"/proc/thread-self/ns/cgroup",
-        (Namespace::Ipc, _) => c"/proc/thread-self/ns/ipc",
-        (Namespace::Mount, _) => c"/proc/thread-self/ns/mnt",
-        (Namespace::Net, _) => c"/proc/thread-self/ns/net",
-        (Namespace::Pid, false) => c"/proc/thread-self/ns/pid",
-        (Namespace::Pid, true) => c"/proc/thread-self/ns/pid_for_children",
-        (Namespace::Time, false) => c"/proc/thread-self/ns/time",
-        (Namespace::Time, true) => c"/proc/thread-self/ns/time_for_children",
-        (Namespace::User, _) => c"/proc/thread-self/ns/user",
-        (Namespace::Uts, _) => c"/proc/thread-self/ns/uts",
-    }
-}
-
-/// The last part of that.
+/// The name of a namespace's file in `/proc/PID/ns`.
 fn name(kind: Namespace, for_children: bool) -> &'static str {
     match (kind, for_children) {
         (Namespace::Pid, true) => "pid_for_children",

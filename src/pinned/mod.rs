@@ -149,10 +149,10 @@ impl NsFd {
     /// # Examples
     ///
     /// ```no_run
-    /// use linux_namespaces::{Command, Namespace, NamespaceSet};
+    /// use linux_namespaces::{Command, Namespace, NamespaceSet, Stdio};
     ///
-    /// // a network that outlives its first program
-    /// let mut child = Command::new("/bin/true").unshare(NamespaceSet::NET).spawn()?;
+    /// // a network that outlives its first program, which stays until its input ends
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).unshare(NamespaceSet::NET).spawn()?;
     /// child.namespace(Namespace::Net)?.pin("/run/netns/blue")?.keep();
     /// child.wait()?;
     /// # Ok::<(), linux_namespaces::Error>(())

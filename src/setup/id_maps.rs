@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::{env, fs};
 
@@ -102,7 +102,8 @@ impl IdMaps {
 
 /// The program that may write the map, with its arguments.
 fn find(name: &str, map: &IdMap, file: IdMapFile) -> Result<MapTool> {
-    let path = env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
+    // It runs with our privileges, so that a caller who has less must not choose it.
+    let path = if process::is_secure() { None } else { env::var_os("PATH") }.unwrap_or_default();
     let is_file = |path: &PathBuf| fs::metadata(path).is_ok_and(|about| about.is_file());
     // Also where an ordinary user's PATH does not lead.
     let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);

@@ -60,6 +60,10 @@ pub(crate) enum Op {
     DropGroups,
     SetGid(u32),
     SetUid(u32),
+    /// Gid 0 of an entered user namespace, if it maps that.
+    BecomeRootGroup,
+    /// Uid 0 of an entered user namespace, if it maps that.
+    BecomeRoot,
     ChangeDirectory(CString, Lookup),
     /// To where this process was, as the path leads by now: what was mounted over it is not to be stood beneath.
     ReturnToDirectory {
@@ -154,8 +158,8 @@ impl Op {
             Self::LoopbackUp => Step::LoopbackUp,
             Self::ConnectStdio => Step::ConnectStdio,
             Self::SetGroups(_) | Self::DropGroups => Step::SetGroups,
-            Self::SetGid(_) => Step::SetGid,
-            Self::SetUid(_) => Step::SetUid,
+            Self::SetGid(_) | Self::BecomeRootGroup => Step::SetGid,
+            Self::SetUid(_) | Self::BecomeRoot => Step::SetUid,
             Self::ChangeRoot(_) => Step::ChangeRoot,
             Self::KeepCapsOverIds | Self::KeepCaps => Step::KeepCaps,
             Self::GoTo(_) | Self::ChangeDirectory(..) | Self::ReturnToDirectory { .. } => {
@@ -214,6 +218,7 @@ impl fmt::Display for Op {
             Self::SetGroups(groups) => write!(f, ": {groups:?}"),
             Self::DropGroups => f.write_str(": none, where that is allowed"),
             Self::SetGid(id) | Self::SetUid(id) => write!(f, ": {id}"),
+            Self::BecomeRootGroup | Self::BecomeRoot => f.write_str(": 0, if it is mapped"),
             Self::ChangeRoot(dir) | Self::GoTo(dir) => {
                 write!(f, ": descriptor {}", dir.as_raw_fd())
             }

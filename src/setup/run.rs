@@ -10,7 +10,6 @@ use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::ns_fd::distrust_proc;
 use crate::setup::become_init::become_init;
 use crate::setup::join::{join_all, pack, refused_kind};
 use crate::setup::mounts::{self, Workshop};
@@ -117,12 +116,11 @@ fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
         Op::GoTo(dir) => file::fchdir(dir.as_raw_fd()),
         Op::ConnectStdio => connect_stdio(context, in_child()?),
         Op::SetGroups(groups) => process::setgroups(groups),
-        Op::DropGroups => match process::setgroups(&[]) {
-            Err(Errno::PERM) => Ok(()),
-            answer => answer,
-        },
+        Op::DropGroups => process::drop_groups(),
         Op::SetGid(gid) => process::setgid(*gid),
         Op::SetUid(uid) => process::setuid(*uid),
+        Op::BecomeRootGroup => process::become_root_group(),
+        Op::BecomeRoot => process::become_root(),
         Op::ChangeDirectory(path, Lookup::Plain) => file::chdir(path),
         Op::ChangeDirectory(path, Lookup::Inside) => file::chdir_inside(path),
         Op::ReturnToDirectory { path, fallback } => {
@@ -255,8 +253,6 @@ fn run_work(work: &Work, context: &Context<'_>, child: InChild) -> Result<()> {
     let copies = context.others.iter().chain(&ours);
     // What is lower is a standard stream by now.
     copies.filter(|&&copy| copy > 2).for_each(|&copy| file::close_copy(copy, child));
-    // What the parent saw of it was in its own mount namespace.
-    distrust_proc();
     file::write_once(context.started, &[1])?;
     file::close_copy(context.started, child);
     let _end = EndOnUnwind;

@@ -2,10 +2,10 @@
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering::SeqCst};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use super::clone::InChild;
-use super::process::{RawFd, arg, fd, owned};
+use super::process::{RawFd, arg, fd};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -19,14 +19,6 @@ pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
         reason = "magic numbers are positive"
     )]
     Ok(kind as u64 == magic)
-}
-
-/// `openat(2)` to read. For the parent.
-pub(crate) fn open(path: &CStr) -> Result<OwnedFd> {
-    let path = path.as_ptr().expose_provenance();
-    let flags = arg(libc::O_RDONLY | libc::O_CLOEXEC);
-    // SAFETY: a C string; no mode is read without O_CREAT.
-    unsafe { syscall(libc::SYS_openat, [arg(libc::AT_FDCWD), path, flags]) }.map(owned)
 }
 
 /// A descriptor of this process's own, closed when it is dropped. An `OwnedFd` is closed by libc, which a child

@@ -124,6 +124,14 @@ pub(crate) fn has_no_new_privs() -> bool {
     answer == Ok(1)
 }
 
+/// Whether the program has privileges that its caller has not: by set-user-ID, set-group-ID or file
+/// capabilities (`AT_SECURE`). What the caller controls, such as the environment, is then not to be believed. For
+/// a parent only: it calls libc.
+pub(crate) fn is_secure() -> bool {
+    // SAFETY: reads the process's auxiliary vector, which never changes.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 pub(crate) fn getegid() -> u32 {
     number(ids::GETEGID)
 }
@@ -193,6 +201,32 @@ pub(crate) fn setuid(uid: u32) -> Result<()> {
     let uid = uid as usize;
     // SAFETY: no pointers.
     unsafe { syscall(ids::SETRESUID, [uid, uid, uid]) }.map(drop)
+}
+
+/// `setgroups(2)` to none; the groups stay where the caller or its user namespace may not change them.
+pub(crate) fn drop_groups() -> Result<()> {
+    match setgroups(&[]) {
+        Err(Errno::PERM) => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Gid 0 of this user namespace; the gid stays where 0 is not mapped.
+pub(crate) fn become_root_group() -> Result<()> {
+    unless_unmapped(setgid(0))
+}
+
+/// Uid 0 of this user namespace; the uid stays where 0 is not mapped.
+pub(crate) fn become_root() -> Result<()> {
+    unless_unmapped(setuid(0))
+}
+
+/// The calls return `EINVAL` for an id that the user namespace does not map.
+fn unless_unmapped(answer: Result<()>) -> Result<()> {
+    match answer {
+        Err(Errno::INVAL) => Ok(()),
+        answer => answer,
+    }
 }
 
 /// `setfsuid(0)`, `setfsgid(0)`: files are made as root's of this user namespace.

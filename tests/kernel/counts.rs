@@ -8,12 +8,12 @@ use std::process::{Command as StdCommand, ExitCode};
 use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, discover};
 
 use crate::harness::cases;
-use crate::machine::Need::{Program, Root, UserNamespaces};
+use crate::machine::Need::{PidfdNamespaces, Program, Root, UserNamespaces};
 
 cases! {"counts":
     entering_is_one_call [Program("strace"), Root],
-    the_current_namespace_is_two_calls [Program("strace")],
-    a_stay_is_the_raw_calls_and_no_more [Program("strace"), Root],
+    the_current_namespace_is_a_call_and_a_pidfd [Program("strace"), PidfdNamespaces],
+    a_stay_is_the_raw_calls_and_no_more [Program("strace"), Root, PidfdNamespaces],
     a_plain_spawn [Program("strace")],
     a_spawn_with_a_user_namespace [Program("strace"), UserNamespaces],
     a_process_among_others_is_found_in_few [Program("strace"), Program("unshare"), UserNamespaces],
@@ -34,6 +34,7 @@ pub(crate) fn act(name: &str) -> ExitCode {
         }
         ("contained", filter) => return crate::contained::act(filter),
         ("discover", others) => return discover_among(others.parse().unwrap()),
+        ("secure", hostile) => return crate::secure_exec::act(hostile),
         ("nest", levels) => return crate::birth::nest(levels.parse().unwrap()),
         _ => {}
     }
@@ -139,12 +140,15 @@ fn entering_is_one_call() {
     expect(&count("enter")[0], &[("setns", 1)]);
 }
 
-fn the_current_namespace_is_two_calls() {
-    expect(&count("current")[0], &[("ioctl", 1), ("openat", 1)]);
+/// Of this thread, by number.
+fn the_current_namespace_is_a_call_and_a_pidfd() {
+    let expected = [("close", 1), ("gettid", 1), ("ioctl", 1), ("pidfd_open", 1)];
+    expect(&count("current")[0], &expected);
 }
 
 fn a_stay_is_the_raw_calls_and_no_more() {
-    expect(&count("scoped")[0], &[("close", 1), ("openat", 1), ("setns", 2)]);
+    let expected = [("close", 2), ("gettid", 1), ("ioctl", 1), ("pidfd_open", 1), ("setns", 2)];
+    expect(&count("scoped")[0], &expected);
 }
 
 fn a_plain_spawn() {

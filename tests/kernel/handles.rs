@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::process::Command as StdCommand;
 
 use linux_namespaces::{
     Child, Command, Enter, Error, ErrorKind, Init, Namespace, NamespaceSet, NsFd, PidFd, Signal,
@@ -38,6 +39,7 @@ cases! {"handles":
     a_network_knows_another_by_a_number [UserNamespaces, NetworkPairs],
     without_proc_the_kernel_is_asked [UserNamespaces, PidfdNamespaces],
     without_proc_older_kernels_cannot_tell [UserNamespaces],
+    a_proc_that_is_forged_later_is_not_believed [UserNamespaces],
     a_forged_proc_is_not_believed [UserNamespaces],
     a_forged_proc_is_not_believed_on_older_kernels [UserNamespaces],
     a_covered_part_of_proc_is_noticed_on_older_kernels [UserNamespaces],
@@ -379,6 +381,50 @@ fn truth_or_nothing(expected: u64, found: Result<NsFd, Error>) {
         Ok(found) => assert_eq!(ino(&found), expected, "a forgery was believed"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:#}"),
     }
+}
+
+/// After a first look at the real one, and by mounts that the crate does not know of.
+fn a_proc_that_is_forged_later_is_not_believed() {
+    let mine = kernel::ns("thread-self", "uts");
+    assert_eq!(NsFd::current(Namespace::Uts).unwrap().id().unwrap().ino, mine);
+    let (uid, gid, proc) = (geteuid(), getegid(), tempfile::tempdir().unwrap());
+    // SAFETY: this process alone.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }, 0);
+    fs::write("/proc/self/setgroups", "deny").unwrap();
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
+    let mut child = StdCommand::new("unshare");
+    let mut child = child.args(["-u", "sleep", "600"]).spawn().unwrap();
+    kernel::until(|| kernel::ns(child.id(), "uts") != mine);
+    stage::private();
+    let user = NsFd::current(Namespace::User).unwrap();
+    stage::tmpfs(proc.path());
+    let names = ["uts", "pid_for_children"];
+    let dir = proc.path().join("thread-self/ns");
+    fs::create_dir_all(&dir).unwrap();
+    for name in names {
+        fs::write(dir.join(name), "").unwrap();
+        stage::bind(format!("/proc/{}/ns/uts", child.id()), dir.join(name));
+    }
+    stage::bind(proc.path(), "/proc");
+    assert_ne!(fs::metadata("/proc/thread-self/ns/uts").unwrap().ino(), mine, "the forgery works");
+    truth_or_nothing(mine, NsFd::current(Namespace::Uts));
+    truth_or_nothing(mine, NsFd::for_children(Namespace::Uts));
+    stage::unmount("/proc");
+    assert_eq!(user, NsFd::current(Namespace::User).unwrap());
+    stage::unmount(proc.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn geteuid() -> u32 {
+    // SAFETY: asks for a number.
+    unsafe { libc::geteuid() }
+}
+
+fn getegid() -> u32 {
+    // SAFETY: asks for a number.
+    unsafe { libc::getegid() }
 }
 
 fn a_forged_proc_is_not_believed() {

@@ -19,6 +19,7 @@ cases! {"hostile":
     nobody_inside_a_pid_namespace_sees_into_the_child [UserNamespaces],
     nobody_sees_into_a_child_of_std_s_command [UserNamespaces],
     nobody_is_fast_enough [UserNamespaces],
+    a_neighbour_reads_a_copy_in_a_new_user_namespace [Root, UserNamespaces],
     a_full_memory_cgroup_around_the_child_spares_the_parent [Root, MemoryCgroup],
 }
 
@@ -265,6 +266,73 @@ fn nobody_is_fast_enough() {
         libc::pollfd { fd: hostile.reports.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, no wait.
     assert_eq!(unsafe { libc::poll(&raw mut ready, 1, 0) }, 0, "the secret was seen");
+}
+
+/// Gives up all capabilities but these of the first 32.
+fn keep_capabilities(kept: u32) {
+    let header = [0x2008_0522_u32, 0];
+    let data = [kept, kept, 0, 0, 0, 0];
+    // SAFETY: a header of version 3 and two structures of three words each.
+    let answer = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// What the crate page says under "How a program is started": a capability keeps other processes of the same
+/// user out of this one's memory, but not out of a child's in a new user namespace, although that has a copy.
+fn a_neighbour_reads_a_copy_in_a_new_user_namespace() {
+    const USER: u32 = 54_321;
+    const CAP_NET_RAW: u32 = 1 << 13;
+    let secret = Box::new(SECRET);
+    let at = secret.as_ptr() as usize;
+    let (orders_in, orders) = std::io::pipe().unwrap();
+    let (mut reports, reports_out) = std::io::pipe().unwrap();
+    // SAFETY: this process has one thread; it is the trial's.
+    let neighbour = unsafe {
+        libc::prctl(libc::PR_SET_KEEPCAPS, 1);
+        assert_eq!(libc::setresgid(USER, USER, USER), 0);
+        assert_eq!(libc::setresuid(USER, USER, USER), 0);
+        libc::prctl(libc::PR_SET_DUMPABLE, 1);
+        libc::fork()
+    };
+    if neighbour == 0 {
+        drop(orders);
+        keep_capabilities(0);
+        let mut pid = [0; 4];
+        while (&orders_in).read_exact(&mut pid).is_ok() {
+            let got = u8::from(vm_read(i32::from_ne_bytes(pid), at));
+            (&reports_out).write_all(&[got]).unwrap();
+        }
+        // SAFETY: ends the forked process.
+        unsafe { libc::_exit(0) }
+    }
+    keep_capabilities(CAP_NET_RAW);
+    let me = std::process::id().cast_signed();
+    let mut report = [0xff];
+    (&orders).write_all(&me.to_ne_bytes()).unwrap();
+    reports.read_exact(&mut report).unwrap();
+    assert_eq!(report, [0], "a capability keeps the neighbour out of this process");
+    let mut command = Command::new("true");
+    command.unshare(NamespaceSet::USER);
+    let (order, answer) = (orders.as_raw_fd(), reports.as_raw_fd());
+    let stand_still = move || {
+        // SAFETY: system calls on descriptors that the child has from its parent, who reads the answer.
+        unsafe {
+            let pid = libc::getpid().to_ne_bytes();
+            libc::write(order, pid.as_ptr().cast(), 4);
+            let mut ready = libc::pollfd { fd: answer, events: libc::POLLIN, revents: 0 };
+            libc::poll(&raw mut ready, 1, -1);
+        }
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(stand_still) };
+    assert!(command.plan().unwrap().to_string().contains("with a copy"));
+    assert!(command.status().unwrap().success());
+    reports.read_exact(&mut report).unwrap();
+    drop(orders);
+    // SAFETY: the child made above.
+    assert_eq!(unsafe { libc::waitpid(neighbour, std::ptr::null_mut(), 0) }, neighbour);
+    assert_eq!(report, [1], "the crate page warns of more than there is");
 }
 
 /// Whoever is in a group with hardly any memory, and a group that goes away at the end.

@@ -13,6 +13,7 @@ mod command;
 mod contained;
 mod container;
 mod counts;
+mod credentials;
 mod discover;
 mod enter;
 mod errors;
@@ -31,7 +32,9 @@ mod own_code;
 mod pinned;
 mod pins;
 mod place;
+mod secure_exec;
 mod since;
+mod special_values;
 mod stage;
 mod stress;
 mod sub_ids;
@@ -55,6 +58,7 @@ fn main() -> std::process::ExitCode {
         contained::CASES,
         container::CASES,
         counts::CASES,
+        credentials::CASES,
         discover::CASES,
         discover::reuse::CASES,
         discover::sight::CASES,
@@ -85,7 +89,9 @@ fn main() -> std::process::ExitCode {
         pinned::races::CASES,
         pins::CASES,
         place::CASES,
+        secure_exec::CASES,
         since::CASES,
+        special_values::CASES,
         stress::CASES,
         sub_ids::CASES,
         support::CASES,

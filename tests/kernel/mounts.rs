@@ -248,11 +248,17 @@ fn a_read_only_bind_is_so_all_the_way_down() {
         let all = "cannot_write /x/file '/x/be low/file' \"$(echo '/x/be low/'deep?)/file\"";
         let bind = || Mount::bind(dir, "/x").unwrap().read_only();
         output(shell(all).mount(bind()));
-        // Where it cannot be told what is below.
+        // Where it cannot be told what is below, or somebody lies about it.
         stage::tmpfs("/proc");
-        let error = shell("true").mount(bind()).spawn().unwrap_err();
-        assert_eq!(error.step(), Some(Step::ReadProc), "{error:#}");
-        assert!(error.to_string().contains("mountinfo"), "{error:#}");
+        for lie in [false, true] {
+            if lie {
+                fs::create_dir("/proc/thread-self").unwrap();
+                fs::write("/proc/thread-self/mountinfo", "").unwrap();
+            }
+            let error = shell("true").mount(bind()).plan().unwrap_err();
+            let got = (error.step(), error.kind());
+            assert_eq!(got, (Some(Step::ReadProc), ErrorKind::UntrustedProc), "{error:#}");
+        }
         stage::unmount("/proc");
     });
 }

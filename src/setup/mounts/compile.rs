@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::mountinfo;
 use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
+use crate::proc_fs::ProcFs;
 use crate::setup::Setup;
 use crate::sys::in_root::identity;
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
@@ -333,11 +334,15 @@ fn id_mapped(held: &OwnedFd, namespace: &NsFd) -> crate::sys::Result<OwnedFd> {
 fn mounts_below(path: &Path) -> Result<Vec<Place>> {
     const LIST: &str = "/proc/thread-self/mountinfo";
     // What is not known to be there would stay writable.
-    let unknown = |step: Step, path: &Path, error: &std::io::Error| {
-        Error::os(step, Errno::from_io_error(error).unwrap_or(Errno::IO)).at(path)
+    let unknown = |error: std::io::Error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        Error::os(Step::MakeReadOnly, errno).at(path)
     };
-    let text = fs::read(LIST).map_err(|it| unknown(Step::ReadProc, Path::new(LIST), &it))?;
-    let top = fs::canonicalize(path).map_err(|it| unknown(Step::MakeReadOnly, path, &it))?;
+    let proc = ProcFs::open()?;
+    let text = proc
+        .read(proc.as_fd(), "thread-self/mountinfo")
+        .map_err(|errno| Error::os(Step::ReadProc, errno).at(LIST))?;
+    let top = fs::canonicalize(path).map_err(unknown)?;
     let mut places = Vec::new();
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let mount = mountinfo::line(line);

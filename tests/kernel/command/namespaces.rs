@@ -27,12 +27,15 @@ cases! {"namespaces":
     entering_by_handles_needs_no_order [UserNamespaces],
     entering_a_pid_namespace_puts_the_program_inside [UserNamespaces],
     entering_and_making_go_together [UserNamespaces],
+    entering_twice_is_entering_both [UserNamespaces],
     one_s_own_namespaces_are_left_out [],
     a_child_born_among_others_is_hidden_from_them [UserNamespaces],
     a_new_pid_namespace_is_kept_for_the_program [UserNamespaces],
     a_map_file_that_is_covered_is_not_written [UserNamespaces],
     std_s_command_enters_namespaces [UserNamespaces],
     std_s_command_refuses_a_pid_namespace [UserNamespaces],
+    std_s_command_refuses_a_mount_namespace [UserNamespaces],
+    a_second_set_of_pids_or_ids_replaces_the_first [],
 }
 
 fn each_kind_is_new_when_asked_for() {
@@ -268,6 +271,35 @@ fn entering_and_making_go_together() {
     assert_eq!(nested.spawn().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
+fn entering_twice_is_entering_both() {
+    let (held, other) = (Held::new(USER_AND_UTS), Held::new(USER_AND_UTS | NamespaceSet::NET));
+    let mut command = sh("for n in user uts net; do stat -Lc %i /proc/self/ns/$n; done");
+    command.enter(held.process(NamespaceSet::USER)).enter(held.handles(&[Namespace::Uts]));
+    let expected = [
+        kernel::ns(held.0.id(), "user"),
+        kernel::ns(held.0.id(), "uts"),
+        kernel::ns("self", "net"),
+    ];
+    assert_eq!(text(&mut command), expected.map(|it| it.to_string()).join("\n"));
+    // As within one Enter, two of a kind are an error.
+    let error = command.enter(other.process(NamespaceSet::UTS)).plan().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("uts"), "{error}");
+}
+
+const USER_AND_UTS: NamespaceSet = NamespaceSet::USER.union(NamespaceSet::UTS);
+
+/// As std's setters, and as each says.
+fn a_second_set_of_pids_or_ids_replaces_the_first() {
+    let mut command = Command::new("true");
+    command.uid(1).uid(2).gid(3).gid(4).groups([5]).groups([6]).set_tid([7]).set_tid([8]);
+    command.current_dir("/usr").current_dir("/").process_group(1).process_group(0);
+    let plan = command.plan().unwrap().to_string();
+    for told in ["user id: 2", "group id: 4", "groups: [6]", "pids [8]", "\"/\"", "group: 0"] {
+        assert!(plan.contains(told), "{told}: {plan}");
+    }
+}
+
 fn one_s_own_namespaces_are_left_out() {
     // Entering them takes privileges that a member need not have, and one's own user namespace
     // cannot be entered at all.
@@ -333,4 +365,22 @@ fn std_s_command_refuses_a_pid_namespace() {
     let enter = held.process(NamespaceSet::USER | NamespaceSet::PID);
     let error = std::process::Command::new("true").enter(&enter).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+/// It looks the program up by paths in there, which whoever made the mounts may lead to this program's own file.
+fn std_s_command_refuses_a_mount_namespace() {
+    use linux_namespaces::CommandExt;
+    let held = Held::new(NamespaceSet::USER | NamespaceSet::MOUNT);
+    for enter in [
+        held.process(NamespaceSet::USER | NamespaceSet::MOUNT),
+        held.handles(&[Namespace::User, Namespace::Mount]),
+    ] {
+        let error = std::process::Command::new("true").enter(&enter).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("linux_namespaces::Command"), "{error}");
+    }
+    // One's own is left out.
+    let me = linux_namespaces::PidFd::current().unwrap();
+    let own = Enter::new().process(me, NamespaceSet::MOUNT);
+    assert!(std::process::Command::new("true").enter(&own).unwrap().status().unwrap().success());
 }
