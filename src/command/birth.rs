@@ -71,6 +71,7 @@ impl Command {
     ///
     /// # Errors
     ///
+    /// From the plan: [`InvalidInput`](crate::ErrorKind::InvalidInput) for 0 and above 2147483647.
     /// From the spawn: [`AlreadyExists`](crate::ErrorKind::AlreadyExists) for a number in use; `EINVAL` for more
     /// numbers than pid namespaces, or another than 1 for a new one;
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);

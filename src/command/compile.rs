@@ -37,8 +37,8 @@ impl Command {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for what no spawn could do: a NUL byte in an
-    /// argument or path, an unknown bit in a set, id maps together with an entered user namespace, a
-    /// new pid namespace together with an entered one;
+    /// argument or path, an unknown bit in a set, a uid or gid of 4294967295, two namespaces of one kind to enter,
+    /// id maps together with an entered user namespace, a new pid namespace together with an entered one;
     /// and what [`Enter::apply`](crate::Enter::apply) answers for namespaces that cannot be looked at.
     pub fn plan(&self) -> Result<Plan> {
         self.compile(Op::Exec(self.candidates()?, self.program_lookup()?))

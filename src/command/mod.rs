@@ -46,6 +46,13 @@ pub use stdio::Stdio;
 /// same whether the parent has 10 MiB or 4 GiB; [`plan`](Self::plan) says where it cannot. It may be
 /// used from any thread of a program with many.
 ///
+/// Methods that add something accumulate: arguments, variables, [`unshare`](Self::unshare),
+/// [`enter`](Self::enter), [`mount`](Self::mount), [`pre_exec`](Self::pre_exec). A method that sets one value, or
+/// one list such as [`groups`](Self::groups) and [`set_tid`](Self::set_tid), replaces that of an earlier call, as
+/// std's do; of [`map_root`](Self::map_root), [`map_current_user`](Self::map_current_user),
+/// [`map_auto`](Self::map_auto), [`uid_map`](Self::uid_map) and [`gid_map`](Self::gid_map) the last one counts for
+/// each map.
+///
 /// Entering and making a pid namespace put the program itself inside. In a new one it is PID 1: the
 /// kernel gives it no signal that it has no handler for, except `SIGKILL` and `SIGSTOP` from outside,
 /// and all of the namespace dies with it.
@@ -298,6 +305,12 @@ impl Command {
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
     ///
+    /// # Errors
+    ///
+    /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for 4294967295: to the kernel that is
+    /// -1, "leave the id as it is". The spawn returns `EINVAL` for an id that the program's user namespace does
+    /// not map.
+    ///
     /// # Privileges
     ///
     /// `CAP_SETUID` there, for another id than one's own.
@@ -308,6 +321,10 @@ impl Command {
 
     /// The program's group id, as [`uid`](Self::uid).
     ///
+    /// # Errors
+    ///
+    /// As of `uid`.
+    ///
     /// # Privileges
     ///
     /// `CAP_SETGID` there.
@@ -316,7 +333,12 @@ impl Command {
         self
     }
 
-    /// The program's supplementary groups, instead of the parent's.
+    /// The program's supplementary groups, instead of the parent's. Without this, a command with a
+    /// [`uid`](Self::uid), or inside an [entered](Self::enter) user namespace, has none if it may drop them.
+    ///
+    /// # Errors
+    ///
+    /// As of [`uid`](Self::uid).
     ///
     /// # Privileges
     ///
@@ -337,6 +359,11 @@ impl Command {
     /// assert!(Command::new("true").process_group(0).status()?.success());
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for a negative number; the spawn `EPERM`
+    /// for a group that does not exist in this session.
     pub fn process_group(&mut self, group: i32) -> &mut Self {
         self.process_group = Some(group);
         self

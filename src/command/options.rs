@@ -36,7 +36,8 @@ impl Command {
     /// maps them, and drops its supplementary groups, where the caller or the namespace allows that:
     /// `setgroups(2)` is called before and after entering. So a program that root starts there cannot use root's
     /// rights over files outside. [`uid`](Self::uid), [`gid`](Self::gid) and [`groups`](Self::groups) set others;
-    /// [`Enter::keep_ids`] keeps the caller's. An id that is not mapped is kept as well.
+    /// [`Enter::keep_ids`] keeps the caller's. An id that is not mapped is kept as well. An
+    /// [init](Self::init) becomes root of the inside in any case, unless the ids are kept.
     ///
     /// In an entered pid namespace, wait for the child before you wait for the PID 1 there, which cannot end
     /// before that.

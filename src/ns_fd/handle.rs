@@ -126,6 +126,11 @@ impl fmt::Display for NsHandle {
 }
 
 /// What [`Display`](fmt::Display) prints.
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) for anything else, and for inode number or id 0, which the
+/// kernel gives to no namespace.
 impl FromStr for NsHandle {
     type Err = Error;
 
