@@ -291,6 +291,7 @@ mod ns_fd;
 mod pid_fd;
 mod pinned;
 mod proc_fs;
+mod process_state;
 mod support;
 pub mod uts;
 

@@ -12,6 +12,7 @@ use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation, Rootfs};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd;
+use crate::process_state;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::id_maps::IdMaps;
 use crate::setup::map_tool::Log;
@@ -258,7 +259,11 @@ impl Unshare {
         ops.extend(self.setup.return_op(None)?);
         let user = set.contains(NamespaceSet::USER);
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
+        let is_other = self.setup.rootfs.is_some() || process_state::is_in_other_root();
         let outcome = carry_out(&ops, &maps.outside);
+        if outcome.is_ok() && is_other && set.contains(NamespaceSet::MOUNT) {
+            process_state::note_other_root();
+        }
         let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
         match (outcome, back) {
             (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::mounts::c_path;
 use crate::namespace::NamespaceSet;
 use crate::ns_fd;
+use crate::process_state;
 use crate::setup::id_maps::IdMaps;
 use crate::setup::join::Joins;
 use crate::setup::mounts::MountRights;
@@ -47,6 +48,7 @@ impl Command {
     /// Whether the program's root is laid out by somebody else.
     fn has_other_root(&self) -> Result<bool> {
         Ok(self.setup.rootfs.is_some()
+            || process_state::is_in_other_root()
             || self.place.has_root()
             || self.enter.joins()?.set().contains(NamespaceSet::MOUNT))
     }

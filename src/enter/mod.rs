@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
 use crate::pid_fd::PidFd;
+use crate::process_state;
 use crate::setup::join::{Joins, Source, Target, join_all, refusal};
 use crate::setup::unless_threads;
 use crate::sys::Errno;
@@ -247,7 +248,11 @@ pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     join_all(targets).map_err(|refused| {
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         unless_threads(error, targets[refused.index].set)
-    })
+    })?;
+    if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
+        process_state::note_other_root();
+    }
+    Ok(())
 }
 
 /// Entering one namespace.

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
+use crate::process_state;
 use crate::setup::join::{Target, join, join_all, refusal};
 use crate::setup::unless_threads;
 use crate::sys::{Errno, file};
@@ -66,6 +67,9 @@ impl Scoped {
         let mut back = Self::save(set)?;
         ns_fd::children_go(set, true);
         let Err(refused) = join_all(targets) else {
+            if set.contains(NamespaceSet::MOUNT) {
+                process_state::note_other_root();
+            }
             return Ok(back);
         };
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
