@@ -9,6 +9,7 @@ use crate::child::Child;
 use crate::error::Result;
 use crate::init::Init;
 use crate::init::policy::Placement;
+use crate::init::shed::NewInit;
 use crate::init::supervisor::Supervisor;
 use crate::namespace::NamespaceSet;
 use crate::setup::plan::Op;
@@ -67,7 +68,7 @@ impl Command {
             return Ok(None);
         };
         init.policy.checked()?;
-        Ok(Some(Op::BecomeInit(init.policy)))
+        Ok(Some(Op::BecomeInit(NewInit::new(init.policy))))
     }
 
     /// The steps into the program's session and process group.

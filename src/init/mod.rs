@@ -4,6 +4,7 @@ pub(crate) mod engine;
 pub(crate) mod finish;
 pub(crate) mod policy;
 pub(crate) mod report;
+pub(crate) mod shed;
 pub(crate) mod supervisor;
 
 use crate::error::Result;

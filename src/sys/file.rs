@@ -134,12 +134,6 @@ pub(crate) fn close_all_but(kept: RawFd) -> Result<()> {
     close(arg(kept + 1), last).map(drop)
 }
 
-/// `close_range(2)`: closes all. Of a process that uses none any more.
-pub(crate) fn close_all() {
-    // SAFETY: no pointers; no owner of a descriptor runs any more.
-    let _ = unsafe { syscall(libc::SYS_close_range, [0, arg(-1), 0]) };
-}
-
 /// Whether the path can be followed to something that is there.
 pub(crate) fn exists(path: &CStr) -> bool {
     let path = path.as_ptr().expose_provenance();

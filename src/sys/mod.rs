@@ -17,6 +17,7 @@ pub(crate) mod clone;
 pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod image;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod net;

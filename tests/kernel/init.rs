@@ -1,6 +1,7 @@
 //! `Command::init`: a PID 1 that comes with the command.
 
 pub(crate) mod armed;
+pub(crate) mod memory;
 pub(crate) mod payload;
 pub(crate) mod terminal;
 pub(crate) mod tools;

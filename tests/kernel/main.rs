@@ -65,6 +65,7 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         init::CASES,
         init::armed::CASES,
+        init::memory::CASES,
         init::terminal::CASES,
         init::tools::CASES,
         lifetimes::CASES,
