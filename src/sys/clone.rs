@@ -1,6 +1,7 @@
 //! The entry to a new process: clone3(2), clone(2) and the stack that it runs on.
 
 use core::ffi::c_void;
+use core::mem::ManuallyDrop;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
@@ -310,9 +311,9 @@ pub(crate) unsafe fn continue_on<T: Copy>(stack: Stack, entry: fn(&T) -> !, valu
         (onward.entry)(&onward.value)
     }
 
-    let at = stack.place(Onward { entry, value });
     // It is never unmapped.
-    core::mem::forget(stack);
+    let stack = ManuallyDrop::new(stack);
+    let at = stack.place(Onward { entry, value });
     // SAFETY: the caller's contract; an Onward<T> lies there, and the stack ends at it.
     unsafe { child::leap(begin::<T>, at) }
 }

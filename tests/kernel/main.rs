@@ -66,6 +66,7 @@ fn main() -> std::process::ExitCode {
         init::CASES,
         init::armed::CASES,
         init::memory::CASES,
+        init::shed::CASES,
         init::terminal::CASES,
         init::tools::CASES,
         lifetimes::CASES,
