@@ -132,7 +132,9 @@ impl Init {
     }
 
     /// Makes this process adopt the orphans among its descendants when it is [armed](Self::arm), where it is
-    /// not PID 1. It stays so afterwards. Without effect for [`Command::init`](crate::Command::init).
+    /// not PID 1. It stays so afterwards. A process that is a subreaper already, since the program that it
+    /// replaced by `execve(2)` was one, adopts them without this. Without effect for
+    /// [`Command::init`](crate::Command::init).
     ///
     /// # Kernel
     ///

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use linux_namespaces::{Command, Init};
+use linux_namespaces::{Command, Init, Verbosity};
 
 use crate::counts::ACTION;
 
@@ -22,6 +22,10 @@ pub(crate) fn act(action: &str) -> ExitCode {
         ("orphans", count) => orphans(count.parse().unwrap()),
         ("spy", _) => spy(),
         ("value", _) => value(),
+        ("warns", _) => looks_after(&["true"], Verbosity::Warnings),
+        ("signal-state", _) => {
+            looks_after(&["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], Verbosity::Silent);
+        }
         ("inits", levels) => inits(levels.parse().unwrap()),
         _ => panic!("{action}"),
     }
@@ -131,6 +135,13 @@ fn spy() {
         assert!(failed(libc::syscall(libc::SYS_pidfd_getfd, pid_fd, 0, 0)));
     }
     print!("root inside, and refused");
+}
+
+/// An init without options.
+fn looks_after(program: &[&str], verbosity: Verbosity) {
+    let mut armed = Init::new().verbosity(verbosity).arm().unwrap();
+    let child = armed.spawn(Command::new(program[0]).args(&program[1..])).unwrap();
+    armed.finish(child);
 }
 
 /// An init inside of an init, to some depth. The innermost program tells where it is, and each status is
