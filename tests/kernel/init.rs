@@ -4,6 +4,7 @@ pub(crate) mod armed;
 pub(crate) mod memory;
 pub(crate) mod payload;
 pub(crate) mod shed;
+pub(crate) mod stops;
 pub(crate) mod terminal;
 pub(crate) mod tools;
 

@@ -67,6 +67,7 @@ fn main() -> std::process::ExitCode {
         init::armed::CASES,
         init::memory::CASES,
         init::shed::CASES,
+        init::stops::CASES,
         init::terminal::CASES,
         init::tools::CASES,
         lifetimes::CASES,
