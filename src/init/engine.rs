@@ -104,17 +104,15 @@ impl AtStop {
             Sends::Stop if sent == Some(received) => Some(libc::SIGSTOP),
             Sends::Stop => sent,
         };
-        // Beside a program that is not to stop we do not either.
-        let stops_program = match self.sends {
-            Sends::Nothing => true,
-            _ => to_program.is_some_and(|sent| is_stop(sent) || sent == libc::SIGSTOP),
-        };
+        // A policy that passes nothing on has the signal do nothing. One that passes on another signal leaves the
+        // shell what it asked for, as dumb-init does.
+        let concerns_us = self.sends == Sends::Nothing || to_program.is_some();
         let to_self = match self.stops {
             Stops::Never => None,
             Stops::Received => Some(received),
             Stops::Stop => Some(libc::SIGSTOP),
         };
-        (to_program, to_self.filter(|_| stops_program))
+        (to_program, to_self.filter(|_| concerns_us))
     }
 }
 
@@ -433,8 +431,7 @@ mod tests {
         let (tstp, stop, term) = (libc::SIGTSTP, libc::SIGSTOP, libc::SIGTERM);
         assert_eq!(session.signals(tstp, Some(tstp)), (Some(stop), Some(stop)));
         assert_eq!(session.signals(tstp, Some(libc::SIGTTIN)), (Some(libc::SIGTTIN), Some(stop)));
-        // To a program that is not stopped a stopped init would pass nothing on.
-        assert_eq!(session.signals(tstp, Some(term)), (Some(term), None));
+        assert_eq!(session.signals(tstp, Some(term)), (Some(term), Some(stop)));
         assert_eq!(session.signals(tstp, None), (None, None));
         // It was stopped, whatever the policy.
         let same = AtStop::of(Placement::Same, Role::Parent, true);

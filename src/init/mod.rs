@@ -47,7 +47,7 @@ use supervisor::Supervisor;
 /// | … and the init is PID 1 | passes it on: the kernel does not stop the program, which leads a session | passes it on, as at the terminal |
 ///
 /// `SIGSTOP` is sent in place of a signal that is not [rewritten](Self::rewrite). An init does not stop for a signal
-/// that it ignores or that is rewritten to one that does not stop the program. After `^Z` it stops only where a
+/// that it ignores or that is rewritten to none. After `^Z` it stops only where a
 /// shell can continue it: as for any other program the kernel ignores the signal in an orphaned process group, for
 /// example below `ssh -t host init program`.
 ///

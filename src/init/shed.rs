@@ -95,6 +95,9 @@ impl LastLoop {
         // Processes that share these keep them as they are.
         let own_fs = process::unshare_fs();
         let own_files = process::unshare_files();
+        if own_fs.is_ok() {
+            let _ = file::chdir(c"/");
+        }
         if let Some(kept) = kept {
             // SAFETY: `run`'s contract. We are on the stack that is kept, where the engine and all that it
             // refers to is.
@@ -102,9 +105,6 @@ impl LastLoop {
         }
         if own_files.is_ok() {
             self.close_files();
-        }
-        if own_fs.is_ok() {
-            let _ = file::chdir(c"/");
         }
         let _ = caps::keep_only(abi::CAP_KILL);
         let _ = process::set_no_new_privs();
