@@ -121,22 +121,24 @@ fn no_new_privileges_are_to_be_had() {
 
 /// Starts a process that has its working directory and descriptors together with this one.
 fn share() {
-    extern "C" fn stay(_: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: sleeps; the end of the parent ends it.
+    extern "C" fn stay(parent: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: sleeps until its parent has ended, and ends this process alone.
         unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            loop {
-                libc::pause();
+            let parent = *parent.cast::<libc::pid_t>();
+            while libc::getppid() == parent {
+                libc::poll(std::ptr::null_mut(), 0, 5);
             }
+            libc::_exit(0)
         }
     }
     stand_in(Path::new("/tmp"));
     open_some();
     let stack = Vec::leak(vec![0_u128; 4096]);
     let flags = libc::CLONE_FS | libc::CLONE_FILES;
+    let mut own = std::process::id().cast_signed();
     // SAFETY: a copy of the memory, and no signal at its end.
     let pid = unsafe {
-        libc::clone(stay, stack.as_mut_ptr_range().end.cast(), flags, std::ptr::null_mut())
+        libc::clone(stay, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut own).cast())
     };
     assert!(pid > 0);
 }
