@@ -220,6 +220,15 @@ pub(crate) fn task_flags(stat: &[u8]) -> Option<u32> {
     core::str::from_utf8(flags).ok()?.parse().ok()
 }
 
+/// Where the command line of a process lies, from its `/proc/PID/stat`.
+pub(crate) fn arguments(stat: &[u8]) -> Option<(usize, usize)> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let mut words = core::str::from_utf8(&stat[end..]).ok()?.split_ascii_whitespace().skip(46);
+    let (start, end) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    // The kernel writes 0 for what the reader may not know.
+    (0 < start && start < end).then_some((start, end))
+}
+
 /// The real one of the `Uid:` line.
 fn parse_uid(status: &[u8]) -> Option<u32> {
     let mut lines = core::str::from_utf8(status).ok()?.lines();

@@ -9,6 +9,7 @@ use crate::child::Child;
 use crate::error::Result;
 use crate::init::Init;
 use crate::init::policy::Placement;
+use crate::init::shed::NewInit;
 use crate::init::supervisor::Supervisor;
 use crate::namespace::NamespaceSet;
 use crate::setup::plan::Op;
@@ -67,7 +68,7 @@ impl Command {
             return Ok(None);
         };
         init.policy.checked()?;
-        Ok(Some(Op::BecomeInit(init.policy)))
+        Ok(Some(Op::BecomeInit(NewInit::new(init.policy))))
     }
 
     /// The steps into the program's session and process group.
@@ -128,10 +129,18 @@ impl Supervisor {
     /// Looks after the program as [`supervise`](Self::supervise), and then ends this process as the program
     /// ended: with [its exit code](Self::exit_code). Never returns, and no destructor runs.
     ///
-    /// This is for a process that has nothing else to do. If there is no other thread, it closes all descriptors
-    /// but the standard streams and, on x86_64 and aarch64, gives up all memory that the loop does not need. Where
-    /// another process still shares that, as a program does for a moment, it waits for a second or so, and else
-    /// keeps both.
+    /// This is for a process that has nothing else to do. If there is no other thread, it
+    ///
+    /// - closes all descriptors except the standard streams,
+    /// - changes its working directory to `/`, so that the file system of the old one can be unmounted,
+    /// - drops all capabilities except `CAP_KILL`, and sets `no_new_privs`,
+    /// - gives back the memory that the loop does not need (x86_64 and aarch64 only). It keeps its executable code
+    ///   and its command line, for `ps`, but not its environment; and all memory if its image is not known, or with
+    ///   a sanitizer.
+    ///
+    /// It keeps its root directory, its session and terminal, its name, umask, ids and timers, and its program's
+    /// file: those file systems stay busy. If another process still shares its memory, as the program does until
+    /// `execve(2)` has finished, it waits for about a second, and then keeps everything.
     ///
     /// # Examples
     ///

@@ -47,6 +47,73 @@ pub(crate) struct Engine {
     due: bool,
     /// Whether the program's group got its last signal.
     group_signalled: bool,
+    /// Whether the program's next stop is by a signal that was passed on.
+    stop_passed_on: bool,
+}
+
+/// What an init does with `SIGTSTP`, `SIGTTIN` or `SIGTTOU`: what it sends to the program, and by what it stops
+/// itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AtStop {
+    sends: Sends,
+    stops: Stops,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sends {
+    /// The terminal has sent it to the program, too.
+    Nothing,
+    /// What the policy says.
+    Received,
+    /// The same, but `SIGSTOP` for the signal itself: the kernel lets none of the three stop a session whose
+    /// leader's parent is outside of it.
+    Stop,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stops {
+    Never,
+    /// By the received signal, which the kernel ignores where no shell would continue us.
+    Received,
+    /// By `SIGSTOP`.
+    Stop,
+}
+
+impl AtStop {
+    /// The table of [`Init`](super::Init).
+    fn of(placement: Placement, role: Role, from_terminal: bool) -> Self {
+        let sends = match (placement, role) {
+            (Placement::Same, _) if from_terminal => Sends::Nothing,
+            (Placement::Session, Role::Subreaper | Role::Parent) => Sends::Stop,
+            _ => Sends::Received,
+        };
+        let stops = match role {
+            // The kernel does not let it, nor would anybody learn of it.
+            Role::First => Stops::Never,
+            _ if from_terminal => Stops::Received,
+            _ => Stops::Stop,
+        };
+        Self { sends, stops }
+    }
+
+    /// The signals for the program and for this process. `sent` is what the policy says.
+    fn signals(self, received: i32, sent: Option<i32>) -> (Option<i32>, Option<i32>) {
+        let to_program = match self.sends {
+            Sends::Nothing => None,
+            Sends::Received => sent,
+            Sends::Stop if sent == Some(received) => Some(libc::SIGSTOP),
+            Sends::Stop => sent,
+        };
+        // A policy that passes nothing on has the signal do nothing. One that passes on another signal leaves the
+        // shell what it asked for, as dumb-init does.
+        let concerns_us = self.sends == Sends::Nothing || to_program.is_some();
+        let to_self = match self.stops {
+            Stops::Never => None,
+            Stops::Received => Some(received),
+            Stops::Stop => Some(libc::SIGSTOP),
+        };
+        (to_program, to_self.filter(|_| concerns_us))
+    }
 }
 
 impl Engine {
@@ -60,6 +127,7 @@ impl Engine {
             ended: None,
             due: true,
             group_signalled: false,
+            stop_passed_on: false,
         }
     }
 
@@ -122,57 +190,82 @@ impl Engine {
         }
     }
 
-    fn pass_on(&self, taken: &Taken) {
+    fn pass_on(&mut self, taken: &Taken) {
         let received = taken.number();
-        // What a terminal sends to its foreground has reached the program there; and what this process
-        // itself did to a terminal is no business of the program's.
-        let reached = taken.is_kernels()
-            && match received {
-                libc::SIGTTIN | libc::SIGTTOU => true,
-                _ => self.policy.placement == Placement::Same && is_terminals(received),
-            };
-        let Some(sent) = self.policy.sent_for(received).filter(|_| !reached) else {
-            return self.tell(Notice::NotPassedOn { received });
+        let sent = self.policy.sent_for(received);
+        let (sent, own) = if is_stop(received) {
+            let at_stop = AtStop::of(self.policy.placement, self.role, taken.is_kernels());
+            at_stop.signals(received, sent)
+        } else {
+            // What a terminal sends to its foreground has reached the program there.
+            let reached = taken.is_kernels()
+                && self.policy.placement == Placement::Same
+                && is_terminals(received);
+            (sent.filter(|_| !reached), None)
         };
         let whom = if self.policy.to_group { -self.main } else { self.main };
-        // Before it is waited for, its number is its own.
-        let _ = taken.pass_on(whom, sent);
-        self.tell(Notice::PassedOn { received, sent, whom });
-        if self.policy.placement == Placement::Session && is_stop(received) {
-            self.stop();
+        if let Some(sent) = sent {
+            // Before it is waited for, its number is its own.
+            let _ = taken.pass_on(whom, sent);
+            self.tell(Notice::PassedOn { received, sent, whom });
+            self.stop_passed_on |= is_stop(sent) || sent == libc::SIGSTOP;
+        } else {
+            self.tell(Notice::NotPassedOn { received });
+        }
+        if let Some(own) = own.filter(|_| !signal::is_ignored(received)) {
+            self.suspend(own, |engine| {
+                let whom =
+                    if engine.policy.placement == Placement::Group { -engine.main } else { whom };
+                let _ = children::kill(whom, libc::SIGCONT);
+            });
         }
     }
 
-    /// The program was stopped from its terminal: so that whoever started us gets the terminal back, we
-    /// stop, too, and go on together with it.
-    fn stop_too(&self, by: i32) {
+    /// The program was stopped. If that was from its terminal we stop, too, so that whoever started us gets the
+    /// terminal back, and go on together with it.
+    fn stop_too(&mut self, by: i32) {
+        let was_passed_on = core::mem::take(&mut self.stop_passed_on);
         if self.policy.placement != Placement::Group {
             return;
         }
-        let Some(terminal) = terminal_of(self.main) else {
-            return;
+        let go_on = |engine: &Self| {
+            let _ = children::kill(-engine.main, libc::SIGCONT);
         };
+        let in_foreground = terminal_of(self.main).is_some();
+        let wants_terminal = matches!(by, libc::SIGTTIN | libc::SIGTTOU);
         if self.role == Role::First {
             // PID 1 cannot stop: nobody would learn of it and continue the program.
-            if by == libc::SIGTSTP {
-                let _ = children::kill(-self.main, libc::SIGCONT);
+            if by == libc::SIGTSTP && in_foreground && !was_passed_on {
+                go_on(self);
             }
-        } else {
-            let own = process::group();
-            let _ = terminal::set_foreground(terminal, own);
-            self.stop();
-            if terminal::foreground(terminal) == Ok(own) {
-                let _ = terminal::set_foreground(terminal, self.main);
-            }
-            let _ = children::kill(-self.main, libc::SIGCONT);
+        } else if wants_terminal && self.hand_terminal_on() {
+            // We have been brought to the foreground since.
+            go_on(self);
+        } else if in_foreground || (wants_terminal && !was_passed_on && has_terminal()) {
+            self.suspend(by, go_on);
         }
     }
 
-    /// PID 1 cannot stop itself, nor can anybody in its pid namespace.
-    fn stop(&self) {
-        if self.role != Role::First {
-            let _ = children::signal_self(libc::SIGSTOP);
+    /// Stops this process, by a signal that it sends itself, and continues together with the program.
+    fn suspend(&mut self, by: i32, go_on: impl FnOnce(&Self)) {
+        self.give_terminal_back();
+        let _ = signal::stop_self(by);
+        self.hand_terminal_on();
+        // The one that woke us, or else the program would get two.
+        if self.policy.sent_for(libc::SIGCONT) == Some(libc::SIGCONT) {
+            let _ = signal::take(1 << (libc::SIGCONT - 1), Some(Duration::ZERO));
         }
+        go_on(self);
+        self.stop_passed_on = false;
+    }
+
+    /// Whether the terminal's foreground was ours, and is the program's now.
+    fn hand_terminal_on(&self) -> bool {
+        if self.policy.placement != Placement::Group || self.ended.is_some() {
+            return false;
+        }
+        let terminal = Some(process::group()).filter(|&own| own != 0).and_then(terminal_of);
+        terminal.is_some_and(|terminal| terminal::set_foreground(terminal, self.main).is_ok())
     }
 
     fn give_terminal_back(&self) {
@@ -205,16 +298,26 @@ impl Engine {
         while children::are_there() {
             let left = end.map(|end| end.saturating_sub(process::monotonic()));
             match self.next(left)? {
-                Some(Happened::Signal(taken)) => {
-                    if let Some(sent) = self.policy.sent_for(taken.number()) {
-                        self.signal_others(sent);
-                    }
-                }
+                Some(Happened::Signal(taken)) => self.pass_on_to_others(&taken),
                 Some(Happened::Changed { .. }) => {}
                 None => return Ok(false),
             }
         }
         Ok(true)
+    }
+
+    fn pass_on_to_others(&mut self, taken: &Taken) {
+        let received = taken.number();
+        let sent = self.policy.sent_for(received);
+        if !is_stop(received) {
+            return sent.into_iter().for_each(|sent| self.signal_others(sent));
+        }
+        let at_stop = AtStop::of(self.policy.placement, self.role, taken.is_kernels());
+        let (sent, own) = at_stop.signals(received, sent);
+        sent.into_iter().for_each(|sent| self.signal_others(sent));
+        if let Some(own) = own.filter(|_| !signal::is_ignored(received)) {
+            self.suspend(own, |engine| engine.signal_others(libc::SIGCONT));
+        }
     }
 
     fn kill_others(&mut self) -> Result<()> {
@@ -273,6 +376,11 @@ fn terminal_of(group: i32) -> Option<RawFd> {
     (0..=2).find(|&stream| terminal::foreground(stream) == Ok(group))
 }
 
+/// Whether a standard stream is the terminal of this session.
+fn has_terminal() -> bool {
+    (0..=2).any(|stream| terminal::foreground(stream).is_ok())
+}
+
 pub(crate) fn is_end(how: Ended) -> bool {
     matches!(how.code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED)
 }
@@ -285,4 +393,48 @@ fn is_terminals(signal: i32) -> bool {
     let sent =
         [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGCONT, libc::SIGWINCH];
     sent.contains(&signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AtStop, Placement, Role, Sends, Stops};
+
+    #[test]
+    fn the_table_of_stops() {
+        use Placement::{Group, Same, Session};
+        let received = (Sends::Received, Stops::Never);
+        for (placement, role, from_terminal, (sends, stops)) in [
+            (Same, Role::First, true, (Sends::Nothing, Stops::Never)),
+            (Same, Role::First, false, received),
+            (Group, Role::First, true, received),
+            (Group, Role::First, false, received),
+            (Session, Role::First, true, received),
+            (Session, Role::First, false, received),
+            (Same, Role::Parent, true, (Sends::Nothing, Stops::Received)),
+            (Same, Role::Parent, false, (Sends::Received, Stops::Stop)),
+            (Group, Role::Parent, true, (Sends::Received, Stops::Received)),
+            (Group, Role::Parent, false, (Sends::Received, Stops::Stop)),
+            (Session, Role::Parent, true, (Sends::Stop, Stops::Received)),
+            (Session, Role::Parent, false, (Sends::Stop, Stops::Stop)),
+        ] {
+            let expected = AtStop { sends, stops };
+            assert_eq!(AtStop::of(placement, role, from_terminal), expected, "{expected:?}");
+            if role == Role::Parent {
+                assert_eq!(AtStop::of(placement, Role::Subreaper, from_terminal), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn rewritten_stops() {
+        let session = AtStop::of(Placement::Session, Role::Parent, false);
+        let (tstp, stop, term) = (libc::SIGTSTP, libc::SIGSTOP, libc::SIGTERM);
+        assert_eq!(session.signals(tstp, Some(tstp)), (Some(stop), Some(stop)));
+        assert_eq!(session.signals(tstp, Some(libc::SIGTTIN)), (Some(libc::SIGTTIN), Some(stop)));
+        assert_eq!(session.signals(tstp, Some(term)), (Some(term), Some(stop)));
+        assert_eq!(session.signals(tstp, None), (None, None));
+        // It was stopped, whatever the policy.
+        let same = AtStop::of(Placement::Same, Role::Parent, true);
+        assert_eq!(same.signals(tstp, None), (None, Some(tstp)));
+    }
 }

@@ -3,37 +3,38 @@
 #![allow(unsafe_code, reason = "it gives up the memory of code that never runs again")]
 
 use core::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use super::engine::Engine;
-use crate::proc_fs::ProcFs;
-use crate::sys::clone::InChild;
-use crate::sys::signal::{self, ALL};
-use crate::sys::{file, memory, process};
+use super::shed::{LastLoop, Way};
+use crate::proc_fs::{ProcFs, arguments};
+use crate::sys::image::Image;
+use crate::sys::memory::Span;
+use crate::sys::process;
 
 /// An init that cannot go on: `EX_SOFTWARE` of `sysexits.h`.
 pub(crate) const BROKEN: i32 = 70;
 
-/// Supervises the engine's program and ends this process as it ends. If this is the only thread, gives up all
-/// descriptors but the standard streams, and all memory that the loop does not need.
+/// Supervises the engine's program and ends this process as it ends. If this is the only thread, gives up what
+/// [`LastLoop`] lists.
 pub(super) fn finish(mut engine: Engine) -> ! {
-    let proc = ProcFs::open().map(ManuallyDrop::new);
-    engine.proc = proc.as_ref().map_or(-1, |proc| proc.as_raw_fd());
-    let lists_children = proc.as_ref().is_ok_and(|proc| matches!(proc.counts_as_here(), Ok(true)));
     // An error lies in memory that is about to go.
-    let _ = ManuallyDrop::new(proc);
+    let proc = ProcFs::open().ok().map(ManuallyDrop::new);
+    let fd = proc.as_ref().map_or(-1, |proc| proc.as_raw_fd());
+    let lists_children =
+        proc.as_ref().is_some_and(|proc| matches!(proc.counts_as_here(), Ok(true)));
+    engine.proc = if lists_children { fd } else { -1 };
     if process::is_alone() {
-        // Also those with a handler of libc's, which would look for its thread.
-        let _ = signal::set_mask(ALL);
-        engine.watched = ALL;
-        // SAFETY: there is one thread, which never returns from here.
-        let child = unsafe { InChild::assume() };
-        let _ = file::close_all_but(engine.proc.max(2), child);
-        // SAFETY: there is one thread, which never returns from here, and the loop uses its frames alone.
-        let _ = unsafe { memory::forget(engine.proc) };
-    }
-    if !lists_children {
-        engine.proc = -1;
+        let arguments = proc.as_ref().and_then(|proc| {
+            let stat = proc.read_once(proc.as_fd(), "self/stat").ok()?;
+            let (start, end) = arguments(&stat)?;
+            Some(Span { start, end }.of_whole_pages())
+        });
+        let image = Image::own();
+        let arguments = arguments.unwrap_or_default();
+        let last = LastLoop { engine, way: Way::Finish, proc: fd, image, arguments };
+        // SAFETY: there is one thread, and no process shares its memory.
+        unsafe { last.run() }
     }
     process::exit(engine.run().map_or(BROKEN, |ended| engine.policy.exit_code(ended).into()))
 }

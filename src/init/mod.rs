@@ -4,6 +4,7 @@ pub(crate) mod engine;
 pub(crate) mod finish;
 pub(crate) mod policy;
 pub(crate) mod report;
+pub(crate) mod shed;
 pub(crate) mod supervisor;
 
 use crate::error::Result;
@@ -30,6 +31,25 @@ use supervisor::Supervisor;
 /// `SIGCHLD`, which the init needs, and what the kernel sends for a fault of the init itself. What a terminal
 /// sends to its foreground process group is not passed on to a program that is in that group too: it has got
 /// it already.
+///
+/// # Job control
+///
+/// `SIGTSTP`, `SIGTTIN` and `SIGTTOU` stop the init together with the program, so that the shell that started the
+/// init takes the terminal back. `fg` and `bg` continue both. PID 1 cannot stop.
+///
+/// | the program is in | `^Z` at the terminal | one of the signals, sent to the init |
+/// |---|---|---|
+/// | the init's process group | the kernel stops the program, the init stops too | the init passes the signal on and stops |
+/// | … and the init is PID 1 | the kernel stops the program, and with it whoever started the init | passes it on |
+/// | [its own group](Self::process_group) | the kernel stops the program, the init takes the terminal back and stops | passes it on, takes the terminal back and stops |
+/// | … and the init is PID 1 | continues the program at once, since no shell would | passes it on |
+/// | [its own session](Self::session) | sends the program `SIGSTOP` and stops | sends the program `SIGSTOP` and stops |
+/// | … and the init is PID 1 | passes it on: the kernel does not stop the program, which leads a session | passes it on, as at the terminal |
+///
+/// `SIGSTOP` is sent in place of a signal that is not [rewritten](Self::rewrite). An init does not stop for a signal
+/// that it ignores or that is rewritten to none. After `^Z` it stops only where a
+/// shell can continue it: as for any other program the kernel ignores the signal in an orphaned process group, for
+/// example below `ssh -t host init program`.
 ///
 /// # Examples
 ///
@@ -74,8 +94,7 @@ impl Init {
     /// Starts the program in a process group of its own, and puts that into the foreground of the terminal if
     /// the init's is there: then `^C` and `^Z` go to the program and what it starts alone.
     ///
-    /// When `^Z` stops the program, an init that is not PID 1 stops as well, so that a shell that started it takes
-    /// over, and goes on together with it. PID 1 cannot be stopped: it continues the program at once.
+    /// For what `^Z` does see [job control](Self#job-control).
     pub fn process_group(mut self) -> Self {
         self.policy.placement = Placement::Group;
         self
@@ -84,7 +103,8 @@ impl Init {
     /// Starts the program in a session of its own. If this process leads a session with a terminal, it gives
     /// the terminal up for the program.
     ///
-    /// An init that passes on `SIGTSTP`, `SIGTTIN` or `SIGTTOU` stops then, unless it is PID 1.
+    /// A terminal that is not given up is not the program's: `^C` and `^Z` reach it through the init. See
+    /// [job control](Self#job-control).
     pub fn session(mut self) -> Self {
         self.policy.placement = Placement::Session;
         self
@@ -131,7 +151,9 @@ impl Init {
     }
 
     /// Makes this process adopt the orphans among its descendants when it is [armed](Self::arm), where it is
-    /// not PID 1. It stays so afterwards. Without effect for [`Command::init`](crate::Command::init).
+    /// not PID 1. It stays so afterwards. A process that is a subreaper already, since the program that it
+    /// replaced by `execve(2)` was one, adopts them without this. Without effect for
+    /// [`Command::init`](crate::Command::init).
     ///
     /// # Kernel
     ///

@@ -69,14 +69,18 @@ impl Supervisor {
     pub(super) fn new(init: &Init) -> Result<Self> {
         let policy = init.policy;
         policy.checked()?;
-        if init.subreaper && process::gettid() != process::getpid() {
+        let is_first_thread = process::gettid() == process::getpid();
+        if init.subreaper && !is_first_thread {
             return Err(Error::invalid(
                 "orphans come to the first thread of a process: only that can be armed as a subreaper",
             ));
         }
+        let before = Before::note();
+        // The attribute outlives exec.
+        let was_subreaper = before.is_subreaper == Ok(true);
         let role = if process::getpid() == 1 {
             Role::First
-        } else if init.subreaper {
+        } else if init.subreaper || (was_subreaper && is_first_thread) {
             Role::Subreaper
         } else {
             Role::Parent
@@ -84,7 +88,6 @@ impl Supervisor {
         let prepare = |errno| Error::os(Step::BecomeInit, errno);
         let pending = signal::pending_fd(WATCHED).map_err(prepare)?;
         let mask = MaskGuard::block(WATCHED).map_err(prepare)?;
-        let before = Before::note();
         let ignored_children = before.ignored_children;
         become_init(init, role, &before).map_err(|errno| {
             before.restore();
@@ -93,7 +96,7 @@ impl Supervisor {
         // Without it only the others' end remains to be waited for.
         let proc = (role == Role::Subreaper).then(ProcFs::open).and_then(Result::ok);
         let proc = proc.filter(|proc| proc.counts_as_here().is_ok_and(|same| same));
-        if role == Role::Parent {
+        if role == Role::Parent && !was_subreaper {
             Notice::AdoptsNone.tell(policy.verbosity);
         }
         let fd = proc.as_ref().map_or(-1, AsRawFd::as_raw_fd);
@@ -107,7 +110,8 @@ impl Supervisor {
         })
     }
 
-    /// Whether orphans become children of this process: it is PID 1, or was made a subreaper.
+    /// Whether orphans become children of this process: it is PID 1 or a subreaper, by [`Init::subreaper`] or
+    /// because it was one before. That attribute survives `execve(2)`.
     #[must_use]
     pub fn adopts_orphans(&self) -> bool {
         self.engine.role != Role::Parent

@@ -11,13 +11,13 @@ use core::sync::atomic::AtomicBool;
 
 use crate::init::engine::{Engine, Role};
 use crate::init::finish::BROKEN;
-use crate::init::policy::{Policy, Verbosity};
-use crate::init::report::Notice;
+use crate::init::shed::{LastLoop, NewInit, Way};
 use crate::setup::plan::Op;
 use crate::setup::run::{Context, run_all};
 use crate::sys::clone::{self, CAN_SHARE_MEMORY, InChild, Request};
+use crate::sys::memory::Span;
 use crate::sys::signal::{self, ALL};
-use crate::sys::{Errno, Result, abi, caps, file, memory, process};
+use crate::sys::{Errno, Result, abi, file, process};
 
 /// The steps of the program's process.
 struct Program<'a> {
@@ -28,7 +28,7 @@ struct Program<'a> {
 
 /// Does not return, unless there is no program.
 pub(super) fn become_init(
-    policy: &Policy,
+    init: &NewInit,
     ops: &[Op],
     first: usize,
     context: &Context<'_>,
@@ -54,8 +54,13 @@ pub(super) fn become_init(
     }
     // SAFETY: the value of a reference. Volatile, since it must be read now: an ordinary copy may be put off,
     // and the memory is about to go.
-    let policy = unsafe { ptr::read_volatile(policy) };
-    supervise(policy, main, context.proc, child)
+    let NewInit { policy, image } = unsafe { ptr::read_volatile(init) };
+    let mut engine = Engine::new(policy, Role::First, ALL, -1);
+    engine.main = main;
+    let arguments = Span::default();
+    let last = LastLoop { engine, way: Way::Command, proc: context.proc, image, arguments };
+    // SAFETY: a process made by clone has one thread, and its own copy of the memory.
+    unsafe { last.run() }
 }
 
 fn start(program: &Program<'_>, child: InChild) -> Result<i32> {
@@ -85,25 +90,4 @@ fn run_program(program: &Program<'_>, child: InChild) -> ! {
     };
     program.context.slot.fail(errno);
     process::exit(BROKEN)
-}
-
-/// From here on nothing that was the parent's is used.
-fn supervise(policy: Policy, main: i32, proc: i32, child: InChild) -> ! {
-    // SAFETY: a process made by clone has one thread; this function uses its own frames, and so does the
-    // engine.
-    let _ = unsafe { memory::forget(proc) };
-    if policy.verbosity == Verbosity::Silent {
-        file::close_all(child);
-    } else {
-        [0, 1].into_iter().for_each(|stream| file::close_copy(stream, child));
-        let _ = file::close_all_but(2, child);
-    }
-    let _ = file::chdir(c"/");
-    let _ = caps::keep_only(abi::CAP_KILL);
-    let _ = process::set_no_new_privs();
-    Notice::Started { pid: main }.tell(policy.verbosity);
-    let mut engine = Engine::new(policy, Role::First, ALL, -1);
-    engine.main = main;
-    let code = engine.run().map_or(BROKEN, |ended| policy.exit_code(ended).into());
-    process::exit(code)
 }

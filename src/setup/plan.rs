@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::error::Step;
 use crate::hostname::Hostname;
 use crate::id_map::Setgroups;
-use crate::init::policy::Policy;
+use crate::init::shed::NewInit;
 use crate::mounts::Propagation;
 use crate::namespace::NamespaceSet;
 use crate::setup::join::Joins;
@@ -31,7 +31,7 @@ pub(crate) enum Op {
     Enter(Joins),
     Unshare(NamespaceSet),
     /// Go on as an init; the steps that follow are those of a process that it makes.
-    BecomeInit(Policy),
+    BecomeInit(NewInit),
     NewSession,
     /// Of the session just made, if it is nobody's.
     TakeTerminal,

@@ -1,10 +1,12 @@
 //! The entry to a new process: clone3(2), clone(2) and the stack that it runs on.
 
 use core::ffi::c_void;
+use core::mem::ManuallyDrop;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use super::abi::{self, CloneArgs};
+use super::memory::Span;
 use super::process::{RawFd, arg};
 use super::signal::SignalsBlocked;
 use super::syscall::syscall;
@@ -222,6 +224,12 @@ impl Stack {
         Ok(stack)
     }
 
+    /// The whole of it, with the guard pages.
+    pub(crate) fn span(&self) -> Span {
+        let start = self.mapping.addr();
+        Span { start, end: start + self.mapped }
+    }
+
     /// Writes the value at the upper end; the stack begins below it, aligned as the ABIs ask.
     fn place<T>(&self, value: T) -> *mut c_void {
         const { assert!(align_of::<T>() <= 16 && size_of::<T>() <= 4096) };
@@ -274,6 +282,21 @@ impl<T> Drop for SharedBox<T> {
     }
 }
 
+/// Also for a child, where its memory may go: then without libc.
+#[cfg(all(
+    not(linux_namespaces_portable),
+    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
+))]
+fn map(size: usize, protection: i32, flags: i32) -> Result<*mut c_void> {
+    let words = [0, size, arg(protection), arg(flags), arg(-1), 0];
+    // SAFETY: an anonymous mapping at an address that the kernel chooses touches nothing of ours.
+    unsafe { syscall(libc::SYS_mmap, words) }.map(ptr::with_exposed_provenance_mut)
+}
+
+#[cfg(not(all(
+    not(linux_namespaces_portable),
+    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
+)))]
 fn map(size: usize, protection: i32, flags: i32) -> Result<*mut c_void> {
     // SAFETY: an anonymous mapping at an address that the kernel chooses touches nothing of ours.
     let at = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
@@ -287,6 +310,31 @@ fn map(size: usize, protection: i32, flags: i32) -> Result<*mut c_void> {
 fn unmap(at: *mut c_void, size: usize) {
     // SAFETY: the owner of the mapping is being dropped; it was made with this size.
     unsafe { libc::munmap(at, size) };
+}
+
+/// Continues with `entry` on another stack, with a copy of `value` there, and never returns. Where that
+/// takes assembly which we have not, it stays on this stack.
+///
+/// # Safety
+///
+/// Nothing in the frames of this stack has to be dropped, and nobody else uses the other one.
+pub(crate) unsafe fn continue_on<T: Copy>(stack: Stack, entry: fn(&T) -> !, value: T) -> ! {
+    struct Onward<T> {
+        entry: fn(&T) -> !,
+        value: T,
+    }
+
+    unsafe extern "C" fn begin<T>(at: *mut c_void) -> ! {
+        // SAFETY: `continue_on` put an Onward<T> there, which nobody changes.
+        let onward = unsafe { &*at.cast::<Onward<T>>() };
+        (onward.entry)(&onward.value)
+    }
+
+    // It is never unmapped.
+    let stack = ManuallyDrop::new(stack);
+    let at = stack.place(Onward { entry, value });
+    // SAFETY: the caller's contract; an Onward<T> lies there, and the stack ends at it.
+    unsafe { child::leap(begin::<T>, at) }
 }
 
 /// The calls that make a child. It must not return from them: its frames may be its parent's.
@@ -325,6 +373,21 @@ mod child {
         }
         decode(answer)
     }
+
+    pub(super) unsafe fn leap(start: Trampoline, at: *mut c_void) -> ! {
+        // SAFETY: `at` is aligned to 16, and the stack below it is unused. `start` never returns.
+        unsafe {
+            core::arch::asm!(
+                "mov rsp, rdi",
+                "xor ebp, ebp",
+                "call rsi",
+                "ud2",
+                in("rdi") at,
+                in("rsi") start,
+                options(noreturn),
+            );
+        }
+    }
 }
 
 #[cfg(all(not(linux_namespaces_portable), target_arch = "aarch64"))]
@@ -362,6 +425,22 @@ mod child {
         }
         decode(answer)
     }
+
+    pub(super) unsafe fn leap(start: Trampoline, at: *mut c_void) -> ! {
+        // SAFETY: `at` is aligned to 16, and the stack below it is unused. `start` never returns.
+        unsafe {
+            core::arch::asm!(
+                "mov sp, x0",
+                "mov x29, xzr",
+                "mov x30, xzr",
+                "blr x1",
+                "brk #1",
+                in("x0") at,
+                in("x1") start,
+                options(noreturn),
+            );
+        }
+    }
 }
 
 /// For copies of the memory only: [`CAN_SHARE_MEMORY`].
@@ -384,5 +463,10 @@ mod child {
             Ok(0) => unsafe { start(at) },
             answer => answer,
         }
+    }
+
+    pub(super) unsafe fn leap(start: Trampoline, at: *mut c_void) -> ! {
+        // SAFETY: what it starts with was put there.
+        unsafe { start(at) }
     }
 }

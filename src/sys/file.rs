@@ -189,12 +189,6 @@ pub(crate) fn close_all_but(kept: RawFd, _: InChild) -> Result<()> {
     close(arg(kept + 1), last).map(drop)
 }
 
-/// `close_range(2)`: closes all. Of a process that uses none any more.
-pub(crate) fn close_all(_: InChild) {
-    // SAFETY: no pointers; no owner of a descriptor runs any more.
-    let _ = unsafe { syscall(libc::SYS_close_range, [0, arg(-1), 0]) };
-}
-
 /// `fcntl(2)`: exec leaves it open.
 pub(super) fn keep_over_exec(file: RawFd) -> Result<()> {
     // SAFETY: no pointers.

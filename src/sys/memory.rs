@@ -1,95 +1,192 @@
 //! Giving memory back, in a process that is to do one small thing for the rest of its life.
 
+use core::ffi::CStr;
+
 use super::clone::CAN_SHARE_MEMORY;
 use super::file;
+use super::image::{self, Image};
 use super::process::{RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result, rseq};
 
-/// Gives back all memory but the stack in use: heap, other stacks and everything else anonymous for
-/// good; what lies unchanged in a file (code, constants) until it is used again.
+/// A range of addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Span {
+    pub(crate) fn has(self, address: usize) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        self.start.max(other.start) < self.end.min(other.end)
+    }
+
+    /// The least range that has both.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
+    /// The pages that it touches. For the parent.
+    pub(crate) fn of_whole_pages(self) -> Self {
+        // SAFETY: returns a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        // The largest that we know.
+        let page = usize::try_from(page).unwrap_or(64 * 1024);
+        Self {
+            start: self.start & !(page - 1),
+            end: self.end.checked_next_multiple_of(page).unwrap_or(self.end),
+        }
+    }
+
+    /// The parts of it that are outside of all of these.
+    fn without(self, kept: &[Self]) -> impl Iterator<Item = Self> + '_ {
+        let mut rest = self;
+        core::iter::from_fn(move || {
+            while let Some(within) = kept.iter().find(|it| it.has(rest.start)) {
+                rest.start = within.end;
+            }
+            if rest.start >= rest.end {
+                return None;
+            }
+            let later = kept.iter().map(|it| it.start).filter(|&start| start > rest.start);
+            let part =
+                Self { start: rest.start, end: later.min().unwrap_or(rest.end).min(rest.end) };
+            rest.start = part.end;
+            Some(part)
+        })
+    }
+}
+
+/// What [`forget`] keeps, whatever is there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// The module that contains this code.
+    pub(crate) image: Image,
+    /// The stack in use, with its guard pages.
+    pub(crate) stack: Span,
+    /// What `/proc/PID/cmdline` shows. May be empty.
+    pub(crate) arguments: Span,
+}
+
+/// As large as the shadow memory of a sanitizer, and nothing else that is in use.
+const SHADOW: usize = 1 << 40;
+
+/// Gives back the memory that a loop of this crate does not need: heap, other stacks and everything else
+/// anonymous for good; what lies unchanged in a file (code, constants) until it is used again.
+///
+/// What it does not know it keeps: executable memory, shadow stacks, the kernel's own mappings, and the
+/// whole of our image if its text does not lie in a file. Beside the shadow memory of a sanitizer it gives
+/// nothing back: instrumented code uses that, and much else.
 ///
 /// `proc` is the root of a checked `/proc`.
 ///
 /// # Safety
 ///
-/// This process has one thread, and until its end that uses nothing but its frames from here on, and
-/// constants.
-pub(crate) unsafe fn forget(proc: RawFd) -> Result<()> {
+/// This process has one thread, which runs on `kept.stack`, and until its end that uses nothing but its
+/// frames there, and constants.
+pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
     // Elsewhere system calls go through libc, which needs its thread's memory.
     if !CAN_SHARE_MEMORY {
         return Err(Errno::NOTSUP);
     }
-    let list = file::open_on_same_mount(proc, c"self/smaps", libc::O_RDONLY)?;
+    let image = kept.image.span();
+    let (mut has_code, mut of_file, mut has_shadow) = (false, true, false);
+    for_each(proc, List::Maps, |it| {
+        has_code |= it.executable && it.span.has(image::code());
+        of_file &= it.of_file || !(it.executable && it.span.overlaps(image));
+        has_shadow |= it.span.end - it.span.start >= SHADOW;
+    })?;
+    if !has_code || has_shadow {
+        return Err(Errno::NOTSUP);
+    }
     // SAFETY: the caller's contract.
     if !unsafe { rseq::shed() } {
         return Err(Errno::NOTSUP);
     }
+    let all = [kept.stack, kept.arguments, image];
+    let [stack, arguments, _] = all;
+    let outside = [stack, arguments];
+    for_each(proc, List::Smaps, |it| {
+        // Zeroed statics are no file's. What was made read-only beside them are addresses.
+        let kept: &[Span] = if of_file && it.writable { &outside } else { &all };
+        if it.is_for_good() {
+            for part in it.span.without(kept) {
+                // SAFETY: the caller's contract: nothing in there is used any more.
+                let _ = unsafe { syscall(libc::SYS_munmap, [part.start, part.end - part.start]) };
+            }
+        } else if it.is_as_its_file() {
+            let words = [it.span.start, it.span.end - it.span.start, arg(libc::MADV_DONTNEED)];
+            // SAFETY: all of it is as the file has it, and comes back from there.
+            let _ = unsafe { syscall(libc::SYS_madvise, words) };
+        }
+    })
+}
+
+/// Calls `each` with every mapping of this process.
+fn for_each(proc: RawFd, list: List, mut each: impl FnMut(Mapping)) -> Result<()> {
+    let file = file::open_on_same_mount(proc, list.path(), libc::O_RDONLY)?;
     let mut buffer = [0; 2048];
-    let mut parser = Parser::default();
-    let here = core::ptr::from_ref(&parser).addr();
-    // Nothing may be read there. It is kept if it is what guards the stack.
-    let mut closed = None;
+    let mut parser = Parser::new(list);
     loop {
-        match file::read(list.raw(), &mut buffer) {
+        match file::read(file.raw(), &mut buffer) {
             Err(Errno::INTR) => {}
             Ok(length) if length > 0 => {
-                for &byte in buffer.iter().take(length) {
-                    let Some(mapping) = parser.feed(byte) else {
-                        continue;
-                    };
-                    let guard = |it: &Mapping| it.end == mapping.start && mapping.has(here);
-                    if let Some(before) = closed.take().filter(|it| !guard(it)) {
-                        // SAFETY: the caller's contract, and it is not of the stack.
-                        unsafe { before.forget(here) };
-                    }
-                    if mapping.readable {
-                        // SAFETY: the caller's contract, and the stack is left out.
-                        unsafe { mapping.forget(here) };
-                    } else {
-                        closed = Some(mapping);
-                    }
-                }
+                buffer
+                    .iter()
+                    .take(length)
+                    .filter_map(|&byte| parser.feed(byte))
+                    .for_each(&mut each);
             }
             answer => return answer.map(drop),
         }
     }
 }
 
+/// A list of mappings, and how much it says of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    /// A line.
+    Maps,
+    /// That line, and pages counted, which takes time.
+    Smaps,
+}
+
+impl List {
+    fn path(self) -> &'static CStr {
+        match self {
+            Self::Maps => c"self/maps",
+            Self::Smaps => c"self/smaps",
+        }
+    }
+}
+
 /// One entry of `/proc/PID/smaps`.
+#[expect(clippy::struct_excessive_bools, reason = "flags as the kernel lists them")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Mapping {
-    start: usize,
-    end: usize,
+    span: Span,
     readable: bool,
+    writable: bool,
+    executable: bool,
     of_file: bool,
-    /// The kernel's own, as `[vdso]`.
+    /// The kernel's own, as `[vdso]`, or a shadow stack.
     special: bool,
     /// Bytes that differ from the file, in units of 1024.
     changed: usize,
 }
 
 impl Mapping {
-    fn has(&self, address: usize) -> bool {
-        (self.start..self.end).contains(&address)
+    /// Whether nothing needs it, unless it is of what is kept.
+    fn is_for_good(&self) -> bool {
+        !self.of_file && !self.executable && !self.special
     }
 
-    /// # Safety
-    ///
-    /// As of [`forget`].
-    unsafe fn forget(&self, here: usize) {
-        let range = [self.start, self.end.saturating_sub(self.start)];
-        if self.special || self.has(here) {
-            return;
-        }
-        if !self.of_file {
-            // SAFETY: the caller's contract: nothing in there is used any more.
-            let _ = unsafe { syscall(libc::SYS_munmap, range) };
-        } else if self.readable && self.changed == 0 {
-            let words = [range[0], range[1], arg(libc::MADV_DONTNEED)];
-            // SAFETY: all of it is as the file has it, and comes back from there.
-            let _ = unsafe { syscall(libc::SYS_madvise, words) };
-        }
+    fn is_as_its_file(&self) -> bool {
+        self.of_file && self.readable && self.changed == 0 && !self.special
     }
 }
 
@@ -97,18 +194,17 @@ impl Mapping {
 /// everything is but a path.
 #[derive(Debug)]
 struct Parser {
+    list: List,
     line: [u8; 128],
     length: usize,
     mapping: Mapping,
 }
 
-impl Default for Parser {
-    fn default() -> Self {
-        Self { line: [0; 128], length: 0, mapping: Mapping::default() }
-    }
-}
-
 impl Parser {
+    fn new(list: List) -> Self {
+        Self { list, line: [0; 128], length: 0, mapping: Mapping::default() }
+    }
+
     /// A mapping, when its last line is complete.
     fn feed(&mut self, byte: u8) -> Option<Mapping> {
         if byte != b'\n' {
@@ -130,9 +226,16 @@ impl Parser {
                 let changed = number(words.next()?, 10)?;
                 self.mapping.changed = self.mapping.changed.saturating_add(changed);
             }
-            b"VmFlags:" => return Some(core::mem::take(&mut self.mapping)),
+            b"VmFlags:" => {
+                self.mapping.special |= words.any(|flag| flag == b"ss");
+                return Some(core::mem::take(&mut self.mapping));
+            }
             range if range.first().is_some_and(|byte| !byte.is_ascii_uppercase()) => {
-                self.mapping = header(range, words).unwrap_or_default();
+                let mapping = header(range, words).unwrap_or_default();
+                if self.list == List::Maps {
+                    return Some(mapping);
+                }
+                self.mapping = mapping;
             }
             _ => {}
         }
@@ -144,11 +247,24 @@ impl Parser {
 fn header<'a>(range: &[u8], mut words: impl Iterator<Item = &'a [u8]>) -> Option<Mapping> {
     let mut ends = range.split(|&byte| byte == b'-').map(|word| number(word, 16));
     let (start, end) = (ends.next()??, ends.next()??);
-    let readable = words.next()?.first() == Some(&b'r');
-    let of_file = number(words.nth(2)?, 10)? != 0;
+    let span = Span { start, end: end.max(start) };
+    let mut flags = words.next()?.iter().copied();
+    let [readable, writable, executable] =
+        [b'r', b'w', b'x'].map(|flag| flags.next() == Some(flag));
+    let shared = flags.next() == Some(b's');
+    let has_inode = number(words.nth(2)?, 10)? != 0;
     let name = words.next().unwrap_or_default();
+    let of_file = has_inode && !is_memory(name, shared);
     let ordinary = matches!(name, b"" | b"[heap]" | b"[stack]") || name.starts_with(b"[anon");
-    Some(Mapping { start, end, readable, of_file, special: !of_file && !ordinary, changed: 0 })
+    let special = !has_inode && !ordinary;
+    Some(Mapping { span, readable, writable, executable, of_file, special, changed: 0 })
+}
+
+/// Whether the file of a mapping is how the kernel counts memory: shared memory, and that in huge pages. A
+/// program, too, may lie in a memfd.
+fn is_memory(name: &[u8], shared: bool) -> bool {
+    let begins = |with: &[&[u8]]| with.iter().any(|with| name.starts_with(with));
+    begins(&[b"/dev/zero", b"/anon_hugepage"]) || (shared && begins(&[b"/memfd:", b"/SYSV"]))
 }
 
 fn number(digits: &[u8], base: usize) -> Option<usize> {
@@ -160,11 +276,20 @@ fn number(digits: &[u8], base: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mapping, Parser};
+    use super::{List, Mapping, Parser, SHADOW, Span};
+    use proptest::prelude::*;
+
+    fn parse_as(list: List, text: &str) -> Vec<Mapping> {
+        let mut parser = Parser::new(list);
+        text.bytes().filter_map(|byte| parser.feed(byte)).collect()
+    }
 
     fn parse(text: &str) -> Vec<Mapping> {
-        let mut parser = Parser::default();
-        text.bytes().filter_map(|byte| parser.feed(byte)).collect()
+        parse_as(List::Smaps, text)
+    }
+
+    fn span(start: usize, end: usize) -> Span {
+        Span { start, end }
     }
 
     #[test]
@@ -178,30 +303,109 @@ mod tests {
              7ffe0000-7ffe1000 r-xp 00000000 00:00 0      [vdso]\nVmFlags: rd\n"
         );
         let file = Mapping {
-            start: 0x559f_3000,
-            end: 0x559f_5000,
+            span: span(0x559f_3000, 0x559f_5000),
             readable: true,
+            writable: true,
             of_file: true,
-            special: false,
             changed: 12,
+            ..Mapping::default()
         };
-        let guard = Mapping { start: 0x7f00_0000, end: 0x7f00_1000, ..Mapping::default() };
-        let heap =
-            Mapping { start: 0x7f00_1000, end: 0x7f00_3000, readable: true, ..Mapping::default() };
-        let vdso = Mapping {
-            start: 0x7ffe_0000,
-            end: 0x7ffe_1000,
+        let guard = Mapping { span: span(0x7f00_0000, 0x7f00_1000), ..Mapping::default() };
+        let heap = Mapping {
+            span: span(0x7f00_1000, 0x7f00_3000),
             readable: true,
+            writable: true,
+            ..Mapping::default()
+        };
+        let vdso = Mapping {
+            span: span(0x7ffe_0000, 0x7ffe_1000),
+            readable: true,
+            executable: true,
             special: true,
             ..Mapping::default()
         };
         assert_eq!(parse(&text), [file, guard, heap, vdso]);
+        let is_header = |line: &&str| !line.starts_with(|first: char| first.is_ascii_uppercase());
+        let lines: Vec<&str> = text.lines().filter(is_header).collect();
+        let maps = parse_as(List::Maps, &format!("{}\n", lines.join("\n")));
+        assert_eq!(maps, [Mapping { changed: 0, ..file }, guard, heap, vdso]);
+    }
+
+    #[test]
+    fn what_goes_and_what_stays() {
+        // Whether it goes for good, and whether until it is used again.
+        let rows = [
+            ("rw-p 0 00:00 0", "rd wr", (true, false)),
+            ("---p 0 00:00 0", "mr mw", (true, false)),
+            ("r--p 0 00:00 0 [stack]", "rd", (true, false)),
+            ("rw-s 0 00:01 7 /dev/zero (deleted)", "rd wr sh", (true, false)),
+            ("rw-p 0 00:0f 7 /anon_hugepage (deleted)", "rd wr ht", (true, false)),
+            ("rw-s 0 00:01 7 /memfd:name (deleted)", "rd wr sh", (true, false)),
+            ("rw-s 0 00:01 7 /SYSV00000000 (deleted)", "rd wr sh", (true, false)),
+            // A program in a memfd.
+            ("r-xp 0 00:01 7 /memfd:program (deleted)", "rd ex", (false, true)),
+            ("r-xp 0 fe:01 7 /bin/sh", "rd ex", (false, true)),
+            ("r--s 0 fe:01 7 /data", "rd sh", (false, true)),
+            ("---p 0 fe:01 7 /bin/sh", "mr", (false, false)),
+            // Code without a file.
+            ("r-xp 0 00:00 0", "rd ex", (false, false)),
+            ("rwxp 0 00:00 0", "rd wr ex", (false, false)),
+            ("--xp 0 00:00 0", "ex", (false, false)),
+            // A shadow stack.
+            ("rw-p 0 00:00 0", "rd wr mr mw me ss", (false, false)),
+            ("r--p 0 00:00 0 [vvar]", "rd", (false, false)),
+            ("rw-p 0 00:00 0 [uprobes]", "rd", (false, false)),
+        ];
+        for (line, flags, expected) in rows {
+            let text = format!("1000-2000 {line}\nAnonymous: 0 kB\nVmFlags: {flags} \n");
+            let [mapping] = parse(&text)[..] else { panic!("{line}") };
+            let found = (mapping.is_for_good(), mapping.is_as_its_file());
+            assert_eq!(found, expected, "{line} {flags}");
+        }
+    }
+
+    #[test]
+    fn a_shadow_is_large() {
+        let text = "7fff8000-10007fff8000 rw-p 0 00:00 0 \n";
+        let [mapping] = parse_as(List::Maps, text)[..] else { panic!() };
+        assert!(mapping.span.end - mapping.span.start >= SHADOW);
     }
 
     #[test]
     fn what_is_no_entry_is_nothing_to_forget() {
         for text in ["", "\n", "junk\nVmFlags: \n", "1-z r--p 0 0 0\nVmFlags: \n"] {
-            assert!(parse(text).iter().all(|mapping| !mapping.readable), "{text:?}");
+            let empty = |it: &Mapping| it.span == Span::default() && !it.readable;
+            assert!(parse(text).iter().all(empty), "{text:?}");
+        }
+        // An end before its start.
+        assert_eq!(
+            parse_as(List::Maps, "2000-1000 rw-p 0 00:00 0\n")[0].span,
+            span(0x2000, 0x2000)
+        );
+    }
+
+    #[test]
+    fn kept_ranges_are_left_out() {
+        let rest = |kept: &[Span]| span(10, 20).without(kept).collect::<Vec<_>>();
+        assert_eq!(rest(&[]), [span(10, 20)]);
+        assert_eq!(rest(&[span(0, 10), span(20, 30), span(15, 15)]).len(), 2);
+        assert_eq!(rest(&[span(12, 14)]), [span(10, 12), span(14, 20)]);
+        assert_eq!(rest(&[span(18, 30), span(5, 11)]), [span(11, 18)]);
+        assert_eq!(rest(&[span(12, 16), span(14, 17)]), [span(10, 12), span(17, 20)]);
+        assert_eq!(rest(&[span(0, 100)]), []);
+        assert_eq!(rest(&[span(10, 15), span(15, 20)]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_what_is_in_none(ends in proptest::collection::vec(0_usize..40, 8)) {
+            let spans: Vec<Span> = ends.chunks(2).map(|it| span(it[0].min(it[1]), it[0].max(it[1]))).collect();
+            let (whole, kept) = (spans[0], &spans[1..]);
+            let parts: Vec<Span> = whole.without(kept).collect();
+            for at in 0..40 {
+                let expected = whole.has(at) && !kept.iter().any(|it| it.has(at));
+                prop_assert_eq!(parts.iter().filter(|it| it.has(at)).count(), usize::from(expected));
+            }
         }
     }
 
@@ -211,8 +415,10 @@ mod tests {
         let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let here = std::ptr::from_ref(&text).addr();
         let mappings = parse(&text);
-        let stack = mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&here));
-        assert!(stack.is_some_and(|stack| stack.readable && !stack.of_file && !stack.special));
+        let stack = mappings.iter().find(|mapping| mapping.span.has(here));
+        assert!(stack.is_some_and(Mapping::is_for_good));
+        let code = mappings.iter().find(|mapping| mapping.span.has(super::image::code()));
+        assert!(code.is_some_and(|code| code.executable && code.of_file));
         assert_eq!(mappings.len(), text.matches("VmFlags:").count());
     }
 }

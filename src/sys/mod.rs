@@ -17,6 +17,7 @@ pub(crate) mod exec;
 pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod image;
 pub(crate) mod in_root;
 pub(crate) mod memory;
 pub(crate) mod mount;

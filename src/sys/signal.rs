@@ -120,8 +120,16 @@ pub(crate) fn ignore_children(ignore: bool) -> Result<()> {
 const DEFAULT: KernelSigaction = KernelSigaction::DEFAULT;
 
 fn set_action(signal: i32, action: &KernelSigaction) -> Result<()> {
+    // SAFETY: the callers give none that has a handler.
+    unsafe { restore_action(signal, action) }
+}
+
+/// # Safety
+///
+/// A handler, if there is one, is the process's own for this signal.
+unsafe fn restore_action(signal: i32, action: &KernelSigaction) -> Result<()> {
     let at = ptr::from_ref(action).expose_provenance();
-    // SAFETY: the kernel reads one sigaction. The callers give none that has a handler.
+    // SAFETY: the kernel reads one sigaction; the handler is the caller's contract.
     unsafe { syscall(libc::SYS_rt_sigaction, [arg(signal), at, 0, size_of::<SignalSet>()]) }
         .map(drop)
 }
@@ -205,6 +213,28 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// Does to this process what `signal` does by default, which is to stop it: but for `SIGSTOP` not if its process
+/// group is orphaned, since then no shell would continue it. Returns when it was continued.
+///
+/// The action of the whole process is the default meanwhile.
+pub(crate) fn stop_self(signal: i32) -> Result<()> {
+    let kill = || super::children::signal_self(signal);
+    if signal == libc::SIGSTOP {
+        return kill();
+    }
+    let before = action(signal)?;
+    set_action(signal, &DEFAULT)?;
+    let answer = kill().and_then(|()| {
+        // It arrives when it is unblocked.
+        let mask = set_mask(ALL)?;
+        set_mask(mask & !(1 << (signal - 1)))?;
+        set_mask(mask).map(drop)
+    });
+    // SAFETY: it was the action before.
+    unsafe { restore_action(signal, &before) }?;
+    answer
 }
 
 /// What `CLONE_CLEAR_SIGHAND` does, where that is missing: handlers become the default, ignored

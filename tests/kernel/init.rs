@@ -1,7 +1,10 @@
 //! `Command::init`: a PID 1 that comes with the command.
 
 pub(crate) mod armed;
+pub(crate) mod memory;
 pub(crate) mod payload;
+pub(crate) mod shed;
+pub(crate) mod stops;
 pub(crate) mod terminal;
 pub(crate) mod tools;
 

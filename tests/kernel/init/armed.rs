@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt};
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
@@ -22,7 +22,10 @@ cases! {"init_armed":
     a_subreaper_ends_the_others [],
     a_group_gets_its_last_signal [],
     an_event_loop_sees_what_happens [],
+    an_inherited_subreaper_adopts_orphans [],
     the_end_of_the_parent_is_passed_on [],
+    an_inherited_parent_death_signal_is_passed_on [],
+    inherited_masks_and_ignored_signals_reach_the_program [],
     it_finishes_as_the_program_does [],
     it_finishes_once_it_is_alone [],
     it_finishes_with_little_memory [],
@@ -136,6 +139,50 @@ fn a_subreaper_gets_orphans_and_others_do_not() {
     assert!(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0);
 }
 
+/// A program keeps the attribute of the one that it replaced.
+fn an_inherited_subreaper_adopts_orphans() {
+    in_fork(|| {
+        let own = std::process::id().cast_signed();
+        // `in_fork` made this process one.
+        let init = Init::new().others(Others::Kill);
+        let mut armed = init.arm().unwrap();
+        assert!(armed.adopts_orphans());
+        // In another session, and adopted: only a list of children leads there.
+        let script = "setsid sh -c 'echo ready; exec sleep 50' & read line; exit 4";
+        let mut child = armed.spawn(sh(script).stdin(Stdio::piped())).unwrap();
+        let lines = ready(&mut child);
+        assert_eq!(armed.supervise(child).unwrap().code(), Some(4));
+        assert_eq!(rest(lines), "");
+        drop(armed);
+        let mut armed = Init::new().arm().unwrap();
+        assert_eq!(orphan(&mut armed), own);
+        end_of_one(&mut armed);
+        drop(armed);
+        // SAFETY: asks for a number.
+        unsafe {
+            let mut is_one = 0;
+            libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut is_one);
+            assert_eq!(is_one, 1);
+        }
+    });
+    let said = |is_one: libc::c_int| {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.env(crate::counts::ACTION, "init:warns");
+        // SAFETY: a system call.
+        unsafe {
+            command.pre_exec(move || {
+                libc::prctl(libc::PR_SET_CHILD_SUBREAPER, is_one);
+                Ok(())
+            });
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stderr.len()
+    };
+    assert_eq!(said(1), 0);
+    assert_ne!(said(0), 0);
+}
+
 fn await_readable(armed: &Supervisor) {
     let mut entry = libc::pollfd { fd: armed.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry.
@@ -175,15 +222,17 @@ fn a_subreaper_ends_the_others() {
 
 fn a_group_gets_its_last_signal() {
     in_fork(|| {
+        // SAFETY: changes a number of this process.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0) };
         let init = Init::new().process_group().others(Others::Kill);
         let mut armed = init.arm().unwrap();
         let mut child = armed.spawn(&mut sh("sleep 50 & echo ready; exit 4")).unwrap();
         let lines = ready(&mut child);
         assert_eq!(armed.supervise(child).unwrap().code(), Some(4));
         assert_eq!(rest(lines), "");
-        // SAFETY: the harness made this process a subreaper.
-        unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
     });
+    // SAFETY: the harness made this process a subreaper.
+    unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
 }
 
 fn an_event_loop_sees_what_happens() {
@@ -212,6 +261,46 @@ fn an_event_loop_sees_what_happens() {
 }
 
 fn the_end_of_the_parent_is_passed_on() {
+    ends_with_the_parent(|| Init::new().parent_death_signal(Signal::USR1));
+}
+
+fn an_inherited_parent_death_signal_is_passed_on() {
+    ends_with_the_parent(|| {
+        // SAFETY: changes a number of this process.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGUSR1) };
+        Init::new()
+    });
+}
+
+/// What the program got from the process before it, it hands on to the one that it looks after.
+fn inherited_masks_and_ignored_signals_reach_the_program() {
+    let signals = ["-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+    let prepare = |command: &mut std::process::Command| {
+        // SAFETY: system calls.
+        unsafe {
+            command.pre_exec(|| {
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                for signal in [libc::SIGUSR1, libc::SIGTERM, 40] {
+                    libc::sigaddset(&raw mut set, signal);
+                }
+                libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+                for signal in [libc::SIGHUP, libc::SIGTSTP, libc::SIGTTOU] {
+                    libc::signal(signal, libc::SIG_IGN);
+                }
+                Ok(())
+            });
+        }
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let plain = prepare(std::process::Command::new("grep").args(signals));
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let inside = prepare(command.env(crate::counts::ACTION, "init:signal-state"));
+    // Every Rust program ignores SIGPIPE from its start, and it is the default again in what it starts.
+    assert_eq!(inside, plain);
+    assert!(plain.contains("SigBlk:\t0000008000004200"), "{plain}");
+}
+
+fn ends_with_the_parent(init: fn() -> Init) {
     let (reader, writer) = std::io::pipe().unwrap();
     // SAFETY: this process has one thread, and gets the orphan.
     let middle = unsafe { libc::fork() };
@@ -221,7 +310,7 @@ fn the_end_of_the_parent_is_passed_on() {
         // SAFETY: as above.
         if unsafe { libc::fork() } == 0 {
             drop(ready);
-            let mut armed = Init::new().parent_death_signal(Signal::USR1).arm().unwrap();
+            let mut armed = init().arm().unwrap();
             let script = "trap 'echo orphaned >&2; exit 5' USR1; echo ready; \
                           while :; do sleep 0.01; done";
             let mut command = sh(script);

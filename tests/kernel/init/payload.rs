@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use linux_namespaces::{Command, Init};
+use linux_namespaces::{Command, Init, Others, Verbosity};
 
 use crate::counts::ACTION;
 
@@ -22,6 +22,11 @@ pub(crate) fn act(action: &str) -> ExitCode {
         ("orphans", count) => orphans(count.parse().unwrap()),
         ("spy", _) => spy(),
         ("value", _) => value(),
+        ("warns", _) => looks_after(&["true"], Verbosity::Warnings),
+        ("signal-state", _) => {
+            looks_after(&["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], Verbosity::Silent);
+        }
+        ("job", how) => job(how),
         ("inits", levels) => inits(levels.parse().unwrap()),
         _ => panic!("{action}"),
     }
@@ -131,6 +136,49 @@ fn spy() {
         assert!(failed(libc::syscall(libc::SYS_pidfd_getfd, pid_fd, 0, 0)));
     }
     print!("root inside, and refused");
+}
+
+/// `PLACEMENT,ROLE,PROGRAM`.
+fn job(how: &str) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let [placement, role, program] = how.splitn(3, ',').collect::<Vec<_>>()[..] else {
+        panic!("{how}")
+    };
+    let init = match placement {
+        "same" => Init::new(),
+        "group" => Init::new().process_group(),
+        _ => Init::new().session(),
+    };
+    let words: Vec<&str> = program.split(' ').collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    let init = match role {
+        "first" => {
+            // Who starts an init waits for it, also at ^C.
+            // SAFETY: the handler does nothing.
+            unsafe { libc::signal(libc::SIGINT, nothing as *const () as libc::sighandler_t) };
+            let status = command.map_root().init(init).status();
+            let code = status.unwrap_or_else(|error| panic!("{error:#}")).code();
+            std::process::exit(code.unwrap_or(1));
+        }
+        "waits" => {
+            command = Command::new("sh");
+            command.args(["-c", &format!("{program} &")]);
+            init.subreaper().others(Others::Wait)
+        }
+        "subreaper" => init.subreaper(),
+        _ => init,
+    };
+    let mut armed = init.arm().unwrap();
+    let child = armed.spawn(&mut command).unwrap();
+    armed.finish(child);
+}
+
+/// An init without options.
+fn looks_after(program: &[&str], verbosity: Verbosity) {
+    let mut armed = Init::new().verbosity(verbosity).arm().unwrap();
+    let child = armed.spawn(Command::new(program[0]).args(&program[1..])).unwrap();
+    armed.finish(child);
 }
 
 /// An init inside of an init, to some depth. The innermost program tells where it is, and each status is

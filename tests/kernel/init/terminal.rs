@@ -21,14 +21,14 @@ cases! {"init_terminal":
 }
 
 /// A session whose leader has a new terminal.
-struct Session {
+pub(super) struct Session {
     terminal: File,
     leader: Child,
     seen: String,
 }
 
 impl Session {
-    fn new(program: &Path, args: &[&str]) -> Self {
+    pub(super) fn new(program: &Path, args: &[&str]) -> Self {
         let (mut ours, mut theirs) = (-1, -1);
         // SAFETY: the kernel makes two descriptors, which are ours alone.
         let (terminal, other) = unsafe {
@@ -61,7 +61,7 @@ impl Session {
         Self { terminal, leader, seen: String::new() }
     }
 
-    fn shell(args: &[&str]) -> Self {
+    pub(super) fn shell(args: &[&str]) -> Self {
         let own = ["--norc", "--noprofile", "--noediting", "-i"];
         let mut all = args.to_vec();
         all.extend(own);
@@ -70,12 +70,12 @@ impl Session {
         session
     }
 
-    fn send(&mut self, text: &str) {
+    pub(super) fn send(&mut self, text: &str) {
         self.terminal.write_all(text.as_bytes()).unwrap();
     }
 
     /// Reads until the text has come, and forgets what came before its end.
-    fn wait_for(&mut self, text: &str) {
+    pub(super) fn wait_for(&mut self, text: &str) {
         loop {
             if let Some(at) = self.seen.find(text) {
                 self.seen.drain(..at + text.len());
@@ -92,13 +92,23 @@ impl Session {
         }
     }
 
-    fn command(&mut self, line: &str) {
+    pub(super) fn command(&mut self, line: &str) {
         self.send(&format!("{line}\n"));
     }
 
-    fn end(mut self, status: i32) {
+    /// Its pid.
+    pub(super) fn leader(&self) -> u32 {
+        self.leader.id()
+    }
+
+    /// The leader's, when it has ended.
+    pub(super) fn status(&mut self) -> Option<i32> {
+        self.leader.wait().unwrap().code()
+    }
+
+    pub(super) fn end(mut self, status: i32) {
         self.command(&format!("exit {status}"));
-        assert_eq!(self.leader.wait().unwrap().code(), Some(status));
+        assert_eq!(self.status(), Some(status));
     }
 }
 

@@ -1,0 +1,142 @@
+//! What a process gives up that is an init and nothing else from now on. The child of a
+//! [`Command`](crate::Command) with an init becomes one, and a process that calls
+//! [`Supervisor::finish`](crate::Supervisor::finish).
+//!
+//! | | the child of a command | a process that calls `finish` |
+//! |---|---|---|
+//! | memory that the loop does not need | given back | given back, except the command line |
+//! | working directory | `/` | `/` |
+//! | capabilities except `CAP_KILL` | dropped | dropped |
+//! | `no_new_privs` | set | set |
+//! | descriptors from 3 on | closed | closed |
+//! | standard streams | closed, except what it writes notices to, and the terminal that it manages | kept |
+//! | name | `init` | kept |
+//! | root directory, umask, session, ids, timers, parent death signal, seccomp filters | kept | kept |
+//!
+//! A subreaper that signals other processes keeps a descriptor of `/proc`.
+
+#![allow(unsafe_code, reason = "it gives up the memory of code that never runs again")]
+
+use super::engine::{Engine, Role};
+use super::finish::BROKEN;
+use super::policy::{Others, Placement, Policy, Verbosity};
+use super::report::Notice;
+use crate::sys::clone::{InChild, Stack, continue_on};
+use crate::sys::image::Image;
+use crate::sys::memory::{Kept, Span, forget};
+use crate::sys::process::{self, RawFd};
+use crate::sys::signal::{self, ALL};
+use crate::sys::{abi, caps, file, terminal};
+
+/// How the process became an init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As the child of a command.
+    Command,
+    /// By `Supervisor::finish`.
+    Finish,
+}
+
+/// What the child of a command needs to become an init.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewInit {
+    pub(crate) policy: Policy,
+    pub(crate) image: Option<Image>,
+}
+
+impl NewInit {
+    /// For the parent, since the child cannot look for its image.
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { policy, image: Image::own() }
+    }
+}
+
+/// An init for the rest of this process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastLoop {
+    pub(crate) engine: Engine,
+    pub(crate) way: Way,
+    /// The root of a checked `/proc`; or -1.
+    pub(crate) proc: RawFd,
+    /// If it is not known, no memory is given back.
+    pub(crate) image: Option<Image>,
+    /// The command line that other processes read.
+    pub(crate) arguments: Span,
+}
+
+/// The loop, and the memory that it keeps.
+#[derive(Clone, Copy)]
+struct Begun {
+    last: LastLoop,
+    kept: Option<Kept>,
+}
+
+impl LastLoop {
+    /// Gives up what an init does not need, supervises the program, and ends this process as it ends.
+    ///
+    /// # Safety
+    ///
+    /// This process has one thread, and shares its memory with no other process.
+    pub(crate) unsafe fn run(mut self) -> ! {
+        // Also those with a handler of libc's, which would look for its thread.
+        let _ = signal::set_mask(ALL);
+        self.engine.watched = ALL;
+        // Of which the range is known, whatever the stack of this process looks like.
+        let stack = self.image.and_then(|_| Stack::new(Stack::SMALL).ok());
+        let (Some(image), Some(stack)) = (self.image, stack) else {
+            begin(&Begun { last: self, kept: None });
+        };
+        let kept = Kept { image, stack: stack.span(), arguments: self.arguments };
+        // SAFETY: `begin` never returns to these frames, and leaks what is in them.
+        unsafe { continue_on(stack, begin, Begun { last: self, kept: Some(kept) }) }
+    }
+
+    fn shed(&mut self, kept: Option<&Kept>) {
+        // SAFETY: `run`'s contract: the only thread is here, and never returns to who owns a descriptor.
+        let alone = unsafe { InChild::assume() };
+        // Processes that share these keep them as they are.
+        let own_fs = process::unshare_fs();
+        let own_files = process::unshare_files();
+        if own_fs.is_ok() {
+            let _ = file::chdir(c"/");
+        }
+        if let Some(kept) = kept {
+            // SAFETY: `run`'s contract. We are on the stack that is kept, where the engine and all that it
+            // refers to is.
+            let _ = unsafe { forget(self.proc, kept) };
+        }
+        if own_files.is_ok() {
+            self.close_files(alone);
+        }
+        let _ = caps::keep_only(abi::CAP_KILL);
+        let _ = process::set_no_new_privs();
+    }
+
+    fn close_files(&mut self, alone: InChild) {
+        let signals_others =
+            matches!(self.engine.policy.others, Others::Terminate { .. } | Others::Kill);
+        if self.engine.role != Role::Subreaper || !signals_others {
+            self.engine.proc = -1;
+        }
+        let _ = file::close_all_but(self.engine.proc.max(2), alone);
+        if self.way == Way::Command {
+            let manages = self.engine.policy.placement == Placement::Group;
+            let is_terminal = |stream| terminal::foreground(stream).is_ok();
+            let terminal = (0..=2).find(|&stream| manages && is_terminal(stream));
+            let writes = self.engine.policy.verbosity != Verbosity::Silent;
+            (0..=2)
+                .filter(|&stream| Some(stream) != terminal && !(writes && stream == 2))
+                .for_each(|stream| file::close_copy(stream, alone));
+        }
+    }
+}
+
+fn begin(begun: &Begun) -> ! {
+    let mut last = begun.last;
+    last.shed(begun.kept.as_ref());
+    let policy = last.engine.policy;
+    if last.way == Way::Command {
+        Notice::Started { pid: last.engine.main }.tell(policy.verbosity);
+    }
+    process::exit(last.engine.run().map_or(BROKEN, |ended| policy.exit_code(ended).into()))
+}
