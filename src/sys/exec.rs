@@ -92,7 +92,13 @@ unsafe fn execve(program: &CStr, args: usize, env: usize) -> Errno {
 /// up for it. Returns only to say why it failed: `ELOOP` for such a link.
 ///
 /// The program is known by the name of the file that links lead to; a script by that of its interpreter. Files that
-/// may be executed but not read are refused, as nobody knows what they would have the kernel look up.
+/// may be executed but not read are refused, as nobody knows what they would have the kernel look up. So are files for
+/// which binfmt_misc(5) has an interpreter, of another architecture for example: `ENOEXEC`. The directory is
+/// close-on-exec, with which the kernel runs neither those nor scripts, also if a file becomes one after it was read.
+///
+/// One lookup is left to the kernel: that of an ELF interpreter, which was found to be no magic link just before.
+/// Whoever replaces it in that moment gets the caller's program mapped in its place. `/proc/PID/exe` is the program
+/// of the root also then.
 pub(crate) fn exec_inside(program: &CStr, args: &Strings, env: &Strings) -> Errno {
     Call { args, env, first: ROOM, scripts: 0 }.exec(program)
 }
@@ -163,11 +169,9 @@ impl Call<'_> {
             return errno;
         }
         match self.exec_in(dir, name) {
-            // What the administrator registered for files of other machines gets them by the number of the
-            // directory.
-            Errno::NOENT if head.is_foreign() && file::keep_over_exec(dir.raw()).is_ok() => {
-                self.exec_in(dir, name)
-            }
+            // By then it is a script, or binfmt_misc(5) has an interpreter for it: the kernel opens either by a path
+            // of this root, so it may be a link to the caller's program.
+            Errno::NOENT if head.is_for_others() => Errno::NOEXEC,
             errno => errno,
         }
     }
@@ -284,17 +288,17 @@ impl Head {
         Some(Elf { is_wide, is_big: *head.get(5)? == 2 })
     }
 
-    /// Whether it is a program of another machine.
-    fn is_foreign(&self) -> bool {
+    /// Whether this kernel itself has no use for it: it is no ELF file, or one of another architecture.
+    fn is_for_others(&self) -> bool {
         let own = if cfg!(target_arch = "x86_64") {
             [62, 3]
         } else if cfg!(target_arch = "aarch64") {
             [183, 40]
         } else {
-            return false;
+            return self.elf().is_none();
         };
         let machine = self.elf().and_then(|elf| elf.number(self.text(), 18, 2));
-        machine.is_some_and(|machine| !own.contains(&machine))
+        machine.is_none_or(|machine| !own.contains(&machine))
     }
 
     /// Looks up what the kernel would as the interpreter of an ELF file.

@@ -1,0 +1,2 @@
+use crate::harness::cases;
+cases! {"hostile_same": }
