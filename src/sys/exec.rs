@@ -26,7 +26,7 @@ pub(crate) struct Strings {
 }
 
 /// As many scripts as the kernel follows from one to the next, each with two arguments more.
-const MOST_SCRIPTS: usize = 4;
+const MOST_SCRIPTS: usize = 5;
 const ROOM: usize = 2 * MOST_SCRIPTS;
 
 impl Strings {
@@ -236,31 +236,46 @@ impl Script {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
 
+    /// As far as the first NUL.
     fn word(text: &[u8]) -> Option<Self> {
+        let text = text.split(|&byte| byte == 0).next()?;
         let mut bytes = [0; SCRIPT];
         bytes.get_mut(..text.len()).filter(|room| room.len() < SCRIPT)?.copy_from_slice(text);
         Some(Self { bytes })
     }
 
-    /// The interpreter, and the rest of the line as one argument.
+    /// The interpreter, and the rest of the line as one argument: what `load_script` in the kernel's
+    /// fs/binfmt_script.c makes of it, step by step.
     fn parse(head: &[u8]) -> Option<(Self, Option<Self>)> {
-        let head = head.get(..SCRIPT.min(head.len()))?;
-        let line = head.strip_prefix(b"#!")?;
-        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-        let end = line.iter().position(|&byte| byte == b'\n' || byte == 0);
-        // A line that goes on may have more of the interpreter's path in it.
-        let line = match end {
-            Some(end) => line.get(..end)?,
-            None if head.len() < SCRIPT => line,
-            None if line.iter().skip_while(|it| is_blank(it)).any(|it| is_blank(it)) => line,
-            None => return None,
+        const LAST: usize = SCRIPT - 1;
+        let mut line = [0; SCRIPT];
+        line.iter_mut().zip(head).for_each(|(place, byte)| *place = *byte);
+        let is_blank = |at: usize| matches!(line.get(at), Some(b' ' | b'\t'));
+        let is_nul = |at: usize| line.get(at) == Some(&0);
+        let word_from = |first: usize, last: usize| (first..=last).find(|&at| !is_blank(at));
+        let end_of_word =
+            |first: usize, last: usize| (first..=last).find(|&at| is_blank(at) || is_nul(at));
+        let text = line.iter().take_while(|&&byte| byte != 0);
+        let mut end = match text.enumerate().find(|(_, byte)| **byte == b'\n') {
+            Some((end, _)) => end,
+            None => {
+                // Otherwise there may be more of the interpreter's path in the file.
+                end_of_word(word_from(2, LAST)?, LAST)?;
+                LAST
+            }
         };
-        let line = line.trim_ascii_start();
-        let line = line.get(..line.iter().rposition(|it| !is_blank(it))? + 1)?;
-        let end = line.iter().position(|it| is_blank(it)).unwrap_or(line.len());
-        let rest = line.get(end..)?.trim_ascii_start();
-        let argument = if rest.is_empty() { None } else { Some(Self::word(rest)?) };
-        Some((Self::word(line.get(..end)?).filter(|_| end > 0)?, argument))
+        while end > 2 && is_blank(end - 1) {
+            end -= 1;
+        }
+        let name = word_from(2, end).filter(|&name| name < end)?;
+        let behind = end_of_word(name, end);
+        let argument = behind.filter(|&at| !is_nul(at)).and_then(|at| word_from(at, end));
+        let word = |from: usize, to: usize| line.get(from..to).and_then(Self::word);
+        let argument = match argument {
+            Some(argument) => Some(word(argument, end)?),
+            None => None,
+        };
+        Some((word(name, behind.unwrap_or(end))?, argument))
     }
 }
 
@@ -424,6 +439,13 @@ mod tests {
         let long = [b"#!/".as_slice(), &[b'a'; 300]].concat();
         assert_eq!(parse(&long), None);
         let cut = [b"#!/bin/sh ".as_slice(), &[b'a'; 300]].concat();
-        assert_eq!(parse(&cut), some("/bin/sh", Some(&"a".repeat(246))));
+        assert_eq!(parse(&cut), some("/bin/sh", Some(&"a".repeat(245))));
+        // Without a newline blanks at the end belong to the argument, which may be empty.
+        assert_eq!(parse(b"#!/bin/sh "), some("/bin/sh", Some("")));
+        assert_eq!(parse(b"#!/bin/sh -e "), some("/bin/sh", Some("-e ")));
+        assert_eq!(parse(b"#!/bin/sh -e\0 -f\n"), some("/bin/sh", Some("-e")));
+        assert_eq!(parse(b"#!/bin/sh\0 -f\n"), some("/bin/sh", None));
+        let full = [b"#!/".as_slice(), &[b'a'; 252], b"\n"].concat();
+        assert_eq!(parse(&full), some(&format!("/{}", "a".repeat(252)), None));
     }
 }
