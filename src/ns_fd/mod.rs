@@ -18,7 +18,9 @@ use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
 pub use handle::NsHandle;
-pub(crate) use open::{children_are_elsewhere, children_go, distrust_proc, has_no_first_process};
+pub(crate) use open::{
+    children_are_elsewhere, children_go, distrust_proc, has_no_first_process, may_be_in_other_root,
+};
 
 /// A namespace, held by an open file.
 ///

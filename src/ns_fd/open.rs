@@ -272,6 +272,11 @@ pub(crate) fn distrust_proc() {
     PROC.store(DISTRUSTED, Ordering::Relaxed);
 }
 
+/// Whether a thread of this process may be in a root that somebody else laid out.
+pub(crate) fn may_be_in_other_root() -> bool {
+    PROC.load(Ordering::Relaxed) == DISTRUSTED
+}
+
 fn open_of_this_thread(kind: Namespace, for_children: bool) -> Result<OwnedFd> {
     let path = path(kind, for_children);
     file::open(path).map_err(|errno| {

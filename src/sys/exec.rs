@@ -11,7 +11,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
 
 use super::file::{self, Fd, open_at};
-use super::in_root::{MOST_LINKS, PathBuffer, identity, open_inside};
+use super::in_root::{MOST_LINKS, PATH_MAX, PathBuffer, identity, open_inside};
 use super::process::{RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result};
@@ -293,14 +293,8 @@ impl Head {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    fn elf(&self) -> Option<Elf> {
-        let head = self.text();
-        let is_wide = match head.strip_prefix(b"\x7fELF")?.first()? {
-            1 => false,
-            2 => true,
-            _ => return None,
-        };
-        Some(Elf { is_wide, is_big: *head.get(5)? == 2 })
+    fn is_elf(&self) -> bool {
+        self.text().starts_with(b"\x7fELF")
     }
 
     /// Whether this kernel itself has no use for it: it is no ELF file, or one of another architecture.
@@ -310,61 +304,75 @@ impl Head {
         } else if cfg!(target_arch = "aarch64") {
             [183, 40]
         } else {
-            return self.elf().is_none();
+            return !self.is_elf();
         };
-        let machine = self.elf().and_then(|elf| elf.number(self.text(), 18, 2));
+        let machine = number(self.text(), 18, 2).filter(|_| self.is_elf());
         machine.is_none_or(|machine| !own.contains(&machine))
     }
 
     /// Looks up what the kernel would as the interpreter of an ELF file.
+    ///
+    /// The kernel ignores the class and the byte order that the file claims: it reads the file as one of its own, of
+    /// 64 bits and then of 32, so that both are looked at.
     fn interpreter(&self) -> Result<()> {
-        const PT_INTERP: u64 = 3;
-        let Some(elf) = self.elf() else {
+        if !self.is_elf() {
             return Ok(());
-        };
-        let of = |wide: (usize, usize), narrow: (usize, usize)| {
-            let (at, width) = if elf.is_wide { wide } else { narrow };
-            elf.number(self.text(), at, width)
+        }
+        for is_wide in [true, false] {
+            let mut path = [0; PATH_MAX];
+            if !self.read_interpreter(is_wide, &mut path)? {
+                continue;
+            }
+            // What the kernel makes of it otherwise, it reports. Any other error leaves it unknown where this leads.
+            if let Ok(path) = CStr::from_bytes_until_nul(&path) {
+                match open_inside(libc::AT_FDCWD, path, 0) {
+                    Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is one for a kernel that reads the file so.
+    fn read_interpreter(&self, is_wide: bool, path: &mut [u8; PATH_MAX]) -> Result<bool> {
+        const PT_INTERP: u64 = 3;
+        let of = |bytes: &[u8], wide: (usize, usize), narrow: (usize, usize)| {
+            let (at, width) = if is_wide { wide } else { narrow };
+            number(bytes, at, width)
         };
         // The kernel refuses a file where these are missing or odd.
-        let (Some(table), Some(size), Some(count)) =
-            (of((32, 8), (28, 4)), of((54, 2), (42, 2)), of((56, 2), (44, 2)))
-        else {
-            return Ok(());
+        let (Some(table), Some(size), Some(count)) = (
+            of(self.text(), (32, 8), (28, 4)),
+            of(self.text(), (54, 2), (42, 2)),
+            of(self.text(), (56, 2), (44, 2)),
+        ) else {
+            return Ok(false);
         };
-        if size != if elf.is_wide { 56 } else { 32 } || size * count > 65536 {
-            return Ok(());
+        if size != if is_wide { 56 } else { 32 } || size * count > 65536 {
+            return Ok(false);
         }
         for index in 0..count {
             let mut entry = [0; 56];
-            let at = table.checked_add(index * size).ok_or(Errno::NOEXEC)?;
+            let Some(at) = table.checked_add(index * size).filter(|&at| i64::try_from(at).is_ok())
+            else {
+                return Ok(false);
+            };
             if self.read(&mut entry, at)? < 32 {
-                return Ok(());
+                return Ok(false);
             }
-            if elf.number(&entry, 0, 4) != Some(PT_INTERP) {
+            if number(&entry, 0, 4) != Some(PT_INTERP) {
                 continue;
             }
-            let (at, length) = if elf.is_wide {
-                (elf.number(&entry, 8, 8), elf.number(&entry, 32, 8))
-            } else {
-                (elf.number(&entry, 4, 4), elf.number(&entry, 16, 4))
-            };
-            let mut path = [0; libc::PATH_MAX as usize];
-            let length = length.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
-            let (Some(at), Some(room)) = (at, path.get_mut(..length)) else {
-                return Ok(());
-            };
-            self.read(room, at)?;
-            // What the kernel makes of it otherwise, it tells.
-            return match CStr::from_bytes_until_nul(room) {
-                Ok(path) => match open_inside(libc::AT_FDCWD, path, 0) {
-                    Err(Errno::LOOP) => Err(Errno::LOOP),
-                    _ => Ok(()),
-                },
-                Err(_) => Ok(()),
+            let at = of(&entry, (8, 8), (4, 4)).filter(|&at| i64::try_from(at).is_ok());
+            let length = of(&entry, (32, 8), (16, 4)).and_then(|it| usize::try_from(it).ok());
+            let room = path.get_mut(..length.unwrap_or(0));
+            return match (at, room) {
+                (Some(at), Some(room)) if !room.is_empty() => self.read(room, at).map(|_| true),
+                _ => Ok(false),
             };
         }
-        Ok(())
+        Ok(false)
     }
 
     fn read(&self, room: &mut [u8], at: u64) -> Result<usize> {
@@ -380,19 +388,12 @@ impl Head {
     }
 }
 
-/// How an ELF file has its numbers.
-#[derive(Clone, Copy)]
-struct Elf {
-    is_wide: bool,
-    is_big: bool,
-}
-
-impl Elf {
-    fn number(self, bytes: &[u8], at: usize, width: usize) -> Option<u64> {
-        let bytes = bytes.get(at..at + width)?;
-        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        Some(if self.is_big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
-    }
+/// A number in a file of this architecture.
+fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at + width)?;
+    let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+    let is_big = cfg!(target_endian = "big");
+    Some(if is_big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
 }
 
 /// `preadv(2)`, whose arguments are the same on all architectures.

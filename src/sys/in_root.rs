@@ -189,7 +189,7 @@ pub(super) struct PathBuffer {
     end: usize,
 }
 
-const PATH_MAX: usize = libc::PATH_MAX as usize;
+pub(super) const PATH_MAX: usize = libc::PATH_MAX as usize;
 
 /// One name of a path, as a C string on the stack.
 pub(super) struct Name {

@@ -9,7 +9,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use linux_namespaces::{Command, Enter, Error, Mount, NamespaceSet, PidFd, Rootfs, Stdio, Step};
+use linux_namespaces::{
+    Command, Enter, Error, Mount, NamespaceSet, PidFd, Rootfs, Stdio, Step, Unshare,
+};
 
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
@@ -29,6 +31,8 @@ cases! {"hostile_image":
     the_callers_program_in_an_entered_image [UserNamespaces],
     the_callers_program_below_a_root_dir [UserNamespaces],
     the_callers_program_below_a_mount [UserNamespaces],
+    the_callers_program_where_a_thread_has_gone [UserNamespaces],
+    an_interpreter_whose_path_is_too_long [UserNamespaces],
     proc_self_exe_in_the_callers_root [UserNamespaces],
     nobody_reads_the_callers_memory_through_the_init [UserNamespaces],
     files_made_for_mounts_stay_inside [UserNamespaces],
@@ -54,7 +58,7 @@ pub(super) fn inside(image: &Path, program: impl AsRef<Path>) -> Command {
 }
 
 pub(super) fn is_refused(command: &mut Command, step: Step, errno: i32) -> Error {
-    let error = match command.stdout(Stdio::null()).spawn() {
+    let error = match command.spawn() {
         Ok(mut child) => {
             child.wait().unwrap();
             panic!("this was run: {command:?}");
@@ -288,6 +292,15 @@ fn programs(image: &Path, directory: &File, is_first: bool) -> Vec<String> {
             all.push(format!("/{name}"));
         }
     }
+    // The kernel looks at neither the class nor the byte order that the file claims to have.
+    for (name, at, value) in [("elf4", 4, 1), ("elf5", 5, 2), ("elf6", 4, 0)] {
+        if with_interpreter(&image.join(name), "/proc/self/exe").is_some() {
+            let mut bytes = fs::read(image.join(name)).unwrap();
+            bytes[at] = value;
+            fs::write(image.join(name), bytes).unwrap();
+            all.push(format!("/{name}"));
+        }
+    }
     script(&image.join("script6"), "#!/elf\n");
     all.extend(image.join("elf").exists().then(|| "/script6".to_owned()));
     all.retain(|name| is_first || name != "/app4" && !name.contains("/1/"));
@@ -371,6 +384,70 @@ fn the_callers_program_below_a_mount() {
         let mut command = Command::new("/mnt/app");
         choose(command.mount(Mount::bind(image.path(), "/mnt").unwrap()).arg("--help"));
         is_refused(&mut command, Step::Exec, libc::ELOOP);
+    });
+}
+
+/// A thread that is in an image itself: by a root of its own, or by entering.
+fn the_callers_program_where_a_thread_has_gone() {
+    let image = dir();
+    symlink("/proc/self/exe", image.path().join("app")).unwrap();
+    symlink("/proc/self/cwd", image.path().join("work")).unwrap();
+    let check = || {
+        is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
+        let mut command = Command::new("/bin/true");
+        is_refused(command.current_dir("/work"), Step::ChangeDirectory, libc::ELOOP);
+        assert!(Command::new("/bin/true").status().unwrap().success());
+    };
+    in_fork(|| {
+        let set = NamespaceSet::MOUNT;
+        let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
+        if !is_root() {
+            unshare = unshare.map_root();
+        }
+        unshare = unshare.rootfs(Rootfs::dir(image.path()).unwrap());
+        for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
+            if dir.exists() {
+                unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
+            }
+        }
+        unshare.apply().unwrap_or_else(|error| panic!("{error:?}"));
+        check();
+    });
+    let there = Inside::new(image.path(), &|command| {
+        command.map_root();
+    });
+    in_fork(|| {
+        let enter = Enter::new().process(there.process.try_clone().unwrap(), there.set);
+        enter.apply().unwrap_or_else(|error| panic!("{error:?}"));
+        check();
+        // This process is not in that proc, so that nobody can look at its descriptors.
+        // SAFETY: ends it.
+        unsafe { libc::_exit(0) }
+    });
+}
+
+/// Without openat2(2) the lookup has no more room than one path takes. The kernel would follow these links.
+fn an_interpreter_whose_path_is_too_long() {
+    let image = dir();
+    let at = |name: &str| image.path().join(name);
+    symlink(format!("{}dir2", "./".repeat(1500)), at("dir")).unwrap();
+    symlink(format!("dir/{}proc/self/exe", "./".repeat(1000)), at("long")).unwrap();
+    fs::create_dir(at("dir2")).unwrap();
+    symlink("../proc", at("dir2/proc")).unwrap();
+    if with_interpreter(&at("app"), "/long").is_none() {
+        return;
+    }
+    each_way(|choose| {
+        let command = || {
+            let mut command = inside(image.path(), "/app");
+            choose(&mut command);
+            command
+        };
+        is_refused(&mut command(), Step::Exec, libc::ELOOP);
+        in_fork(|| {
+            refuse(libc::SYS_openat2, libc::ENOSYS);
+            is_refused(&mut command(), Step::Exec, libc::ENAMETOOLONG);
+        });
     });
 }
 

@@ -482,8 +482,9 @@ fn processes_of_others_are_a_way_around() {
 fn the_capabilities_that_are_left() {
     in_fork(|| {
         // CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_MKNOD, CAP_SYS_RAWIO, CAP_SYS_MODULE, CAP_SYS_PTRACE,
-        // CAP_SYS_BOOT, CAP_BPF.
-        let gone = [21, 2, 27, 17, 16, 19, 22, 39].iter().fold(0_u64, |all, bit| all | 1 << bit);
+        // CAP_SYS_BOOT, CAP_BPF, CAP_CHECKPOINT_RESTORE.
+        let gone =
+            [21, 2, 27, 17, 16, 19, 22, 39, 40].iter().fold(0_u64, |all, bit| all | 1 << bit);
         each_way(|choose| {
             for keep in [false, true] {
                 let sets = |locks: bool| {
