@@ -53,9 +53,14 @@ impl Command {
             || self.enter.joins()?.set().contains(NamespaceSet::MOUNT))
     }
 
-    /// Below mounts and in open directories, too, unless the caller has named a file of proc.
+    /// Below mounts and in open directories.
+    fn has_other_files(&self) -> bool {
+        self.setup.has_mounts() || self.place.is_open()
+    }
+
+    /// Among other files, too, unless the caller has named a file of proc.
     fn program_lookup(&self) -> Result<Lookup> {
-        let has_other_files = self.setup.has_mounts() || self.place.is_open();
+        let has_other_files = self.has_other_files();
         let is_of_proc = self.program.as_bytes().starts_with(b"/proc/");
         let is_inside = self.has_other_root()? || (has_other_files && !is_of_proc);
         Ok(if is_inside { Lookup::Inside } else { Lookup::Plain })
@@ -122,8 +127,7 @@ impl Command {
         let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
 
         let return_op = self.return_op(&joins)?;
-        let has_other_files =
-            self.has_other_root()? || self.setup.has_mounts() || self.place.is_open();
+        let has_other_files = self.has_other_root()? || self.has_other_files();
         let dir_lookup = if has_other_files { Lookup::Inside } else { Lookup::Plain };
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();

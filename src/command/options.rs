@@ -376,10 +376,14 @@ impl Command {
     /// that are locked together.
     ///
     /// The capabilities are `CAP_SYS_ADMIN`, `CAP_DAC_READ_SEARCH` (`open_by_handle_at(2)`), `CAP_MKNOD`,
-    /// `CAP_SYS_RAWIO`, `CAP_SYS_MODULE`, `CAP_SYS_PTRACE`, `CAP_SYS_BOOT` and `CAP_BPF`. They leave the permitted,
+    /// `CAP_SYS_RAWIO`, `CAP_SYS_MODULE`, `CAP_SYS_PTRACE`, `CAP_SYS_BOOT`, `CAP_BPF` and `CAP_CHECKPOINT_RESTORE`
+    /// (`/proc/PID/map_files`). They leave the permitted,
     /// effective, inheritable, ambient and bounding set, so that no exec brings them back. The program can no longer
     /// mount, set the hostname, or enter namespaces; capabilities such as `CAP_NET_ADMIN` and `CAP_CHOWN` stay. The
     /// child does this after all mounts and before it changes its ids; its memory stays shared.
+    ///
+    /// Without a user namespace the program can still become another user by `CAP_SETUID`, and `/proc/PID/root` of that
+    /// user's processes shows their mounts. Unshare the pid namespace as well, and mount a new proc.
     ///
     /// # Examples
     ///

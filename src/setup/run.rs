@@ -263,7 +263,9 @@ fn run_work(work: &Work, context: &Context<'_>, child: InChild) -> Result<()> {
 pub(crate) const FALLBACK: usize = 1;
 
 fn return_to(path: Option<&CStr>, fallback: Option<&CStr>, context: &Context<'_>) -> Result<()> {
-    let done = path.map_or(Err(Errno::NOENT), file::chdir_inside);
+    // The kernel returned this path, so there was no link in it: one that somebody has put there since leads to another
+    // directory than the caller's.
+    let done = path.map_or(Err(Errno::NOENT), file::chdir_without_links);
     match (done, fallback) {
         (Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS), Some(fallback)) => {
             context.slot.set_detail(FALLBACK);

@@ -153,6 +153,7 @@ pub(crate) const CAP_SYS_ADMIN: u32 = 21;
 pub(crate) const CAP_SYS_BOOT: u32 = 22;
 pub(crate) const CAP_MKNOD: u32 = 27;
 pub(crate) const CAP_BPF: u32 = 39;
+pub(crate) const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// `struct pidfd_info` up to `PIDFD_INFO_SIZE_VER0`.
 #[repr(C)]

@@ -36,9 +36,9 @@ pub(crate) fn keep_over_exec() -> Result<()> {
 }
 
 /// Those by which mounts can be changed, or what they hide be reached: mount, umount and pivot_root; handles of
-/// files (`open_by_handle_at(2)`) and device nodes of what is mounted; the memory of the machine, of processes and
-/// of the kernel.
-const OVER_MOUNTS: [u32; 8] = [
+/// files (`open_by_handle_at(2)`), what other processes have mapped (`/proc/PID/map_files`) and device nodes of what is
+/// mounted; the memory of the machine, of processes and of the kernel.
+const OVER_MOUNTS: [u32; 9] = [
     abi::CAP_SYS_ADMIN,
     abi::CAP_DAC_READ_SEARCH,
     abi::CAP_MKNOD,
@@ -47,6 +47,7 @@ const OVER_MOUNTS: [u32; 8] = [
     abi::CAP_SYS_PTRACE,
     abi::CAP_SYS_BOOT,
     abi::CAP_BPF,
+    abi::CAP_CHECKPOINT_RESTORE,
 ];
 
 /// Gives these up for good: also what exec would give to root, or to who runs a set-user-ID program.

@@ -11,7 +11,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
 
 use super::file::{self, Fd, open_at};
-use super::in_root::{MOST_LINKS, PathBuffer, identity, open_inside};
+use super::in_root::{MOST_LINKS, PATH_MAX, PathBuffer, identity, open_inside};
 use super::process::{RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result};
@@ -26,7 +26,7 @@ pub(crate) struct Strings {
 }
 
 /// As many scripts as the kernel follows from one to the next, each with two arguments more.
-const MOST_SCRIPTS: usize = 4;
+const MOST_SCRIPTS: usize = 5;
 const ROOM: usize = 2 * MOST_SCRIPTS;
 
 impl Strings {
@@ -92,7 +92,13 @@ unsafe fn execve(program: &CStr, args: usize, env: usize) -> Errno {
 /// up for it. Returns only to say why it failed: `ELOOP` for such a link.
 ///
 /// The program is known by the name of the file that links lead to; a script by that of its interpreter. Files that
-/// may be executed but not read are refused, as nobody knows what they would have the kernel look up.
+/// may be executed but not read are refused, as nobody knows what they would have the kernel look up. So are files for
+/// which binfmt_misc(5) has an interpreter, of another architecture for example: `ENOEXEC`. The directory is
+/// close-on-exec, with which the kernel runs neither those nor scripts, also if a file becomes one after it was read.
+///
+/// One lookup is left to the kernel: that of an ELF interpreter, which was found to be no magic link just before.
+/// Whoever replaces it in that moment gets the caller's program mapped in its place. `/proc/PID/exe` is the program
+/// of the root also then.
 pub(crate) fn exec_inside(program: &CStr, args: &Strings, env: &Strings) -> Errno {
     Call { args, env, first: ROOM, scripts: 0 }.exec(program)
 }
@@ -163,11 +169,9 @@ impl Call<'_> {
             return errno;
         }
         match self.exec_in(dir, name) {
-            // What the administrator registered for files of other machines gets them by the number of the
-            // directory.
-            Errno::NOENT if head.is_foreign() && file::keep_over_exec(dir.raw()).is_ok() => {
-                self.exec_in(dir, name)
-            }
+            // By then it is a script, or binfmt_misc(5) has an interpreter for it: the kernel opens either by a path
+            // of this root, so it may be a link to the caller's program.
+            Errno::NOENT if head.is_for_others() => Errno::NOEXEC,
             errno => errno,
         }
     }
@@ -232,31 +236,46 @@ impl Script {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
 
+    /// As far as the first NUL.
     fn word(text: &[u8]) -> Option<Self> {
+        let text = text.split(|&byte| byte == 0).next()?;
         let mut bytes = [0; SCRIPT];
         bytes.get_mut(..text.len()).filter(|room| room.len() < SCRIPT)?.copy_from_slice(text);
         Some(Self { bytes })
     }
 
-    /// The interpreter, and the rest of the line as one argument.
+    /// The interpreter, and the rest of the line as one argument: what `load_script` in the kernel's
+    /// fs/binfmt_script.c makes of it, step by step.
     fn parse(head: &[u8]) -> Option<(Self, Option<Self>)> {
-        let head = head.get(..SCRIPT.min(head.len()))?;
-        let line = head.strip_prefix(b"#!")?;
-        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-        let end = line.iter().position(|&byte| byte == b'\n' || byte == 0);
-        // A line that goes on may have more of the interpreter's path in it.
-        let line = match end {
-            Some(end) => line.get(..end)?,
-            None if head.len() < SCRIPT => line,
-            None if line.iter().skip_while(|it| is_blank(it)).any(|it| is_blank(it)) => line,
-            None => return None,
+        const LAST: usize = SCRIPT - 1;
+        let mut line = [0; SCRIPT];
+        line.iter_mut().zip(head).for_each(|(place, byte)| *place = *byte);
+        let is_blank = |at: usize| matches!(line.get(at), Some(b' ' | b'\t'));
+        let is_nul = |at: usize| line.get(at) == Some(&0);
+        let word_from = |first: usize, last: usize| (first..=last).find(|&at| !is_blank(at));
+        let end_of_word =
+            |first: usize, last: usize| (first..=last).find(|&at| is_blank(at) || is_nul(at));
+        let text = line.iter().take_while(|&&byte| byte != 0);
+        let mut end = match text.enumerate().find(|(_, byte)| **byte == b'\n') {
+            Some((end, _)) => end,
+            None => {
+                // Otherwise there may be more of the interpreter's path in the file.
+                end_of_word(word_from(2, LAST)?, LAST)?;
+                LAST
+            }
         };
-        let line = line.trim_ascii_start();
-        let line = line.get(..line.iter().rposition(|it| !is_blank(it))? + 1)?;
-        let end = line.iter().position(|it| is_blank(it)).unwrap_or(line.len());
-        let rest = line.get(end..)?.trim_ascii_start();
-        let argument = if rest.is_empty() { None } else { Some(Self::word(rest)?) };
-        Some((Self::word(line.get(..end)?).filter(|_| end > 0)?, argument))
+        while end > 2 && is_blank(end - 1) {
+            end -= 1;
+        }
+        let name = word_from(2, end).filter(|&name| name < end)?;
+        let behind = end_of_word(name, end);
+        let argument = behind.filter(|&at| !is_nul(at)).and_then(|at| word_from(at, end));
+        let word = |from: usize, to: usize| line.get(from..to).and_then(Self::word);
+        let argument = match argument {
+            Some(argument) => Some(word(argument, end)?),
+            None => None,
+        };
+        Some((word(name, behind.unwrap_or(end))?, argument))
     }
 }
 
@@ -274,75 +293,86 @@ impl Head {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    fn elf(&self) -> Option<Elf> {
-        let head = self.text();
-        let is_wide = match head.strip_prefix(b"\x7fELF")?.first()? {
-            1 => false,
-            2 => true,
-            _ => return None,
-        };
-        Some(Elf { is_wide, is_big: *head.get(5)? == 2 })
+    fn is_elf(&self) -> bool {
+        self.text().starts_with(b"\x7fELF")
     }
 
-    /// Whether it is a program of another machine.
-    fn is_foreign(&self) -> bool {
+    /// Whether this kernel itself has no use for it: it is no ELF file, or one of another architecture.
+    fn is_for_others(&self) -> bool {
         let own = if cfg!(target_arch = "x86_64") {
             [62, 3]
         } else if cfg!(target_arch = "aarch64") {
             [183, 40]
         } else {
-            return false;
+            return !self.is_elf();
         };
-        let machine = self.elf().and_then(|elf| elf.number(self.text(), 18, 2));
-        machine.is_some_and(|machine| !own.contains(&machine))
+        let machine = number(self.text(), 18, 2).filter(|_| self.is_elf());
+        machine.is_none_or(|machine| !own.contains(&machine))
     }
 
     /// Looks up what the kernel would as the interpreter of an ELF file.
+    ///
+    /// The kernel ignores the class and the byte order that the file claims: it reads the file as one of its own, of
+    /// 64 bits and then of 32, so that both are looked at.
     fn interpreter(&self) -> Result<()> {
-        const PT_INTERP: u64 = 3;
-        let Some(elf) = self.elf() else {
+        if !self.is_elf() {
             return Ok(());
-        };
-        let of = |wide: (usize, usize), narrow: (usize, usize)| {
-            let (at, width) = if elf.is_wide { wide } else { narrow };
-            elf.number(self.text(), at, width)
+        }
+        for is_wide in [true, false] {
+            let mut path = [0; PATH_MAX];
+            if !self.read_interpreter(is_wide, &mut path)? {
+                continue;
+            }
+            // What the kernel makes of it otherwise, it reports. Any other error leaves it unknown where this leads.
+            if let Ok(path) = CStr::from_bytes_until_nul(&path) {
+                match open_inside(libc::AT_FDCWD, path, 0) {
+                    Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is one for a kernel that reads the file so.
+    fn read_interpreter(&self, is_wide: bool, path: &mut [u8; PATH_MAX]) -> Result<bool> {
+        const PT_INTERP: u64 = 3;
+        let of = |bytes: &[u8], wide: (usize, usize), narrow: (usize, usize)| {
+            let (at, width) = if is_wide { wide } else { narrow };
+            number(bytes, at, width)
         };
         // The kernel refuses a file where these are missing or odd.
-        let (Some(table), Some(size), Some(count)) =
-            (of((32, 8), (28, 4)), of((54, 2), (42, 2)), of((56, 2), (44, 2)))
-        else {
-            return Ok(());
+        let (Some(table), Some(size), Some(count)) = (
+            of(self.text(), (32, 8), (28, 4)),
+            of(self.text(), (54, 2), (42, 2)),
+            of(self.text(), (56, 2), (44, 2)),
+        ) else {
+            return Ok(false);
         };
-        if size != if elf.is_wide { 56 } else { 32 } || size * count > 65536 {
-            return Ok(());
+        if size != if is_wide { 56 } else { 32 } || size * count > 65536 {
+            return Ok(false);
         }
         for index in 0..count {
             let mut entry = [0; 56];
-            let at = table.checked_add(index * size).ok_or(Errno::NOEXEC)?;
+            let Some(at) = table.checked_add(index * size).filter(|&at| i64::try_from(at).is_ok())
+            else {
+                return Ok(false);
+            };
             if self.read(&mut entry, at)? < 32 {
-                return Ok(());
+                return Ok(false);
             }
-            if elf.number(&entry, 0, 4) != Some(PT_INTERP) {
+            if number(&entry, 0, 4) != Some(PT_INTERP) {
                 continue;
             }
-            let (at, length) = if elf.is_wide {
-                (elf.number(&entry, 8, 8), elf.number(&entry, 32, 8))
-            } else {
-                (elf.number(&entry, 4, 4), elf.number(&entry, 16, 4))
-            };
-            let mut path = [0; libc::PATH_MAX as usize];
-            let length = length.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
-            let (Some(at), Some(room)) = (at, path.get_mut(..length)) else {
-                return Ok(());
-            };
-            self.read(room, at)?;
-            return match CStr::from_bytes_until_nul(room) {
-                Ok(path) => open_inside(libc::AT_FDCWD, path, 0).map(drop),
-                // The kernel refuses it, too.
-                Err(_) => Err(Errno::NOEXEC),
+            let at = of(&entry, (8, 8), (4, 4)).filter(|&at| i64::try_from(at).is_ok());
+            let length = of(&entry, (32, 8), (16, 4)).and_then(|it| usize::try_from(it).ok());
+            let room = path.get_mut(..length.unwrap_or(0));
+            return match (at, room) {
+                (Some(at), Some(room)) if !room.is_empty() => self.read(room, at).map(|_| true),
+                _ => Ok(false),
             };
         }
-        Ok(())
+        Ok(false)
     }
 
     fn read(&self, room: &mut [u8], at: u64) -> Result<usize> {
@@ -358,19 +388,12 @@ impl Head {
     }
 }
 
-/// How an ELF file has its numbers.
-#[derive(Clone, Copy)]
-struct Elf {
-    is_wide: bool,
-    is_big: bool,
-}
-
-impl Elf {
-    fn number(self, bytes: &[u8], at: usize, width: usize) -> Option<u64> {
-        let bytes = bytes.get(at..at + width)?;
-        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        Some(if self.is_big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
-    }
+/// A number in a file of this architecture.
+fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at + width)?;
+    let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+    let is_big = cfg!(target_endian = "big");
+    Some(if is_big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
 }
 
 /// `preadv(2)`, whose arguments are the same on all architectures.
@@ -417,6 +440,13 @@ mod tests {
         let long = [b"#!/".as_slice(), &[b'a'; 300]].concat();
         assert_eq!(parse(&long), None);
         let cut = [b"#!/bin/sh ".as_slice(), &[b'a'; 300]].concat();
-        assert_eq!(parse(&cut), some("/bin/sh", Some(&"a".repeat(246))));
+        assert_eq!(parse(&cut), some("/bin/sh", Some(&"a".repeat(245))));
+        // Without a newline blanks at the end belong to the argument, which may be empty.
+        assert_eq!(parse(b"#!/bin/sh "), some("/bin/sh", Some("")));
+        assert_eq!(parse(b"#!/bin/sh -e "), some("/bin/sh", Some("-e ")));
+        assert_eq!(parse(b"#!/bin/sh -e\0 -f\n"), some("/bin/sh", Some("-e")));
+        assert_eq!(parse(b"#!/bin/sh\0 -f\n"), some("/bin/sh", None));
+        let full = [b"#!/".as_slice(), &[b'a'; 252], b"\n"].concat();
+        assert_eq!(parse(&full), some(&format!("/{}", "a".repeat(252)), None));
     }
 }

@@ -189,12 +189,6 @@ pub(crate) fn close_all_but(kept: RawFd, _: InChild) -> Result<()> {
     close(arg(kept + 1), last).map(drop)
 }
 
-/// `fcntl(2)`: exec leaves it open.
-pub(super) fn keep_over_exec(file: RawFd) -> Result<()> {
-    // SAFETY: no pointers.
-    unsafe { syscall(libc::SYS_fcntl, [arg(file), arg(libc::F_SETFD), 0]) }.map(drop)
-}
-
 /// Whether a name in a directory, which is no link, may be executed: by the ids that exec looks at.
 pub(super) fn may_execute(dir: RawFd, name: &CStr) -> Result<()> {
     const SYS_FACCESSAT2: libc::c_long = 439;
@@ -219,6 +213,12 @@ pub(crate) fn exists(path: &CStr) -> bool {
 /// Changes the working directory by a path in a root that is not trusted: no magic link is followed.
 pub(crate) fn chdir_inside(path: &CStr) -> Result<()> {
     let dir = super::in_root::open_inside(libc::AT_FDCWD, path, libc::O_DIRECTORY)?;
+    fchdir(dir.raw())
+}
+
+/// Changes the working directory by a path without links: `ELOOP` where there is one by now.
+pub(crate) fn chdir_without_links(path: &CStr) -> Result<()> {
+    let dir = super::in_root::open_without_links(path, libc::O_DIRECTORY)?;
     fchdir(dir.raw())
 }
 

@@ -105,7 +105,15 @@ pub(crate) fn open_in_root<'a>(
 /// the root.
 pub(crate) fn open_inside(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
     match openat2(dir, path, flags | libc::O_PATH, 0) {
-        Err(Errno::NOSYS | Errno::PERM) => follow(dir, path, flags),
+        Err(Errno::NOSYS | Errno::PERM) => follow(dir, path, flags, MOST_LINKS),
+        answer => answer,
+    }
+}
+
+/// The same, where no link of any kind is followed: `ELOOP`.
+pub(crate) fn open_without_links(path: &CStr, flags: i32) -> Result<Fd> {
+    match openat2(libc::AT_FDCWD, path, flags | libc::O_PATH, libc::RESOLVE_NO_SYMLINKS) {
+        Err(Errno::NOSYS | Errno::PERM) => follow(libc::AT_FDCWD, path, flags, 0),
         answer => answer,
     }
 }
@@ -141,7 +149,7 @@ fn walk<'a>(root: RawFd, names: impl Iterator<Item = &'a CStr>) -> Result<Fd> {
 }
 
 /// What [`open_inside`] does, without `openat2(2)`: no link is left to the kernel, so none is magic.
-fn follow(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
+fn follow(dir: RawFd, path: &CStr, flags: i32, most_links: u32) -> Result<Fd> {
     let mut left = PathBuffer::new(path.to_bytes())?;
     let mut at = open_at(dir, if left.is_absolute() { c"/" } else { c"." }, libc::O_PATH)?;
     let mut links = 0;
@@ -156,7 +164,7 @@ fn follow(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
         // Links that are not magic lie in the root of proc alone.
         let is_magic = fs_type(next.raw())? == abi::PROC_SUPER_MAGIC
             && identity(at.raw())?.inode != abi::PROC_ROOT_INO;
-        if links > MOST_LINKS || is_magic {
+        if links > most_links || is_magic {
             return Err(Errno::LOOP);
         }
         left.put_link_before(next.raw())?;
@@ -181,7 +189,7 @@ pub(super) struct PathBuffer {
     end: usize,
 }
 
-const PATH_MAX: usize = libc::PATH_MAX as usize;
+pub(super) const PATH_MAX: usize = libc::PATH_MAX as usize;
 
 /// One name of a path, as a C string on the stack.
 pub(super) struct Name {
@@ -381,7 +389,7 @@ fn for_mount(told: usize) -> libc::c_ulong {
 }
 
 /// Linux 5.10; libc does not have it on all targets.
-const MS_NOSYMFOLLOW: libc::c_ulong = 0x100;
+pub(crate) const MS_NOSYMFOLLOW: libc::c_ulong = 0x100;
 
 #[cfg(test)]
 mod tests {

@@ -32,6 +32,7 @@ pub(crate) fn act(name: &str) -> ExitCode {
             crate::clocks::tell_inside();
             return ExitCode::SUCCESS;
         }
+        ("undo", attack) => return crate::hostile::undo::act(attack),
         ("contained", filter) => return crate::contained::act(filter),
         ("discover", others) => return discover_among(others.parse().unwrap()),
         ("secure", hostile) => return crate::secure_exec::act(hostile),

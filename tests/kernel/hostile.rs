@@ -1,6 +1,11 @@
 //! What a child brings into namespaces that others live in: they must not get at the parent's memory
 //! and files through it. And what a full memory cgroup around the child does to the parent.
 
+pub(crate) mod image;
+pub(crate) mod races;
+pub(crate) mod same;
+pub(crate) mod undo;
+
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;

@@ -12,7 +12,7 @@ use std::ffi::{CStr, CString};
 use super::run::{attach_mount, attach_to_root, make_fs};
 use super::{Attr, Fs, Workshop};
 use crate::sys::file::Fd;
-use crate::sys::in_root::{NoUmask, make_dir};
+use crate::sys::in_root::{MS_NOSYMFOLLOW, NoUmask, make_dir, mount_flags};
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::{Errno, Result, file};
 
@@ -69,6 +69,9 @@ impl Layers {
                 let top = open_top()?;
                 make_own_dir(&top, &upper.name)?;
                 make_own_dir(&top, &upper.work)?;
+                // overlayfs looks both up again by name: no link that has come in their place is followed.
+                let flags = libc::MS_REMOUNT | libc::MS_BIND | MS_NOSYMFOLLOW;
+                mount::mount(None, TOP, None, flags | mount_flags(top.raw())?, None)?;
             }
             None => {
                 let top = open_top()?;

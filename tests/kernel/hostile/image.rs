@@ -1,0 +1,507 @@
+//! Images with links that lead out of them: a program or a working directory inside is never found through a
+//! magic link of proc, which would be the caller's own binary or a directory of the host.
+//!
+//! Each refusal is at the step and with the errno that the documentation names, and what is refused never ran.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use linux_namespaces::{
+    Command, Enter, Error, Mount, NamespaceSet, PidFd, Rootfs, Stdio, Step, Unshare,
+};
+
+use crate::faults::fork::in_fork;
+use crate::harness::cases;
+use crate::kernel::refuse;
+use crate::machine::Need::UserNamespaces;
+use crate::machine::is_root;
+use crate::mounts::{dir, output, staged, with_programs};
+use crate::stage;
+
+cases! {"hostile_image":
+    a_working_directory_of_the_host [UserNamespaces],
+    a_working_directory_of_the_host_without_openat2 [UserNamespaces],
+    a_working_directory_in_an_entered_image [UserNamespaces],
+    a_working_directory_below_a_root_dir [UserNamespaces],
+    the_callers_program [UserNamespaces],
+    the_callers_program_without_openat2 [UserNamespaces],
+    the_callers_program_in_an_entered_image [UserNamespaces],
+    the_callers_program_below_a_root_dir [UserNamespaces],
+    the_callers_program_below_a_mount [UserNamespaces],
+    the_callers_program_where_a_thread_has_gone [UserNamespaces],
+    an_interpreter_whose_path_is_too_long [UserNamespaces],
+    proc_self_exe_in_the_callers_root [UserNamespaces],
+    nobody_reads_the_callers_memory_through_the_init [UserNamespaces],
+    files_made_for_mounts_stay_inside [UserNamespaces],
+}
+
+/// The ways to a root: in a user namespace, and for root also without one.
+pub(super) fn each_way(work: impl Fn(&dyn Fn(&mut Command))) {
+    work(&|command| {
+        command.map_root();
+    });
+    if is_root() {
+        work(&|_| {});
+    }
+}
+
+/// A command in this image, with a proc and the host's programs.
+pub(super) fn inside(image: &Path, program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(program.as_ref());
+    command.unshare(NamespaceSet::PID).rootfs(Rootfs::dir(image).unwrap());
+    with_programs(&mut command);
+    command.mount(Mount::proc("/proc").unwrap());
+    command
+}
+
+pub(super) fn is_refused(command: &mut Command, step: Step, errno: i32) -> Error {
+    let error = match command.spawn() {
+        Ok(mut child) => {
+            child.wait().unwrap();
+            panic!("this was run: {command:?}");
+        }
+        Err(error) => error,
+    };
+    assert_eq!((error.step(), error.raw_os_error()), (Some(step), Some(errno)), "{error:?}");
+    error
+}
+
+/// Directories of the caller, open and to be closed at exec.
+fn open_directories() -> Vec<File> {
+    ["/", "/proc", "/tmp", "/etc"].map(|path| File::open(path).unwrap()).into()
+}
+
+/// Links that lead to something that the caller or the crate has open, and through other links to it. `is_first`
+/// says whether the child is PID 1 there.
+fn magic_directories(image: &Path, last_number: i32, is_first: bool) -> Vec<(String, bool)> {
+    let mut links = Vec::new();
+    for number in 0..=last_number {
+        links.push(format!("/proc/self/fd/{number}"));
+        links.push(format!("/proc/1/task/1/fd/{number}"));
+    }
+    for name in ["self/cwd", "self/root", "1/root", "1/cwd", "thread-self/cwd", "self/task/1/root"]
+    {
+        links.push(format!("/proc/{name}"));
+    }
+    links.retain(|text| is_first || !text.contains("/1/"));
+    let mut all = Vec::new();
+    for (index, text) in links.iter().enumerate() {
+        let (link, again) = (format!("work{index}"), format!("again{index}"));
+        symlink(text, image.join(&link)).unwrap();
+        symlink(&link, image.join(&again)).unwrap();
+        let is_number = text.contains("/fd/");
+        all.push((format!("/{link}"), is_number));
+        all.push((format!("/{again}/."), is_number));
+        if !is_number {
+            all.push((text.clone(), false));
+            all.push((format!("/{again}/usr/../tmp"), false));
+        }
+    }
+    all
+}
+
+/// None of these is a working directory. A number that is not open in the child is not there.
+fn no_directory(dirs: &[(String, bool)], held: &[File], command: impl Fn() -> Command) {
+    let mut through_links = 0;
+    for (path, is_number) in dirs {
+        let mut command = command();
+        let error =
+            command.current_dir(path).stdout(Stdio::null()).spawn().map(|mut child| child.wait());
+        let error = error.expect_err(path);
+        let errno = error.raw_os_error();
+        let is_absent = *is_number && errno == Some(libc::ENOENT);
+        assert!(is_absent || errno == Some(libc::ELOOP), "{path}: {error:?}");
+        assert_eq!(error.step(), Some(Step::ChangeDirectory), "{path}: {error:?}");
+        assert_eq!(error.path(), Some(Path::new(path)), "{error:?}");
+        through_links += usize::from(!is_absent);
+    }
+    // Each of those that the caller has open is there in the child, by all its names.
+    assert!(through_links > 4 * held.len(), "{through_links} of {}", dirs.len());
+}
+
+fn working_directories() {
+    let held = open_directories();
+    let last = held.iter().map(AsRawFd::as_raw_fd).max().unwrap() + 12;
+    let image = dir();
+    let dirs = magic_directories(image.path(), last, true);
+    each_way(|choose| {
+        for closes in [true, false] {
+            no_directory(&dirs, &held, || {
+                let mut command = inside(image.path(), "/bin/true");
+                choose(&mut command);
+                if closes {
+                    command.close_other_fds();
+                }
+                command
+            });
+        }
+    });
+}
+
+fn a_working_directory_of_the_host() {
+    working_directories();
+}
+
+fn a_working_directory_of_the_host_without_openat2() {
+    in_fork(|| {
+        refuse(libc::SYS_openat2, libc::ENOSYS);
+        working_directories();
+    });
+}
+
+/// A process in an image, which it has laid out, and what leads into it.
+struct Inside {
+    child: linux_namespaces::Child,
+    process: PidFd,
+    set: NamespaceSet,
+}
+
+impl Inside {
+    fn new(image: &Path, choose: &dyn Fn(&mut Command)) -> Self {
+        let mut command = inside(image, "/bin/cat");
+        choose(&mut command);
+        let namespaces = command.plan().unwrap().to_string().contains("user");
+        let user = if namespaces { NamespaceSet::USER } else { NamespaceSet::empty() };
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let process = PidFd::open(child.id()).unwrap();
+        Self { child, process, set: user | NamespaceSet::MOUNT | NamespaceSet::PID }
+    }
+
+    fn command(&self, program: impl AsRef<Path>) -> Command {
+        let enter = Enter::new().process(self.process.try_clone().unwrap(), self.set);
+        let mut command = Command::new(program.as_ref());
+        command.enter(enter);
+        command
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+fn a_working_directory_in_an_entered_image() {
+    let held = open_directories();
+    let last = held.iter().map(AsRawFd::as_raw_fd).max().unwrap() + 12;
+    let image = dir();
+    let dirs = magic_directories(image.path(), last, false);
+    each_way(|choose| {
+        let there = Inside::new(image.path(), choose);
+        assert_eq!(output(there.command("/bin/pwd").current_dir("/usr")), "/usr\n");
+        no_directory(&dirs, &[], || there.command("/bin/true"));
+    });
+}
+
+/// A root that is a directory, with the present proc in it, and this process's mounts to itself.
+fn with_root_dir(work: impl Fn(&Path, &dyn Fn(&Path) -> Command)) {
+    staged(|| {
+        stage::private();
+        let image = dir();
+        let names =
+            ["proc", "usr", "bin", "lib", "lib64"].map(|name| (name, Path::new("/").join(name)));
+        let names = names.iter().filter(|(_, path)| path.exists());
+        names.clone().for_each(|(name, path)| {
+            fs::create_dir(image.path().join(name)).unwrap();
+            stage::bind(path, image.path().join(name));
+        });
+        work(image.path(), &|program| {
+            let mut command = Command::new(program);
+            command.root_dir(File::open(image.path()).unwrap());
+            command
+        });
+        names.for_each(|(name, _)| stage::unmount(image.path().join(name)));
+    });
+}
+
+fn a_working_directory_below_a_root_dir() {
+    let held = open_directories();
+    with_root_dir(|image, command| {
+        let dirs: Vec<_> = held.iter().map(|dir| format!("fd/{}", dir.as_raw_fd())).collect();
+        for (index, name) in dirs.iter().map(String::as_str).chain(["cwd", "root"]).enumerate() {
+            let link = image.join(format!("work{index}"));
+            symlink(format!("/proc/self/{name}"), &link).unwrap();
+            for path in [format!("/work{index}"), format!("/proc/self/{name}")] {
+                let mut command = command(Path::new("/bin/true"));
+                is_refused(command.current_dir(path), Step::ChangeDirectory, libc::ELOOP);
+            }
+        }
+        let mut command = command(Path::new("/bin/pwd"));
+        assert_eq!(output(command.current_dir("/usr")), "/usr\n");
+    });
+}
+
+/// Writes a program that is a script.
+pub(super) fn script(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A copy of a program of the host whose ELF interpreter is another one. `None` where that program has none.
+pub(super) fn with_interpreter(path: &Path, interpreter: &str) -> Option<()> {
+    let mut bytes = fs::read("/bin/true").unwrap();
+    let at = bytes.windows(4).take(4096).position(|it| it == b"/lib")?;
+    let end = at + bytes[at..].iter().position(|byte| *byte == 0)?;
+    assert!(interpreter.len() <= end - at);
+    bytes[at..end].fill(0);
+    bytes[at..at + interpreter.len()].copy_from_slice(interpreter.as_bytes());
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    Some(())
+}
+
+/// Fills an image with programs that would be the caller's, and returns their names. `is_first` says whether the
+/// child is PID 1 there.
+fn programs(image: &Path, directory: &File, is_first: bool) -> Vec<String> {
+    let mut all = Vec::new();
+    let link = |text: &str, name: &str| {
+        symlink(text, image.join(name)).unwrap();
+        format!("/{name}")
+    };
+    all.push(link("/proc/self/exe", "app"));
+    all.push(link("app", "app2"));
+    all.push(link("proc/thread-self/exe", "app3"));
+    all.push(link("/proc/1/exe", "app4"));
+    let (number, test) = (directory.as_raw_fd(), "usr/bin/true");
+    let magic = link(&format!("/proc/self/fd/{number}"), "dir");
+    all.push(format!("{magic}/{test}"));
+    link(&format!("dir/{test}"), "through-dir");
+    all.push("/through-dir".to_owned());
+    all.push(format!("/proc/self/fd/{number}/{test}"));
+    all.extend(
+        ["/proc/self/exe", "/proc/1/exe", "/proc/self/root/usr/bin/true"].map(str::to_owned),
+    );
+    for (name, first) in [
+        ("script", "#!/proc/self/exe"),
+        ("script2", "#! /app2 argument"),
+        ("script3", "#!/script"),
+        ("script4", "#!proc/self/exe"),
+        ("script5", "#!/dir/usr/bin/true"),
+    ] {
+        script(&image.join(name), &format!("{first}\n"));
+        all.push(format!("/{name}"));
+    }
+    for (name, interpreter) in
+        [("elf", "/proc/self/exe"), ("elf2", "/app2"), ("elf3", "/dir/lib/ld")]
+    {
+        if with_interpreter(&image.join(name), interpreter).is_some() {
+            all.push(format!("/{name}"));
+        }
+    }
+    // The kernel looks at neither the class nor the byte order that the file claims to have.
+    for (name, at, value) in [("elf4", 4, 1), ("elf5", 5, 2), ("elf6", 4, 0)] {
+        if with_interpreter(&image.join(name), "/proc/self/exe").is_some() {
+            let mut bytes = fs::read(image.join(name)).unwrap();
+            bytes[at] = value;
+            fs::write(image.join(name), bytes).unwrap();
+            all.push(format!("/{name}"));
+        }
+    }
+    script(&image.join("script6"), "#!/elf\n");
+    all.extend(image.join("elf").exists().then(|| "/script6".to_owned()));
+    all.retain(|name| is_first || name != "/app4" && !name.contains("/1/"));
+    all
+}
+
+fn is_no_program(names: &[String], command: impl Fn(&Path) -> Command) {
+    for name in names {
+        let mut command = command(Path::new(name));
+        is_refused(command.current_dir("/").arg("--help"), Step::Exec, libc::ELOOP);
+    }
+}
+
+fn programs_of_the_caller() {
+    let held = File::open("/").unwrap();
+    let image = dir();
+    let names = programs(image.path(), &held, true);
+    assert!(names.len() > 14, "{names:?}");
+    each_way(|choose| {
+        let command = |name: &Path| {
+            let mut command = inside(image.path(), name);
+            choose(&mut command);
+            command
+        };
+        is_no_program(&names, |name| {
+            let mut command = command(name);
+            command.close_other_fds();
+            command
+        });
+        // Relative to a working directory, and by PATH behind a directory where it is not.
+        is_no_program(&["app".to_owned(), "script".to_owned()], |name| {
+            let mut command = command(name);
+            command.env("PATH", "/no/such:/usr:/");
+            command
+        });
+        is_no_program(&["./app".to_owned(), "./usr/../app2".to_owned()], command);
+    });
+}
+
+fn the_callers_program() {
+    programs_of_the_caller();
+}
+
+fn the_callers_program_without_openat2() {
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        in_fork(|| {
+            refuse(libc::SYS_openat2, errno);
+            programs_of_the_caller();
+        });
+    }
+}
+
+fn the_callers_program_in_an_entered_image() {
+    let held = File::open("/").unwrap();
+    let image = dir();
+    let names = programs(image.path(), &held, false);
+    each_way(|choose| {
+        let there = Inside::new(image.path(), choose);
+        is_no_program(&names, |name| there.command(name));
+        is_no_program(&["app".to_owned()], |name| {
+            let mut command = there.command(name);
+            command.env("PATH", "/");
+            command
+        });
+    });
+}
+
+fn the_callers_program_below_a_root_dir() {
+    let held = File::open("/").unwrap();
+    with_root_dir(|image, command| {
+        let names = programs(image, &held, false);
+        is_no_program(&names, command);
+    });
+}
+
+/// In the caller's own root, with an image mounted somewhere.
+fn the_callers_program_below_a_mount() {
+    let image = dir();
+    symlink("/proc/self/exe", image.path().join("app")).unwrap();
+    each_way(|choose| {
+        let mut command = Command::new("/mnt/app");
+        choose(command.mount(Mount::bind(image.path(), "/mnt").unwrap()).arg("--help"));
+        is_refused(&mut command, Step::Exec, libc::ELOOP);
+    });
+}
+
+/// A thread that is in an image itself: by a root of its own, or by entering.
+fn the_callers_program_where_a_thread_has_gone() {
+    let image = dir();
+    symlink("/proc/self/exe", image.path().join("app")).unwrap();
+    symlink("/proc/self/cwd", image.path().join("work")).unwrap();
+    let check = || {
+        is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
+        let mut command = Command::new("/bin/true");
+        is_refused(command.current_dir("/work"), Step::ChangeDirectory, libc::ELOOP);
+        assert!(Command::new("/bin/true").status().unwrap().success());
+    };
+    in_fork(|| {
+        let set = NamespaceSet::MOUNT;
+        let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
+        if !is_root() {
+            unshare = unshare.map_root();
+        }
+        unshare = unshare.rootfs(Rootfs::dir(image.path()).unwrap());
+        for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
+            if dir.exists() {
+                unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
+            }
+        }
+        unshare.apply().unwrap_or_else(|error| panic!("{error:?}"));
+        check();
+    });
+    let there = Inside::new(image.path(), &|command| {
+        command.map_root();
+    });
+    in_fork(|| {
+        let enter = Enter::new().process(there.process.try_clone().unwrap(), there.set);
+        enter.apply().unwrap_or_else(|error| panic!("{error:?}"));
+        check();
+        // This process is not in that proc, so that nobody can look at its descriptors.
+        // SAFETY: ends it.
+        unsafe { libc::_exit(0) }
+    });
+}
+
+/// Without openat2(2) the lookup has no more room than one path takes. The kernel would follow these links.
+fn an_interpreter_whose_path_is_too_long() {
+    let image = dir();
+    let at = |name: &str| image.path().join(name);
+    symlink(format!("{}dir2", "./".repeat(1500)), at("dir")).unwrap();
+    symlink(format!("dir/{}proc/self/exe", "./".repeat(1000)), at("long")).unwrap();
+    fs::create_dir(at("dir2")).unwrap();
+    symlink("../proc", at("dir2/proc")).unwrap();
+    if with_interpreter(&at("app"), "/long").is_none() {
+        return;
+    }
+    each_way(|choose| {
+        let command = || {
+            let mut command = inside(image.path(), "/app");
+            choose(&mut command);
+            command
+        };
+        is_refused(&mut command(), Step::Exec, libc::ELOOP);
+        in_fork(|| {
+            refuse(libc::SYS_openat2, libc::ENOSYS);
+            is_refused(&mut command(), Step::Exec, libc::ENAMETOOLONG);
+        });
+    });
+}
+
+/// What stays as it was: the caller's own program, started again where nobody else laid out the root.
+fn proc_self_exe_in_the_callers_root() {
+    let is_own = |command: &mut Command| {
+        let text = output(command.arg("--help"));
+        assert!(text.contains("--test-threads"), "{text}");
+    };
+    is_own(&mut Command::new("/proc/self/exe"));
+    each_way(|choose| {
+        let mut command = Command::new("/proc/self/exe");
+        choose(&mut command);
+        is_own(&mut command);
+        let mut command = Command::new("/proc/self/exe");
+        choose(command.mount(Mount::tmpfs("/mnt").unwrap()));
+        is_own(&mut command);
+        let mut command = Command::new("/proc/self/exe");
+        choose(command.unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap()));
+        is_own(&mut command);
+    });
+}
+
+/// An init is a copy of the caller's program and stays in the root.
+fn nobody_reads_the_callers_memory_through_the_init() {
+    let image = dir();
+    let script = "for link in exe cwd root fd/0 fd/3 map_files; do
+            if readlink /proc/1/$link || ls /proc/1/$link/; then echo $link; fi
+            done 2>/dev/null
+        cat /proc/1/maps /proc/1/environ /proc/1/auxv 2>/dev/null; head -c 1 /proc/1/exe 2>/dev/null
+        test $$ != 1";
+    let mut command = inside(image.path(), "/bin/sh");
+    command.args(["-c", script]).map_root().init(linux_namespaces::Init::new());
+    assert_eq!(output(&mut command), "");
+}
+
+/// What was created outside of this directory by a lookup that left it.
+fn files_made_for_mounts_stay_inside() {
+    let outside = dir();
+    let image = dir();
+    let mut up = String::new();
+    (0..40).for_each(|_| up.write_str("../").unwrap());
+    let name = outside.path().to_str().unwrap();
+    symlink(outside.path(), image.path().join("abs")).unwrap();
+    symlink(format!("{up}{}", &name[1..]), image.path().join("rel")).unwrap();
+    symlink("abs", image.path().join("again")).unwrap();
+    symlink("/proc/1/root", image.path().join("magic")).unwrap();
+    each_way(|choose| {
+        for link in ["abs", "rel", "again", "magic"] {
+            let mut command = inside(image.path(), "/bin/true");
+            choose(&mut command);
+            command.mount(Mount::tmpfs(format!("/{link}/made/here")).unwrap());
+            drop(command.status());
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{link}");
+        }
+    });
+}
