@@ -24,17 +24,24 @@ pub(super) fn finish(mut engine: Engine) -> ! {
     let lists_children =
         proc.as_ref().is_some_and(|proc| matches!(proc.counts_as_here(), Ok(true)));
     engine.proc = if lists_children { fd } else { -1 };
-    if process::is_alone() {
+    // Of a process that cannot tell whether others share its memory, all but that is given up.
+    let is_alone = process::is_alone();
+    if is_alone || has_one_thread(proc.as_deref()) {
         let arguments = proc.as_ref().and_then(|proc| {
             let stat = proc.read_once(proc.as_fd(), "self/stat").ok()?;
             let (start, end) = arguments(&stat)?;
             Some(Span { start, end }.of_whole_pages())
         });
-        let image = Image::own();
+        let image = Image::own().filter(|_| is_alone);
         let arguments = arguments.unwrap_or_default();
         let last = LastLoop { engine, way: Way::Finish, proc: fd, image, arguments };
-        // SAFETY: there is one thread, and no process shares its memory.
+        // SAFETY: there is one thread, and no process shares its memory if there is an image.
         unsafe { last.run() }
     }
     process::exit(engine.run().map_or(BROKEN, |ended| engine.policy.exit_code(ended).into()))
+}
+
+fn has_one_thread(proc: Option<&ProcFs>) -> bool {
+    let status = proc.and_then(|proc| proc.read_once(proc.as_fd(), "self/status").ok());
+    status.is_some_and(|text| text.split(|&byte| byte == b'\n').any(|line| line == b"Threads:\t1"))
 }

@@ -76,7 +76,7 @@ impl LastLoop {
     ///
     /// # Safety
     ///
-    /// This process has one thread, and shares its memory with no other process.
+    /// This process has one thread, and, unless there is no image, shares its memory with no other process.
     pub(crate) unsafe fn run(mut self) -> ! {
         // Also those with a handler of libc's, which would look for its thread.
         let _ = signal::set_mask(ALL);
@@ -94,10 +94,12 @@ impl LastLoop {
     fn shed(&mut self, kept: Option<&Kept>) {
         // SAFETY: `run`'s contract: the only thread is here, and never returns to who owns a descriptor.
         let alone = unsafe { InChild::assume() };
-        // Processes that share these keep them as they are.
-        let own_fs = process::unshare_fs();
-        let own_files = process::unshare_files();
-        if own_fs.is_ok() {
+        // Processes that share these keep them as they are. Where a filter forbids to unshare, as those of container
+        // engines do, hardly any process shares them, and what stays open keeps mounts busy.
+        let is_own = |answer| answer == Ok(()) || process::is_filtered(answer);
+        let has_own_fs = is_own(process::unshare_fs());
+        let has_own_files = is_own(process::unshare_files());
+        if has_own_fs {
             let _ = file::chdir(c"/");
         }
         if let Some(kept) = kept {
@@ -105,7 +107,7 @@ impl LastLoop {
             // refers to is.
             let _ = unsafe { forget(self.proc, kept) };
         }
-        if own_files.is_ok() {
+        if has_own_files {
             self.close_files(alone);
         }
         let _ = caps::keep_only(abi::CAP_KILL);

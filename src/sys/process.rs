@@ -41,6 +41,11 @@ pub(crate) fn unshare_files() -> Result<()> {
     unsafe { syscall(libc::SYS_unshare, [fits(abi::CLONE_FILES)]) }.map(drop)
 }
 
+/// Whether a filter has forbidden an [`unshare_fs`] or [`unshare_files`], which then says nothing about who shares.
+pub(crate) fn is_filtered(answer: Result<()>) -> bool {
+    matches!(answer, Err(Errno::PERM | Errno::NOSYS))
+}
+
 /// Whether nobody else uses this process's memory.
 ///
 /// Exec wakes the thread that sleeps for it a moment before it leaves that thread's memory. So where there are no
