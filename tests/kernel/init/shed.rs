@@ -11,6 +11,7 @@ use crate::machine::Need::{Root, UserNamespaces};
 cases! {"init_shed":
     the_working_directory_is_free [Root],
     descriptors_are_closed [Root],
+    as_much_where_a_filter_forbids_to_unshare [Root],
     capabilities_are_dropped [Root],
     no_new_privileges_are_to_be_had [UserNamespaces],
     who_shares_its_directory_or_descriptors_keeps_them [Root],
@@ -99,6 +100,19 @@ fn descriptors_are_closed() {
     // SAFETY: the child made above.
     unsafe { libc::waitpid(pid, &raw mut status, 0) };
     assert_eq!(status, 0);
+}
+
+/// As that of a container engine.
+fn as_much_where_a_filter_forbids_to_unshare() {
+    let begin = || {
+        open_some();
+        std::env::set_current_dir("/tmp").unwrap();
+        crate::kernel::refuse(libc::SYS_unshare, libc::EPERM);
+    };
+    finished(begin, |pid| {
+        crate::kernel::until(|| open_descriptors(pid) == [0, 1, 2]);
+        assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+    });
 }
 
 fn capabilities_are_dropped() {
