@@ -120,6 +120,15 @@
 //! - Files of ids that are not mapped seem to belong to uid 65534, and no capability inside counts for them; the
 //!   ids and supplementary groups that a process brought along still do.
 //!
+//! Whoever laid out a root is not trusted. Until the program runs, the child has this process's program and
+//! descriptors, and links in `/proc` lead to them: `/proc/self/exe`, `/proc/self/fd/7`. So in a new root, in an entered
+//! mount namespace and below the mounts of a command, no such link is followed, whether it stands in for the program
+//! (CVE-2019-5736), the working directory (CVE-2024-21626) or a mount point. The program's working directory is looked
+//! up when everything is mounted, so that it is never one that a mount hides.
+//!
+//! Masks and read-only mounts hold for a program without `CAP_SYS_ADMIN` over its mount namespace. Root inside a new user
+//! namespace has it, and can undo them; [`Command::lock_mounts`] takes it away.
+//!
 //! Binds are of the files that the caller sees. The child has to find them again, since its mounts are
 //! others; it refuses what is not the same file.
 //!
@@ -260,6 +269,8 @@
 //! | `unshare` and `setns` never move their caller into a pid namespace | `lifetimes::unshare_never_moves_its_caller_into_a_pid_namespace`, `lifetimes::setns_never_moves_its_caller_into_a_pid_namespace` |
 //! | pids of choice, as for a container that is moved | `birth::with_pids_of_choice` |
 //! | get, put, install, owner and get_parent | `pins::an_open_file`, `enter::each_kind_is_entered_by_handle_and_by_process`, `handles::owner_and_parent_are_followed` |
+//! | no link in a root leads to the caller's program or descriptors | `hostile_image`, `hostile_races` |
+//! | root inside cannot undo locked mounts | `hostile_undo` |
 //! | the names of `uname(2)` | `unshare::names_change_inside_only`; the example `hostname` |
 //! | what each version of the kernel has | `since`; `docs/kernels.md` |
 //!
