@@ -97,7 +97,8 @@ struct Tally {
     refused: usize,
 }
 
-/// Spawns while names are exchanged, and has what each program wrote checked.
+/// Spawns while names are exchanged, and has what each program wrote checked. Reports how many to stderr if `TELL` is
+/// set.
 fn meanwhile(
     pairs: &[(PathBuf, PathBuf)],
     spawns: usize,
