@@ -388,9 +388,13 @@ fn the_callers_program_below_a_mount() {
     let image = dir();
     symlink("/proc/self/exe", image.path().join("app")).unwrap();
     each_way(|choose| {
-        let mut command = Command::new("/mnt/app");
-        choose(command.mount(Mount::bind(image.path(), "/mnt").unwrap()).arg("--help"));
-        is_refused(&mut command, Step::Exec, libc::ELOOP);
+        for path in
+            ["/mnt/app", "/proc/../mnt/app", "/proc/self/cwd/app", "/proc/self/root/mnt/app"]
+        {
+            let mut command = Command::new(path);
+            choose(command.mount(Mount::bind(image.path(), "/mnt").unwrap()).arg("--help"));
+            is_refused(command.current_dir("/mnt"), Step::Exec, libc::ELOOP);
+        }
     });
 }
 
@@ -470,6 +474,10 @@ fn proc_self_exe_in_the_callers_root() {
         choose(&mut command);
         is_own(&mut command);
         let mut command = Command::new("/proc/self/exe");
+        choose(command.mount(Mount::tmpfs("/mnt").unwrap()));
+        is_own(&mut command);
+        let program = File::open(std::env::current_exe().unwrap()).unwrap();
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
         choose(command.mount(Mount::tmpfs("/mnt").unwrap()));
         is_own(&mut command);
         let mut command = Command::new("/proc/self/exe");
