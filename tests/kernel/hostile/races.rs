@@ -246,7 +246,7 @@ fn the_same_directory_twice_is_masked_where_it_should_be() {
                 command.mount(Mount::mask("/proc2/version").unwrap());
                 command
             };
-            let tally = meanwhile(&pairs, SPAWNS, command, |text| {
+            let tally = meanwhile(&pairs, SPAWNS / 2, command, |text| {
                 assert!(!text.contains("secret") && !text.contains("Linux version"), "{text}");
             });
             assert!(tally.ran > 0, "{tally:?}");
