@@ -58,11 +58,11 @@ impl Command {
         self.setup.has_mounts() || self.place.is_open()
     }
 
-    /// Among other files, too, unless the caller has named a file of proc.
+    /// Among other files, too, unless the caller has named an open file by proc.
     fn program_lookup(&self) -> Result<Lookup> {
         let has_other_files = self.has_other_files();
-        let is_of_proc = self.program.as_bytes().starts_with(b"/proc/");
-        let is_inside = self.has_other_root()? || (has_other_files && !is_of_proc);
+        let is_inside = self.has_other_root()?
+            || (has_other_files && !names_open_file(self.program.as_bytes()));
         Ok(if is_inside { Lookup::Inside } else { Lookup::Plain })
     }
 
@@ -306,6 +306,16 @@ impl Command {
             c_string(&OsString::from_vec(candidate), "path")
         };
         path.as_bytes().split(|&byte| byte == b':').map(in_dir).collect()
+    }
+}
+
+/// `/proc/self/exe`, `/proc/self/fd/7` and the like: what the path leads to is the last magic link's, so that no link of
+/// anybody else is followed.
+fn names_open_file(path: &[u8]) -> bool {
+    let names: Vec<_> = path.split(|&byte| byte == b'/').collect();
+    match names[..] {
+        [b"", b"proc", process, b"exe"] | [b"", b"proc", process, b"fd", _] => process != b"..",
+        _ => false,
     }
 }
 

@@ -129,8 +129,12 @@ impl Command {
     /// to `/proc/self/exe` would run the caller's own program inside (CVE-2019-5736). Such a link fails with
     /// `ELOOP`, whether it is the program, a part of its path, the interpreter of a script or that of an ELF file.
     /// There the program is known to `ps` by the name of the file that links lead to, a script by its interpreter's,
-    /// and a file that may be executed but not read is refused with `EACCES`. In the caller's own root
-    /// `Command::new("/proc/self/exe")` starts this program again.
+    /// and `AT_EXECFN` (see `getauxval(3)`) names a path below `/dev/fd`. A file that may be executed but not read
+    /// is refused with `EACCES`, and one that only `binfmt_misc` can run with `ENOEXEC`: name its interpreter as the
+    /// program. In the caller's own root `Command::new("/proc/self/exe")` starts this program again.
+    ///
+    /// The same applies to all commands of a process once one of its threads has entered a mount namespace or
+    /// a root by [`Enter`] or [`Unshare`](crate::Unshare).
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -228,7 +232,8 @@ impl Command {
     /// namespace. With [`mount`](Self::mount) the child looks the parent's directory up again by its path when
     /// everything is mounted, so that the program never stays in a directory underneath a mount. If that path no
     /// longer leads anywhere, the spawn fails, unless there is a
-    /// [`current_dir_fallback`](Self::current_dir_fallback).
+    /// [`current_dir_fallback`](Self::current_dir_fallback). If there is a link in that path by now, which leads to
+    /// another directory than the parent's, the spawn fails with `ELOOP`.
     ///
     /// In a root that is not the caller's, and below the mounts of this command, a magic link (as
     /// `/proc/self/cwd` or `/proc/self/fd/7`) in the path is refused with `ELOOP`.

@@ -382,8 +382,9 @@ impl Command {
     /// mount, set the hostname, or enter namespaces; capabilities such as `CAP_NET_ADMIN` and `CAP_CHOWN` stay. The
     /// child does this after all mounts and before it changes its ids; its memory stays shared.
     ///
-    /// Without a user namespace the program can still become another user by `CAP_SETUID`, and `/proc/PID/root` of that
-    /// user's processes shows their mounts. Unshare the pid namespace as well, and mount a new proc.
+    /// Without a user namespace the program can still use `/proc/PID/root` of processes that have no more capabilities
+    /// than itself, and become their user by `CAP_SETUID`: it sees what they see. Unshare the pid namespace as well,
+    /// and mount a new proc.
     ///
     /// # Examples
     ///

@@ -7,6 +7,7 @@ pub(crate) mod undone;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -196,7 +197,10 @@ fn nothing_of_the_old_root_is_left() {
     let allowed = ["bin", "lib", "lib64", "proc", "usr"];
     assert!(names.lines().all(|name| allowed.contains(&name)), "{names}");
     // From outside: its root directory is what was mounted, and the descriptors are the streams.
-    let mut child = shell("read line").stdin(Stdio::piped()).spawn().unwrap();
+    let mut command = shell("echo ready; read line");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // Until then the loader may have libraries open.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let mountinfo = fs::read_to_string(format!("/proc/{}/mountinfo", child.id())).unwrap();
     let root: Vec<_> = table(&mountinfo).into_iter().filter(|row| row.0 == "/").collect();
     assert_eq!(root.len(), 1, "{mountinfo}");

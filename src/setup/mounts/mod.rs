@@ -142,6 +142,8 @@ pub(crate) struct Workshop {
     root: Kept,
     trees: Vec<Cell>,
     mounts: Vec<Mounted>,
+    /// The ids of all mounts that were attached by now; 0 where none was yet.
+    attached: Vec<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -162,8 +164,11 @@ struct Mounted {
 
 impl Workshop {
     pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
-        let (mut trees, mut mounts) = (Vec::new(), Vec::new());
+        let (mut trees, mut mounts, mut attached) = (Vec::new(), Vec::new(), Vec::new());
         for op in ops {
+            if matches!(op, Op::Mount(op) if op.place().is_some()) {
+                attached.push(AtomicU64::new(0));
+            }
             match op {
                 Op::Mount(MountOp::Take(_)) => trees.push(Cell {
                     mount: Kept::none(),
@@ -176,7 +181,7 @@ impl Workshop {
                 _ => {}
             }
         }
-        Self { root: Kept::none(), trees, mounts }
+        Self { root: Kept::none(), trees, mounts, attached }
     }
 
     fn cell(&self, tree: usize) -> Result<&Cell> {
@@ -187,21 +192,36 @@ impl Workshop {
         self.mounts.get(number)?.top.get()
     }
 
+    /// Whether a mount was attached by an earlier step, or is the root.
+    fn is_earlier(&self, mount: RawFd) -> Result<bool> {
+        let id = mount_id(mount)?;
+        if let Some(root) = self.root.get() {
+            if mount_id(root)? == id {
+                return Ok(true);
+            }
+        }
+        Ok(self.attached.iter().any(|earlier| earlier.load(SeqCst) == id))
+    }
+
     /// Notes what was mounted at a place, if something is to be found in it. If it covers an earlier mount, which a
     /// link led to, it stands for that one, too.
     fn note(&self, place: &Place, mount: Fd, target: &Fd) -> Result<()> {
+        let id = mount_id(mount.raw())?;
+        if let Some(free) = self.attached.iter().find(|earlier| earlier.load(SeqCst) == 0) {
+            free.store(id, SeqCst);
+        }
         let is_kept = |mounted: &&Mounted| mounted.top.get().is_some();
         if self.mounts.iter().any(|it| is_kept(&it)) && is_mount_root(target.raw())? {
             let covered = mount_id(target.raw())?;
             for earlier in self.mounts.iter().filter(is_kept) {
                 if earlier.id.load(SeqCst) == covered {
                     earlier.top.keep(file::copy(mount.raw())?);
-                    earlier.id.store(mount_id(mount.raw())?, SeqCst);
+                    earlier.id.store(id, SeqCst);
                 }
             }
         }
         if let Some(own) = place.number().and_then(|number| self.mounts.get(number)) {
-            own.id.store(mount_id(mount.raw())?, SeqCst);
+            own.id.store(id, SeqCst);
             own.top.keep(mount);
         }
         Ok(())

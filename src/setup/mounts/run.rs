@@ -136,7 +136,7 @@ fn attach(
 }
 
 /// What `mount(2)` has put there, which tells no descriptor: found by its names, and looked at, since another
-/// directory may have come to have them.
+/// directory may have come to have them: also that of an earlier mount of the same file system.
 fn on_top(
     root: RawFd,
     place: &Place,
@@ -144,7 +144,8 @@ fn on_top(
     is_it: impl FnOnce(&Fd) -> Result<bool>,
 ) -> Result<Fd> {
     let top = place.open_top(root, context.workshop)?;
-    if is_it(&top)? { Ok(top) } else { Err(Errno::STALE) }
+    let is_new = is_it(&top)? && !context.workshop.is_earlier(top.raw())?;
+    if is_new { Ok(top) } else { Err(Errno::STALE) }
 }
 
 /// `mount(2)` answers `ENOTDIR` for a file on a directory; `move_mount(2)` answers the same as for much else.

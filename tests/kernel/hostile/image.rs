@@ -13,12 +13,12 @@ use linux_namespaces::{
     Command, Enter, Error, Mount, NamespaceSet, PidFd, Rootfs, Stdio, Step, Unshare,
 };
 
-use crate::faults::fork::in_fork;
+use crate::faults::fork::{as_ordinary, in_fork};
 use crate::harness::cases;
 use crate::kernel::refuse;
-use crate::machine::Need::UserNamespaces;
+use crate::machine::Need::{Root, UserNamespaces};
 use crate::machine::is_root;
-use crate::mounts::{dir, output, staged, with_programs};
+use crate::mounts::{dir, output, sh, staged, with_programs};
 use crate::stage;
 
 cases! {"hostile_image":
@@ -36,6 +36,13 @@ cases! {"hostile_image":
     proc_self_exe_in_the_callers_root [UserNamespaces],
     nobody_reads_the_callers_memory_through_the_init [UserNamespaces],
     files_made_for_mounts_stay_inside [UserNamespaces],
+    nothing_of_the_image_is_opened [UserNamespaces],
+    masks_are_the_callers_dev_null [UserNamespaces],
+    a_proc_of_the_image_is_not_believed [UserNamespaces],
+    an_entered_proc_is_not_believed [Root],
+    groups_cannot_be_dropped_inside [UserNamespaces],
+    no_group_of_the_caller_is_left [Root],
+    no_capability_is_inheritable [UserNamespaces],
 }
 
 /// The ways to a root: in a user namespace, and for root also without one.
@@ -381,9 +388,13 @@ fn the_callers_program_below_a_mount() {
     let image = dir();
     symlink("/proc/self/exe", image.path().join("app")).unwrap();
     each_way(|choose| {
-        let mut command = Command::new("/mnt/app");
-        choose(command.mount(Mount::bind(image.path(), "/mnt").unwrap()).arg("--help"));
-        is_refused(&mut command, Step::Exec, libc::ELOOP);
+        for path in
+            ["/mnt/app", "/proc/../mnt/app", "/proc/self/cwd/app", "/proc/self/root/mnt/app"]
+        {
+            let mut command = Command::new(path);
+            choose(command.mount(Mount::bind(image.path(), "/mnt").unwrap()).arg("--help"));
+            is_refused(command.current_dir("/mnt"), Step::Exec, libc::ELOOP);
+        }
     });
 }
 
@@ -465,6 +476,10 @@ fn proc_self_exe_in_the_callers_root() {
         let mut command = Command::new("/proc/self/exe");
         choose(command.mount(Mount::tmpfs("/mnt").unwrap()));
         is_own(&mut command);
+        let program = File::open(std::env::current_exe().unwrap()).unwrap();
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        choose(command.mount(Mount::tmpfs("/mnt").unwrap()));
+        is_own(&mut command);
         let mut command = Command::new("/proc/self/exe");
         choose(command.unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap()));
         is_own(&mut command);
@@ -503,5 +518,124 @@ fn files_made_for_mounts_stay_inside() {
             drop(command.status());
             assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{link}");
         }
+    });
+}
+
+/// Whoever opened one of these would wait for ever for somebody who writes it.
+fn nothing_of_the_image_is_opened() {
+    let image = dir();
+    for name in [
+        "passwd",
+        "group",
+        "shadow",
+        "nsswitch.conf",
+        "ld.so.preload",
+        "ld.so.cache",
+        "hosts",
+        "localtime",
+    ] {
+        fs::create_dir_all(image.path().join("etc")).unwrap();
+        let path = image.path().join("etc").join(name);
+        let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a C string.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+    }
+    each_way(|choose| {
+        let mut command = inside(image.path(), "missing");
+        choose(command.uid(0).gid(0).hostname("inside".parse().unwrap()).current_dir("/etc"));
+        is_refused(&mut command, Step::Exec, libc::ENOENT);
+    });
+}
+
+fn masks_are_the_callers_dev_null() {
+    let image = dir();
+    fs::create_dir(image.path().join("dev")).unwrap();
+    fs::write(image.path().join("file"), "masked").unwrap();
+    fs::write(image.path().join("evil"), "evil").unwrap();
+    symlink("/evil", image.path().join("dev/null")).unwrap();
+    each_way(|choose| {
+        let mut command = inside(image.path(), "/bin/sh");
+        command.args(["-c", "stat -c %t:%T /file; cat /file /evil"]);
+        choose(command.mount(Mount::mask("/file").unwrap()));
+        assert_eq!(output(&mut command), "1:3\nevil");
+    });
+}
+
+/// Files with the names of those that the crate writes.
+fn fake_proc(at: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    for dir in ["self", "thread-self", "1", "self/attr", "sys"] {
+        fs::create_dir_all(at.join(dir)).unwrap();
+        for name in ["uid_map", "gid_map", "setgroups", "timens_offsets", "exec"] {
+            let file = at.join(dir).join(name);
+            fs::write(&file, "").unwrap();
+            all.push(file);
+        }
+    }
+    all
+}
+
+fn is_untouched(files: &[std::path::PathBuf]) {
+    files.iter().for_each(|file| assert_eq!(fs::read(file).unwrap(), b"", "{file:?}"));
+}
+
+/// What this process sees as /proc when it starts the child.
+fn a_proc_of_the_image_is_not_believed() {
+    staged(|| {
+        stage::private();
+        stage::tmpfs("/proc");
+        let files = fake_proc(Path::new("/proc"));
+        let status = Command::new("/bin/true").map_root().status();
+        is_untouched(&files);
+        assert!(status.is_err(), "{status:?}");
+        stage::unmount("/proc");
+    });
+}
+
+/// What the child sees as /proc when it has entered.
+fn an_entered_proc_is_not_believed() {
+    let image = dir();
+    fs::create_dir(image.path().join("proc")).unwrap();
+    let files = fake_proc(&image.path().join("proc"));
+    let mut command = Command::new("/bin/cat");
+    command.rootfs(Rootfs::dir(image.path()).unwrap()).stdin(Stdio::piped());
+    with_programs(&mut command);
+    let mut child = command.spawn().unwrap();
+    let mut command = sh("id -u; cat /proc/self/uid_map");
+    command.enter(Enter::new().process(PidFd::open(child.id()).unwrap(), NamespaceSet::MOUNT));
+    assert_eq!(output(command.map_root()), "0\n");
+    is_untouched(&files);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+fn groups_cannot_be_dropped_inside() {
+    as_ordinary(|| {
+        let mut command = sh("cat /proc/self/setgroups");
+        assert_eq!(output(command.map_root()), "deny\n");
+    });
+}
+
+fn no_group_of_the_caller_is_left() {
+    in_fork(|| {
+        let groups = [4, 27, 100];
+        // SAFETY: this process alone.
+        assert_eq!(unsafe { libc::setgroups(3, groups.as_ptr()) }, 0);
+        let mut command = sh("grep ^Groups: /proc/self/status");
+        assert_eq!(output(&mut command).split_whitespace().count(), 4);
+        assert_eq!(output(command.uid(54_321).gid(54_321)).split_whitespace().count(), 1);
+    });
+}
+
+fn no_capability_is_inheritable() {
+    each_way(|choose| {
+        let mut command = sh("grep -E '^Cap(Inh|Amb)' /proc/self/status");
+        choose(&mut command);
+        let text = output(&mut command);
+        // Unless the caller itself has any.
+        let own = ["CapInh", "CapAmb"].map(crate::kernel::status);
+        let none = "0".repeat(16);
+        let is_as_before = |line: &str| own.iter().chain([&none]).any(|set| line.ends_with(&**set));
+        assert!(text.lines().all(is_as_before), "{text}");
     });
 }

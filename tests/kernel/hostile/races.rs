@@ -22,6 +22,7 @@ cases! {"hostile_races":
     a_proc_is_masked_without_the_calls_of_linux_5_2 [UserNamespaces],
     a_bind_is_masked_wherever_it_is [UserNamespaces],
     a_bind_is_masked_without_the_calls_of_linux_5_2 [UserNamespaces],
+    the_same_directory_twice_is_masked_where_it_should_be [UserNamespaces],
     a_program_that_becomes_the_callers [UserNamespaces],
     a_program_that_becomes_a_script [UserNamespaces],
     a_working_directory_that_becomes_one_of_the_host [UserNamespaces],
@@ -96,7 +97,8 @@ struct Tally {
     refused: usize,
 }
 
-/// Spawns while names are exchanged, and has what each program wrote checked.
+/// Spawns while names are exchanged, and has what each program wrote checked. Reports how many to stderr if `TELL` is
+/// set.
 fn meanwhile(
     pairs: &[(PathBuf, PathBuf)],
     spawns: usize,
@@ -215,6 +217,41 @@ fn a_bind_is_masked_wherever_it_is() {
 
 fn a_bind_is_masked_without_the_calls_of_linux_5_2() {
     without_new_calls(masked_bind);
+}
+
+/// mount(2) returns no descriptor of what it has mounted, which is looked up again: then the other one is there.
+fn the_same_directory_twice_is_masked_where_it_should_be() {
+    let (image, data) = (dir(), dir());
+    fs::write(data.path().join("key"), "secret").unwrap();
+    for name in ["first", "real", "first-proc", "real-proc"] {
+        fs::create_dir(image.path().join(name)).unwrap();
+    }
+    let at = |name: &str| image.path().join(name);
+    symlink("real", at("data")).unwrap();
+    symlink("first", at("other")).unwrap();
+    symlink("real-proc", at("proc2")).unwrap();
+    symlink("first-proc", at("other-proc")).unwrap();
+    let pairs = [(at("data"), at("other")), (at("proc2"), at("other-proc"))];
+    without_new_calls(|| {
+        each_way(|choose| {
+            let command = || {
+                let mut command = inside(image.path(), "/bin/sh");
+                choose(&mut command);
+                command.args(["-c", "cat /real/key /real-proc/version"]);
+                command.mount(Mount::bind(data.path(), "/first").unwrap());
+                command.mount(Mount::bind(data.path(), "/data").unwrap());
+                command.mount(Mount::mask("/data/key").unwrap());
+                command.mount(Mount::proc("/first-proc").unwrap());
+                command.mount(Mount::proc("/proc2").unwrap());
+                command.mount(Mount::mask("/proc2/version").unwrap());
+                command
+            };
+            let tally = meanwhile(&pairs, SPAWNS / 2, command, |text| {
+                assert!(!text.contains("secret") && !text.contains("Linux version"), "{text}");
+            });
+            assert!(tally.ran > 0, "{tally:?}");
+        });
+    });
 }
 
 /// A program of the image that is a copy of the host's echo.

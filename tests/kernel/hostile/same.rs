@@ -215,20 +215,22 @@ fn table(at: &Path) -> Vec<String> {
     both
 }
 
+/// Where the kernel begins a lookup again, it goes on counting links: near 40 it may say ELOOP.
+fn steady(path: &str, run: impl Fn() -> Outcome) -> Outcome {
+    let is_near = |answer: &Outcome| path.contains("c3") && *answer == Err(libc::ELOOP);
+    (0..20).map(|_| run()).find(|answer| !is_near(answer)).unwrap_or_else(run)
+}
+
 fn compare() {
     let at = dir();
     let at = at.path();
     let table = table(at);
     let mut ran = 0;
     for path in &table {
-        let expected = by_the_kernel(at, path);
+        let expected = steady(path, || by_the_kernel(at, path));
         ran += usize::from(expected.is_ok());
         each_way(|choose| {
-            let mut got = in_a_root(at, path, choose);
-            // Where the kernel begins a lookup again, it goes on counting links: near 40 it may say ELOOP.
-            if path.contains("c3") && got == Err(libc::ELOOP) {
-                got = in_a_root(at, path, choose);
-            }
+            let got = steady(path, || in_a_root(at, path, choose));
             let short = path.get(..80).unwrap_or(path);
             assert_eq!(got, expected, "{short:?} of {} bytes", path.len());
         });
