@@ -164,14 +164,17 @@ impl Call<'_> {
         if head.bytes.starts_with(b"#!") {
             return self.exec_script(&head, dir, name, program);
         }
-        let looked_up = head.interpreter();
-        if let Err(errno) = looked_up {
-            return errno;
-        }
+        let interpreter = match head.interpreter() {
+            Ok(found) => found,
+            Err(errno) => return errno,
+        };
         match self.exec_in(dir, name) {
             // By then it is a script, or binfmt_misc(5) has an interpreter for it: the kernel opens either by a path
             // of this root, so it may be a link to the caller's program.
             Errno::NOENT if head.is_for_others() => Errno::NOEXEC,
+            // All that the kernel needs is there: TOMOYO looks for /dev/fd/N/NAME before the fix of 5.10.227, 5.15.168,
+            // 6.1.113, 6.6.55 and 6.12 ("fallback to realpath if symlink's pathname does not exist").
+            Errno::NOENT if interpreter == Interpreter::NotMissing => Errno::OPNOTSUPP,
             errno => errno,
         }
     }
@@ -279,6 +282,13 @@ impl Script {
     }
 }
 
+/// Whether what the kernel looks up for an ELF file is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Interpreter {
+    Missing,
+    NotMissing,
+}
+
 const HEAD: usize = 1024;
 
 /// The beginning of a program's file.
@@ -314,9 +324,10 @@ impl Head {
     ///
     /// The kernel ignores the class and the byte order that the file claims: it reads the file as one of its own, of
     /// 64 bits and then of 32, so that both are looked at.
-    fn interpreter(&self) -> Result<()> {
+    fn interpreter(&self) -> Result<Interpreter> {
+        let mut found = Interpreter::NotMissing;
         if !self.is_elf() {
-            return Ok(());
+            return Ok(found);
         }
         for is_wide in [true, false] {
             let mut path = [0; PATH_MAX];
@@ -326,12 +337,13 @@ impl Head {
             // What the kernel makes of it otherwise, it reports. Any other error leaves it unknown where this leads.
             if let Ok(path) = CStr::from_bytes_until_nul(&path) {
                 match open_inside(libc::AT_FDCWD, path, 0) {
-                    Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+                    Ok(_) | Err(Errno::ACCESS) => {}
+                    Err(Errno::NOENT | Errno::NOTDIR) => found = Interpreter::Missing,
                     Err(errno) => return Err(errno),
                 }
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Whether there is one for a kernel that reads the file so.

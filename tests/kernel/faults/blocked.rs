@@ -196,6 +196,15 @@ extern "C" fn stop(_: i32) {
     STOPPED.fetch_sub(1, SeqCst);
 }
 
+/// Has the other threads end, also where this one panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// As musl's `setuid(3)`: a signal to every thread, and none goes on before all are in its handler. One of them
 /// allocates all the time, so that it is often stopped with the allocator's lock in its hands.
 fn a_thread_that_stops_all_others_is_not_waited_for() {
@@ -245,14 +254,16 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
             }
             stops
         });
+        let ending = Over(over);
         while Instant::now() < end {
             // Refused by the kernel when the signals are blocked, and started.
             let mut refused = Command::new("true");
             refused.unshare(NamespaceSet::PID).map_root().set_tid([7]);
             assert!(refused.spawn().is_err());
-            assert!(Command::new("true").map_root().status().unwrap().success());
+            let status = Command::new("true").map_root().status();
+            assert!(status.unwrap_or_else(|error| panic!("{error:#}")).success());
         }
-        is_over.store(true, SeqCst);
+        drop(ending);
         stops = stopper.join().unwrap();
     });
     HAS_LOCK.store(false, SeqCst);
