@@ -44,7 +44,9 @@ impl Command {
     /// before that.
     ///
     /// The child gets a copy of the memory where what lives in the namespaces could look into it: for
-    /// a user or pid namespace. Nor can they trace it before it runs the program.
+    /// a user or pid namespace. Nor can they trace it before it runs the program, unless `fs.suid_dumpable` is 1,
+    /// which is not the default: then the kernel makes the child traceable in the moment in which it enters another
+    /// user's namespace, and a process inside that tries often enough reads the copy.
     ///
     /// # Examples
     ///
