@@ -169,7 +169,7 @@ impl Command {
         ops.extend(return_op);
         self.place.enter(&mut ops);
         if let Some(init) = init {
-            if becomes_root {
+            if becomes_root && !namespaces.contains(NamespaceSet::USER) {
                 ops.extend([Op::DropGroups, Op::BecomeRootGroup, Op::BecomeRoot]);
             }
             ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
@@ -189,6 +189,8 @@ impl Command {
                 ops.extend((self.uid.is_some() || becomes_root).then_some(Op::DropGroups));
             }
         }
+        // In a new user namespace below, where no id is mapped, it is root of the entered one already.
+        let becomes_root = becomes_root && !namespaces.contains(NamespaceSet::USER);
         let root_group = becomes_root.then_some(Op::BecomeRootGroup);
         ops.extend(self.gid.map(Op::SetGid).or(root_group));
         ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));

@@ -36,14 +36,17 @@ impl Command {
     /// maps them, and drops its supplementary groups, where the caller or the namespace allows that:
     /// `setgroups(2)` is called before and after entering. So a program that root starts there cannot use root's
     /// rights over files outside. [`uid`](Self::uid), [`gid`](Self::gid) and [`groups`](Self::groups) set others;
-    /// [`Enter::keep_ids`] keeps the caller's. An id that is not mapped is kept as well. An
-    /// [init](Self::init) becomes root of the inside in any case, unless the ids are kept.
+    /// [`Enter::keep_ids`] keeps the caller's. Where the namespace does not map 0 the program keeps the caller's id if
+    /// that is mapped; if neither is, the spawn fails, since processes inside could take over a program that has an id
+    /// of outside. An [init](Self::init) becomes root of the inside in any case, unless the ids are kept.
     ///
     /// In an entered pid namespace, wait for the child before you wait for the PID 1 there, which cannot end
     /// before that.
     ///
     /// The child gets a copy of the memory where what lives in the namespaces could look into it: for
-    /// a user or pid namespace. Nor can they trace it before it runs the program.
+    /// a user or pid namespace. Nor can they trace it before it runs the program, unless `fs.suid_dumpable` is 1,
+    /// which is not the default: then the kernel makes the child traceable in the moment in which it enters another
+    /// user's namespace, and a process inside that tries often enough reads the copy.
     ///
     /// # Examples
     ///
@@ -59,7 +62,8 @@ impl Command {
     /// # Errors
     ///
     /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for two namespaces of one kind, in one
-    /// call or in several.
+    /// call or in several. The spawn returns `EINVAL` at [`Step::SetUid`](crate::Step::SetUid) or
+    /// [`Step::SetGid`](crate::Step::SetGid) for a user namespace that maps neither 0 nor the caller's id.
     ///
     /// # Privileges
     ///
@@ -385,6 +389,13 @@ impl Command {
     /// Without a user namespace the program can still use `/proc/PID/root` of processes that have no more capabilities
     /// than itself, and become their user by `CAP_SETUID`: it sees what they see. Unshare the pid namespace as well,
     /// and mount a new proc.
+    ///
+    /// This confines nobody who is uid 0 of the initial user namespace: a program that root starts without a user
+    /// namespace, or with [`map_root`](Self::map_root) or [`map_auto`](Self::map_auto), which map 0 to root. To the
+    /// kernel it owns the settings in every `/proc`, whatever its capabilities. A program that it writes to
+    /// `/proc/sys/kernel/core_pattern` is run with all capabilities and outside of all namespaces. It may also open
+    /// the block devices that it sees. As root, map ids that are not root's, by [`uid_map`](Self::uid_map) and
+    /// [`gid_map`](Self::gid_map).
     ///
     /// # Examples
     ///

@@ -29,9 +29,10 @@ pub trait CommandExt: sealed::Sealed {
     /// its memory; no process inside the namespaces can look into the copy.
     ///
     /// std changes to the working directory, uid and gid that are set on the command *before* it enters. In an
-    /// entered user namespace the program then becomes uid 0 and gid 0 of the inside, as far as they are mapped,
+    /// entered user namespace the program then becomes uid 0 and gid 0 of the inside
     /// and drops its supplementary groups where that is allowed, as with
-    /// [`Command::enter`](crate::Command::enter). To run it with the ids that are set on the command, or with
+    /// [`Command::enter`](crate::Command::enter), and fails with `EINVAL` for a namespace that maps neither 0 nor the
+    /// caller's id. To run it with the ids that are set on the command, or with
     /// the caller's, use [`Enter::keep_ids`].
     ///
     /// # Errors

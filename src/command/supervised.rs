@@ -68,7 +68,7 @@ impl Command {
             return Ok(None);
         };
         init.policy.checked()?;
-        Ok(Some(Op::BecomeInit(NewInit::new(init.policy))))
+        Ok(Some(Op::BecomeInit(Box::new(NewInit::new(init.policy)))))
     }
 
     /// The steps into the program's session and process group.

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::shed::{LastLoop, Way};
 use crate::proc_fs::{ProcFs, arguments};
 use crate::sys::image::Image;
-use crate::sys::memory::Span;
+use crate::sys::memory::{Arguments, Span};
 use crate::sys::process;
 
 /// An init that cannot go on: `EX_SOFTWARE` of `sysexits.h`.
@@ -30,7 +30,7 @@ pub(super) fn finish(mut engine: Engine) -> ! {
         let arguments = proc.as_ref().and_then(|proc| {
             let stat = proc.read_once(proc.as_fd(), "self/stat").ok()?;
             let (start, end) = arguments(&stat)?;
-            Some(Span { start, end }.of_whole_pages())
+            Some(Arguments::new(Span { start, end }))
         });
         let image = Image::own().filter(|_| is_alone);
         let arguments = arguments.unwrap_or_default();

@@ -23,7 +23,7 @@ use super::policy::{Others, Placement, Policy, Verbosity};
 use super::report::Notice;
 use crate::sys::clone::{InChild, Stack, continue_on};
 use crate::sys::image::Image;
-use crate::sys::memory::{Kept, Span, forget};
+use crate::sys::memory::{Arguments, Kept, forget};
 use crate::sys::process::{self, RawFd};
 use crate::sys::signal::{self, ALL};
 use crate::sys::{abi, caps, file, terminal};
@@ -61,7 +61,7 @@ pub(crate) struct LastLoop {
     /// If it is not known, no memory is given back.
     pub(crate) image: Option<Image>,
     /// The command line that other processes read.
-    pub(crate) arguments: Span,
+    pub(crate) arguments: Arguments,
 }
 
 /// The loop, and the memory that it keeps.

@@ -15,7 +15,7 @@ use crate::init::shed::{LastLoop, NewInit, Way};
 use crate::setup::plan::Op;
 use crate::setup::run::{Context, run_all};
 use crate::sys::clone::{self, CAN_SHARE_MEMORY, InChild, Request};
-use crate::sys::memory::Span;
+use crate::sys::memory::Arguments;
 use crate::sys::signal::{self, ALL};
 use crate::sys::{Errno, Result, abi, file, process};
 
@@ -57,7 +57,7 @@ pub(super) fn become_init(
     let NewInit { policy, image } = unsafe { ptr::read_volatile(init) };
     let mut engine = Engine::new(policy, Role::First, ALL, -1);
     engine.main = main;
-    let arguments = Span::default();
+    let arguments = Arguments::default();
     let last = LastLoop { engine, way: Way::Command, proc: context.proc, image, arguments };
     // SAFETY: a process made by clone has one thread, and its own copy of the memory.
     unsafe { last.run() }

@@ -25,13 +25,14 @@ pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>
 pub(crate) type Work = Arc<Mutex<dyn FnMut() -> u8 + Send>>;
 
 /// One step with all it needs. Executed by `setup::run` in the order of the plan.
+#[expect(clippy::large_enum_variant, reason = "a plan has a handful of steps, many of them mounts")]
 pub(crate) enum Op {
     /// So that nobody inside what is entered can look in.
     HideMemory,
     Enter(Joins),
     Unshare(NamespaceSet),
     /// Go on as an init; the steps that follow are those of a process that it makes.
-    BecomeInit(NewInit),
+    BecomeInit(Box<NewInit>),
     NewSession,
     /// Of the session just made, if it is nobody's.
     TakeTerminal,
@@ -60,9 +61,9 @@ pub(crate) enum Op {
     DropGroups,
     SetGid(u32),
     SetUid(u32),
-    /// Gid 0 of an entered user namespace, if it maps that.
+    /// Gid 0 of an entered user namespace, or the present one if only that is mapped.
     BecomeRootGroup,
-    /// Uid 0 of an entered user namespace, if it maps that.
+    /// Uid 0 of an entered user namespace, or the present one if only that is mapped.
     BecomeRoot,
     ChangeDirectory(CString, Lookup),
     /// To where this process was, as the path leads by now: what was mounted over it is not to be stood beneath.

@@ -12,6 +12,7 @@ pub(crate) const CLONE_VFORK: u64 = 0x0000_4000;
 pub(crate) const CLONE_PARENT: u64 = 0x0000_8000;
 pub(crate) const CLONE_THREAD: u64 = 0x0001_0000;
 pub(crate) const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
+pub(crate) const CLONE_CHILD_SETTID: u64 = 0x0100_0000;
 pub(crate) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 /// Linux 5.7.
 pub(crate) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -83,7 +83,7 @@ pub(crate) unsafe fn clone<T: Sync>(
     arg: &T,
     _: SignalsBlocked<'_>,
 ) -> Result<u32> {
-    let start = Start { entry, arg };
+    let start = Start { own: AtomicU32::new(0), entry, arg };
     // A child that we do not wait for outlives this frame, so its start lies on its own stack.
     let at = match request.stack {
         Some(stack) => stack.place(start),
@@ -91,7 +91,7 @@ pub(crate) unsafe fn clone<T: Sync>(
     };
     // SAFETY: the caller's contract; a Start<T> lies there.
     let mut pid = unsafe { clone3(request, at, trampoline::<T>) };
-    // An older seccomp filter answers EPERM for a call it does not know.
+    // An older seccomp filter returns EPERM for a call it does not know.
     let is_hidden = matches!(pid, Err(Errno::NOSYS | Errno::PERM));
     let other_serves = request.set_tid.is_empty() && request.flags & abi::ONLY_CLONE3 == 0;
     if is_hidden && other_serves {
@@ -102,12 +102,22 @@ pub(crate) unsafe fn clone<T: Sync>(
     u32::try_from(pid?).map_err(|_| Errno::INVAL)
 }
 
+/// A seccomp filter can return 0 without a child, and the parent must not take itself for one: the kernel writes the
+/// pid of a child where the child reads it before it does anything else (`CLONE_CHILD_SETTID`).
+fn unless_none_was_made(answer: Result<usize>) -> Result<usize> {
+    match answer {
+        Ok(0) => Err(Errno::PERM),
+        answer => answer,
+    }
+}
+
 /// # Safety
 ///
 /// As of [`clone`]; the child starts with `start(at)`, and a stack ends at `at`.
 unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
     let mut args = CloneArgs {
-        flags: request.flags,
+        flags: request.flags | abi::CLONE_CHILD_SETTID,
+        child_tid: at.expose_provenance() as u64,
         pidfd: request.pid_fd.expose_provenance() as u64,
         exit_signal: request.exit_signal,
         ..CloneArgs::default()
@@ -130,7 +140,7 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     }
     let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>(), 0, 0, 0];
     // SAFETY: args is a clone_args of the size told, and lives; the rest is the caller's contract.
-    unsafe { child::start(libc::SYS_clone3, words, start, at) }
+    unless_none_was_made(unsafe { child::start(libc::SYS_clone3, words, start, at) })
 }
 
 /// `clone(2)`.
@@ -144,16 +154,19 @@ unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     if request.cgroup.is_some() {
         later |= u64::from(abi::CLONE_NEWCGROUP);
     }
-    let flags = word((request.flags & u64::from(u32::MAX) & !later) | request.exit_signal);
+    let flags = (request.flags & u64::from(u32::MAX) & !later) | request.exit_signal;
+    let flags = word(flags | abi::CLONE_CHILD_SETTID);
     let top = request.stack.map_or(0, |_| at.expose_provenance());
     let pid_fd = request.pid_fd.expose_provenance();
+    // The fourth or the fifth, as the architecture has it; the other one is not read.
+    let own = at.expose_provenance();
     // s390 takes the stack first.
     #[cfg(target_arch = "s390x")]
-    let words = [top, flags, pid_fd, 0, 0];
+    let words = [top, flags, pid_fd, own, own];
     #[cfg(not(target_arch = "s390x"))]
-    let words = [flags, top, pid_fd, 0, 0];
+    let words = [flags, top, pid_fd, own, own];
     // SAFETY: the top is aligned to 16; the rest is the caller's contract.
-    unsafe { child::start(libc::SYS_clone, words, start, at) }
+    unless_none_was_made(unsafe { child::start(libc::SYS_clone, words, start, at) })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "flags of the low 32 bits")]
@@ -176,7 +189,11 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
 /// What the child's first instructions call, with where its [`Start`] lies.
 type Trampoline = unsafe extern "C" fn(*mut c_void) -> !;
 
+/// The pid comes first: the child's first instructions read it.
+#[repr(C)]
 struct Start<'a, T> {
+    /// The child's own; 0 in a process that is not the child.
+    own: AtomicU32,
     entry: Entry<T>,
     arg: &'a T,
 }
@@ -351,7 +368,7 @@ mod child {
     ) -> Result<usize> {
         let answer: isize;
         // SAFETY: in the parent only rax, rcx and r11 change. The child starts behind the syscall
-        // with rax 0, the other registers as they are, and rsp as it is or at the top of its own
+        // with rax 0 and its pid at r12, where 0 says that there is no child, the other registers as they are, and rsp as it is or at the top of its own
         // stack: aligned to 16, and what lies below belongs to nobody, as this block may use the
         // stack. The two registers are named, since "any" may be rbp.
         unsafe {
@@ -359,6 +376,8 @@ mod child {
                 "syscall",
                 "test rax, rax",
                 "jnz 2f",
+                "cmp dword ptr [r12], 0",
+                "je 2f",
                 "xor ebp, ebp",
                 "mov rdi, r12",
                 "call r13",
@@ -402,13 +421,16 @@ mod child {
         at: *mut c_void,
     ) -> Result<usize> {
         let answer: isize;
-        // SAFETY: in the parent only x0 changes. The child starts behind the svc with x0 0, the
+        // SAFETY: in the parent only x0 and x9 change. The child starts behind the svc with x0 0 and its pid at
+        // x20, where 0 says that there is no child, the
         // other registers as they are, and sp as it is or at the top of its own stack: what lies
         // below belongs to nobody.
         unsafe {
             core::arch::asm!(
                 "svc 0",
                 "cbnz x0, 2f",
+                "ldr w9, [x20]",
+                "cbz w9, 2f",
                 "mov x29, xzr",
                 "mov x30, xzr",
                 "mov x0, x20",
@@ -420,7 +442,7 @@ mod child {
                 in("x8") call,
                 inlateout("x0") a[0] => answer,
                 in("x1") a[1], in("x2") a[2], in("x3") a[3], in("x4") a[4],
-                out("x30") _,
+                out("x9") _, out("x30") _,
             );
         }
         decode(answer)
@@ -459,8 +481,8 @@ mod child {
     ) -> Result<usize> {
         // SAFETY: the caller's contract; the child goes on here in its own memory.
         match unsafe { syscall(call, a) } {
-            // SAFETY: it is the child, and starts with what was put there for it.
-            Ok(0) => unsafe { start(at) },
+            // SAFETY: a Start lies there, which begins with the pid; this is the child, and starts with it.
+            Ok(0) if unsafe { at.cast::<u32>().read_volatile() } != 0 => unsafe { start(at) },
             answer => answer,
         }
     }

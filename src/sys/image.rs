@@ -6,9 +6,42 @@ use std::sync::OnceLock;
 
 use super::memory::Span;
 
-/// The load range of the module that contains this code. Only the parent looks for it.
+/// The load ranges of the module that contains this code, and of those that it may call. Only the parent looks for
+/// them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Image(Span);
+pub(crate) struct Image {
+    own: Span,
+    modules: Modules,
+}
+
+/// The load ranges of all modules.
+#[derive(Debug, Clone, Copy)]
+struct Modules {
+    spans: [Span; Self::MOST],
+    /// Of modules that there is no room for nobody knows where they lie.
+    count: usize,
+}
+
+impl Modules {
+    const MOST: usize = 64;
+
+    const fn none() -> Self {
+        Self { spans: [Span { start: 0, end: 0 }; Self::MOST], count: 0 }
+    }
+
+    fn add(&mut self, span: Span) {
+        if let Some(place) = self.spans.get_mut(self.count) {
+            *place = span;
+        }
+        self.count += 1;
+    }
+}
+
+/// What is found module by module.
+struct Search {
+    own: Option<Span>,
+    modules: Modules,
+}
 
 impl Image {
     /// `None` if no module contains this code, or if that module's calls to others are bound when they are
@@ -20,15 +53,29 @@ impl Image {
     }
 
     pub(crate) fn span(self) -> Span {
-        self.0
+        self.own
+    }
+
+    /// Whether a part of a module lies there that this code may call: `memcpy(3)` is libc's, and reads variables of
+    /// libc. Modules that are loaded later are not called.
+    pub(crate) fn may_use(&self, span: Span) -> bool {
+        let known = self.modules.spans.get(..self.modules.count);
+        known.is_none_or(|known| known.iter().any(|module| module.overlaps(span)))
     }
 
     fn find() -> Option<Self> {
-        let mut found: Option<Self> = None;
-        let data = ptr::from_mut(&mut found).cast();
-        // SAFETY: the callback matches, and `found` outlives the call.
+        let mut search = Search { own: None, modules: Modules::none() };
+        let data = ptr::from_mut(&mut search).cast();
+        // SAFETY: the callback matches, and `search` outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(look_at), data) };
-        found
+        Some(Self { own: search.own?, modules: search.modules })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_modules(spans: &[Span]) -> Self {
+        let mut modules = Modules::none();
+        spans.iter().for_each(|span| modules.add(*span));
+        Self { own: Span::default(), modules }
     }
 }
 
@@ -39,7 +86,7 @@ pub(crate) fn code() -> usize {
 
 /// # Safety
 ///
-/// For `dl_iterate_phdr(3)` alone, with a pointer to an `Option<Image>`.
+/// For `dl_iterate_phdr(3)` alone, with a pointer to a `Search`.
 unsafe extern "C" fn look_at(
     info: *mut libc::dl_phdr_info,
     _size: libc::size_t,
@@ -70,14 +117,15 @@ unsafe extern "C" fn look_at(
             _ => {}
         }
     }
-    if !is_own {
-        return 0;
+    if let Some(all) = all.map(Span::of_whole_pages) {
+        // SAFETY: the contract; nobody else uses it during the call.
+        let search = unsafe { &mut *found.cast::<Search>() };
+        search.modules.add(all);
+        if is_own && !binds_late {
+            search.own = Some(all);
+        }
     }
-    if let Some(all) = all.filter(|_| !binds_late) {
-        // SAFETY: the contract.
-        unsafe { found.cast::<Option<Image>>().write(Some(Image(all.of_whole_pages()))) };
-    }
-    1
+    0
 }
 
 /// Whether the module with this dynamic section has calls that are bound when they are first made.

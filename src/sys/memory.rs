@@ -1,6 +1,7 @@
 //! Giving memory back, in a process that is to do one small thing for the rest of its life.
 
 use core::ffi::CStr;
+use core::ptr;
 
 use super::clone::CAN_SHARE_MEMORY;
 use super::file;
@@ -21,7 +22,7 @@ impl Span {
         (self.start..self.end).contains(&address)
     }
 
-    fn overlaps(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         self.start.max(other.start) < self.end.min(other.end)
     }
 
@@ -40,6 +41,12 @@ impl Span {
             start: self.start & !(page - 1),
             end: self.end.checked_next_multiple_of(page).unwrap_or(self.end),
         }
+    }
+
+    /// What it has in common with another one.
+    fn within(self, other: Self) -> Self {
+        let start = self.start.max(other.start);
+        Self { start, end: self.end.min(other.end).max(start) }
     }
 
     /// The parts of it that are outside of all of these.
@@ -68,19 +75,34 @@ pub(crate) struct Kept {
     pub(crate) image: Image,
     /// The stack in use, with its guard pages.
     pub(crate) stack: Span,
-    /// What `/proc/PID/cmdline` shows. May be empty.
-    pub(crate) arguments: Span,
+    pub(crate) arguments: Arguments,
+}
+
+/// What `/proc/PID/cmdline` shows, and the pages that it lies in. May be empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Arguments {
+    text: Span,
+    pages: Span,
+}
+
+impl Arguments {
+    /// For the parent.
+    pub(crate) fn new(text: Span) -> Self {
+        Self { text, pages: text.of_whole_pages() }
+    }
 }
 
 /// As large as the shadow memory of a sanitizer, and nothing else that is in use.
 const SHADOW: usize = 1 << 40;
 
-/// Gives back the memory that a loop of this crate does not need: heap, other stacks and everything else
-/// anonymous for good; what lies unchanged in a file (code, constants) until it is used again.
+/// Gives back the memory that a loop of this crate does not need. Unmapped are the heap, other stacks, everything else
+/// anonymous, all shared memory, and files that are not of a loaded module: a private mapping of such a file may
+/// differ from it, and a memfd is memory. Pages of modules that are as in their files (code, constants) are dropped
+/// until they are used again. The environment, beside the arguments on the same page, is overwritten.
 ///
-/// What it does not know it keeps: executable memory, shadow stacks, the kernel's own mappings, and the
-/// whole of our image if its text does not lie in a file. Beside the shadow memory of a sanitizer it gives
-/// nothing back: instrumented code uses that, and much else.
+/// What it does not know it keeps: executable memory, shadow stacks, the kernel's own mappings, the
+/// whole of our image if its text does not lie in a file, and the changed variables of modules. Beside the shadow
+/// memory of a sanitizer it gives nothing back: instrumented code uses that, and much else.
 ///
 /// `proc` is the root of a checked `/proc`.
 ///
@@ -93,7 +115,8 @@ pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
     if !CAN_SHARE_MEMORY {
         return Err(Errno::NOTSUP);
     }
-    let image = kept.image.span();
+    let kept_image = kept.image;
+    let image = kept_image.span();
     let (mut has_code, mut of_file, mut has_shadow) = (false, true, false);
     for_each(proc, List::Maps, |it| {
         has_code |= it.executable && it.span.has(image::code());
@@ -107,16 +130,28 @@ pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
     if !unsafe { rseq::shed() } {
         return Err(Errno::NOTSUP);
     }
-    let all = [kept.stack, kept.arguments, image];
-    let [stack, arguments, _] = all;
-    let outside = [stack, arguments];
+    let Arguments { text, pages } = kept.arguments;
+    let all = [kept.stack, pages, image];
+    let outside = [kept.stack, pages];
     for_each(proc, List::Smaps, |it| {
+        if it.writable && !it.of_file && !it.shared && !it.special {
+            for part in it.span.within(pages).without(&[text]) {
+                let at = ptr::with_exposed_provenance_mut::<u8>(part.start);
+                // SAFETY: the caller's contract: nothing in there is used any more, and it can be written.
+                unsafe { ptr::write_bytes(at, 0, part.end - part.start) };
+            }
+        }
         // Zeroed statics are no file's. What was made read-only beside them are addresses.
         let kept: &[Span] = if of_file && it.writable { &outside } else { &all };
-        if it.is_for_good() {
+        if it.is_for_good(&kept_image) {
             for part in it.span.without(kept) {
+                let words = [part.start, part.end - part.start, arg(libc::MADV_DONTNEED)];
                 // SAFETY: the caller's contract: nothing in there is used any more.
-                let _ = unsafe { syscall(libc::SYS_munmap, [part.start, part.end - part.start]) };
+                if unsafe { syscall(libc::SYS_munmap, words) }.is_err() {
+                    // It is sealed: mseal(2) leaves the pages of a writable mapping to be dropped.
+                    // SAFETY: as above.
+                    let _ = unsafe { syscall(libc::SYS_madvise, words) };
+                }
             }
         } else if it.is_as_its_file() {
             let words = [it.span.start, it.span.end - it.span.start, arg(libc::MADV_DONTNEED)];
@@ -172,6 +207,7 @@ struct Mapping {
     readable: bool,
     writable: bool,
     executable: bool,
+    shared: bool,
     of_file: bool,
     /// The kernel's own, as `[vdso]`, or a shadow stack.
     special: bool,
@@ -180,9 +216,10 @@ struct Mapping {
 }
 
 impl Mapping {
-    /// Whether nothing needs it, unless it is of what is kept.
-    fn is_for_good(&self) -> bool {
-        !self.of_file && !self.executable && !self.special
+    /// Whether nothing needs it, unless it is of what is kept. No module has shared memory.
+    fn is_for_good(&self, image: &Image) -> bool {
+        let is_data = !self.of_file || self.shared || !image.may_use(self.span);
+        is_data && !self.executable && !self.special
     }
 
     fn is_as_its_file(&self) -> bool {
@@ -254,17 +291,16 @@ fn header<'a>(range: &[u8], mut words: impl Iterator<Item = &'a [u8]>) -> Option
     let shared = flags.next() == Some(b's');
     let has_inode = number(words.nth(2)?, 10)? != 0;
     let name = words.next().unwrap_or_default();
-    let of_file = has_inode && !is_memory(name, shared);
+    let of_file = has_inode && !is_memory(name);
     let ordinary = matches!(name, b"" | b"[heap]" | b"[stack]") || name.starts_with(b"[anon");
     let special = !has_inode && !ordinary;
-    Some(Mapping { span, readable, writable, executable, of_file, special, changed: 0 })
+    Some(Mapping { span, readable, writable, executable, shared, of_file, special, changed: 0 })
 }
 
-/// Whether the file of a mapping is how the kernel counts memory: shared memory, and that in huge pages. A
-/// program, too, may lie in a memfd.
-fn is_memory(name: &[u8], shared: bool) -> bool {
-    let begins = |with: &[&[u8]]| with.iter().any(|with| name.starts_with(with));
-    begins(&[b"/dev/zero", b"/anon_hugepage"]) || (shared && begins(&[b"/memfd:", b"/SYSV"]))
+/// Whether the file of a mapping is how the kernel counts memory: zeroed memory, and that in huge pages. A
+/// program may lie in a memfd.
+fn is_memory(name: &[u8]) -> bool {
+    name.starts_with(b"/dev/zero") || name.starts_with(b"/anon_hugepage")
 }
 
 fn number(digits: &[u8], base: usize) -> Option<usize> {
@@ -276,6 +312,7 @@ fn number(digits: &[u8], base: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::image::Image;
     use super::{List, Mapping, Parser, SHADOW, Span};
     use proptest::prelude::*;
 
@@ -340,12 +377,13 @@ mod tests {
             ("r--p 0 00:00 0 [stack]", "rd", (true, false)),
             ("rw-s 0 00:01 7 /dev/zero (deleted)", "rd wr sh", (true, false)),
             ("rw-p 0 00:0f 7 /anon_hugepage (deleted)", "rd wr ht", (true, false)),
-            ("rw-s 0 00:01 7 /memfd:name (deleted)", "rd wr sh", (true, false)),
-            ("rw-s 0 00:01 7 /SYSV00000000 (deleted)", "rd wr sh", (true, false)),
+            ("rw-s 0 00:01 7 /memfd:name (deleted)", "rd wr sh", (true, true)),
+            ("rw-s 0 00:01 7 /SYSV00000000 (deleted)", "rd wr sh", (true, true)),
             // A program in a memfd.
             ("r-xp 0 00:01 7 /memfd:program (deleted)", "rd ex", (false, true)),
             ("r-xp 0 fe:01 7 /bin/sh", "rd ex", (false, true)),
-            ("r--s 0 fe:01 7 /data", "rd sh", (false, true)),
+            ("r--s 0 fe:01 7 /data", "rd sh", (true, true)),
+            ("rw-s 0 00:0f 7 anon_inode:[io_uring]", "rd wr sh", (true, true)),
             ("---p 0 fe:01 7 /bin/sh", "mr", (false, false)),
             // Code without a file.
             ("r-xp 0 00:00 0", "rd ex", (false, false)),
@@ -356,11 +394,15 @@ mod tests {
             ("r--p 0 00:00 0 [vvar]", "rd", (false, false)),
             ("rw-p 0 00:00 0 [uprobes]", "rd", (false, false)),
         ];
+        let of_module = Image::of_modules(&[span(0x1000, 0x2000)]);
+        let of_other = Image::of_modules(&[span(0x2000, 0x3000)]);
         for (line, flags, expected) in rows {
             let text = format!("1000-2000 {line}\nAnonymous: 0 kB\nVmFlags: {flags} \n");
             let [mapping] = parse(&text)[..] else { panic!("{line}") };
-            let found = (mapping.is_for_good(), mapping.is_as_its_file());
+            let found = (mapping.is_for_good(&of_module), mapping.is_as_its_file());
             assert_eq!(found, expected, "{line} {flags}");
+            let is_needed = mapping.executable || mapping.special;
+            assert_eq!(mapping.is_for_good(&of_other), !is_needed, "{line} {flags}");
         }
     }
 
@@ -416,7 +458,8 @@ mod tests {
         let here = std::ptr::from_ref(&text).addr();
         let mappings = parse(&text);
         let stack = mappings.iter().find(|mapping| mapping.span.has(here));
-        assert!(stack.is_some_and(Mapping::is_for_good));
+        let own = Image::own().unwrap();
+        assert!(stack.is_some_and(|stack| stack.is_for_good(&own)));
         let code = mappings.iter().find(|mapping| mapping.span.has(super::image::code()));
         assert!(code.is_some_and(|code| code.executable && code.of_file));
         assert_eq!(mappings.len(), text.matches("VmFlags:").count());

@@ -216,20 +216,23 @@ pub(crate) fn drop_groups() -> Result<()> {
     }
 }
 
-/// Gid 0 of this user namespace; the gid stays where 0 is not mapped.
+/// Gid 0 of this user namespace. Where 0 is not mapped the gid stays, if it is mapped itself, as of
+/// [`become_root`].
 pub(crate) fn become_root_group() -> Result<()> {
-    unless_unmapped(setgid(0))
+    match setgid(0) {
+        Err(Errno::INVAL) => setgid(getegid()),
+        answer => answer,
+    }
 }
 
-/// Uid 0 of this user namespace; the uid stays where 0 is not mapped.
+/// Uid 0 of this user namespace. Where 0 is not mapped the uid stays, if it is mapped itself.
+///
+/// `EINVAL` where neither is: the program would keep an id of outside, with all its rights over files, and whoever has
+/// `CAP_SYS_PTRACE` in the user namespace could take the program over. The kernel shows such an id as 65534; where
+/// that is mapped it becomes the id.
 pub(crate) fn become_root() -> Result<()> {
-    unless_unmapped(setuid(0))
-}
-
-/// The calls return `EINVAL` for an id that the user namespace does not map.
-fn unless_unmapped(answer: Result<()>) -> Result<()> {
-    match answer {
-        Err(Errno::INVAL) => Ok(()),
+    match setuid(0) {
+        Err(Errno::INVAL) => setuid(geteuid()),
         answer => answer,
     }
 }

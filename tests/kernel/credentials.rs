@@ -9,12 +9,14 @@ use linux_namespaces::{Command, CommandExt, Enter, Init, NamespaceSet, PidFd, St
 
 use crate::harness::cases;
 use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::is_root;
 
 cases! {"credentials":
     root_of_outside_is_root_of_inside [Root, UserNamespaces],
     groups_go_where_that_is_allowed [Root, UserNamespaces],
     ids_that_are_set_win [Root, UserNamespaces],
-    ids_that_are_not_mapped_are_kept [UserNamespaces],
+    ids_that_are_not_mapped_are_refused [UserNamespaces],
+    an_id_that_is_mapped_is_kept [UserNamespaces],
     a_new_user_namespace_below_is_made_by_root_of_inside [Root, UserNamespaces],
     an_init_is_root_of_inside_too [Root, UserNamespaces],
     memory_is_hidden_again_after_each_change [UserNamespaces],
@@ -142,10 +144,45 @@ fn ids_that_are_set_win() {
     assert!(text(&mut command).starts_with("5 65534 "));
 }
 
-fn ids_that_are_not_mapped_are_kept() {
-    let stranger = Stranger::new("", "", "");
+/// Who has capabilities inside could trace the program, and use the rights of the caller's ids.
+fn ids_that_are_not_mapped_are_refused() {
+    let maps: &[_] =
+        if is_root() { &["", "1 65534 1", "1 100000 65000"] } else { &["", "1 65534 1"] };
+    for map in maps {
+        let stranger = Stranger::new(map, map, "deny");
+        let is_mapped = !is_root() && !map.is_empty();
+        for init in [false, true] {
+            let mut ours = Command::new("true");
+            ours.enter(stranger.enter());
+            if init {
+                ours.init(Init::new());
+            }
+            match ours.status() {
+                Ok(status) => assert!(is_mapped && status.success()),
+                Err(error) => {
+                    assert!(!is_mapped && error.step() == Some(Step::SetGid), "{map}: {error:#}");
+                    assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error:#}");
+                }
+            }
+        }
+        let mut std = StdCommand::new("true");
+        let std = std.enter(&stranger.enter()).unwrap().status();
+        let refused = std.as_ref().err().and_then(std::io::Error::raw_os_error);
+        assert_eq!(refused, (!is_mapped).then_some(libc::EINVAL), "{map}: {std:?}");
+        // By request.
+        for seen in both(&stranger, Enter::keep_ids) {
+            assert!(seen.contains(if is_mapped { "1 1" } else { "65534 65534" }), "{seen}");
+        }
+    }
+}
+
+fn an_id_that_is_mapped_is_kept() {
+    // SAFETY: asks for numbers.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let map = |id: u32| format!("7 {id} 1");
+    let stranger = Stranger::new(&map(uid), &map(gid), "deny");
     for seen in both(&stranger, |enter| enter) {
-        assert!(seen.contains("65534 65534"), "{seen}");
+        assert!(seen.ends_with("7 7 7"), "{seen}");
     }
 }
 

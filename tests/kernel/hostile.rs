@@ -61,10 +61,12 @@ impl Hostile {
                 flags |= libc::CLONE_NEWPID | libc::CLONE_NEWNS;
             }
             // SAFETY: changes the forked process alone.
-            let uid = unsafe { libc::geteuid() };
+            let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
             // SAFETY: as above.
             assert_eq!(unsafe { libc::unshare(flags) }, 0);
+            fs::write("/proc/self/setgroups", "deny").unwrap();
             fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
+            fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
             drop(orders);
             // SAFETY: as above.
             let second = unsafe { libc::fork() };

@@ -105,7 +105,8 @@ impl Room {
 
     /// A program in here, and what it says when it is ready.
     fn ready(&self, command: &mut Command) -> (Child, String) {
-        command.enter(Enter::new().namespace(self.user.try_clone().unwrap()));
+        // It maps no id.
+        command.enter(Enter::new().namespace(self.user.try_clone().unwrap()).keep_ids());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{e:#}"));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

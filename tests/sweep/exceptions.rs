@@ -79,7 +79,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     // What the program keeps where the kernel does not let it have root's of the inside.
     only("spawn::inside_", "intermediate setgroups", &[EPERM], Succeeds, "groups are dropped where that is allowed, outside or inside"),
     only("spawn::inside_", "child setgroups", &[EPERM], Succeeds, "as above"),
-    only("spawn::inside_", "child setresgid", &[EINVAL], Succeeds, "an id that is not mapped is kept"),
+    only("spawn::inside_", "child setresgid", &[EINVAL], Succeeds, "the id of before is kept where it is mapped"),
     only("spawn::inside_", "child setresuid", &[EINVAL], Succeeds, "as above"),
 
     // Nothing depends on the answer.

@@ -21,6 +21,7 @@ cases! {"calls":
     every_call_in_new_namespaces_refused [UserNamespaces],
     every_call_for_maps_from_outside_refused [Root],
     every_call_of_the_parent_refused [],
+    a_clone_that_returns_without_a_child [],
 }
 
 fn kind_of(errno: i32) -> ErrorKind {
@@ -231,6 +232,32 @@ fn every_call_for_maps_from_outside_refused() {
         let got = (error.step(), error.raw_os_error());
         assert_eq!(got, (Some(Step::WriteUidMap), Some(libc::EPIPE)), "{error:?}");
     });
+}
+
+/// A filter can return 0 instead of a pid: the parent must not run the program itself.
+fn a_clone_that_returns_without_a_child() {
+    for engine in available(ALL) {
+        for is_last in [false, true] {
+            in_fork(|| {
+                let place = engine.place();
+                let mut command = Command::new("/bin/false");
+                engine.choose(&mut command, place.as_ref());
+                kernel::refuse(libc::SYS_clone3, 0);
+                if is_last {
+                    kernel::refuse(libc::SYS_clone, 0);
+                    let error = failure(&mut command);
+                    let got = (error.step(), error.raw_os_error());
+                    assert_eq!(
+                        got,
+                        (Some(Step::Clone), Some(libc::EPERM)),
+                        "{engine:?}: {error:?}"
+                    );
+                } else {
+                    assert_eq!(command.status().unwrap().code(), Some(1), "{engine:?}");
+                }
+            });
+        }
+    }
 }
 
 fn every_call_of_the_parent_refused() {

@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use linux_namespaces::{Command, Init, Mount, NamespaceSet};
+use linux_namespaces::{Command, IdExtent, IdMap, Init, Mount, NamespaceSet};
 
 use super::image::each_way;
 use crate::counts::ACTION;
@@ -26,6 +26,7 @@ cases! {"hostile_undo":
     nobody_undoes_them_without_a_user_namespace [Root],
     a_set_user_id_program_does_not [Root],
     processes_of_others_are_a_way_around [Root],
+    the_kernel_s_settings_are_a_way_around_for_root [Root, UserNamespaces],
     the_capabilities_that_are_left [UserNamespaces],
 }
 
@@ -225,6 +226,10 @@ fn run(attack: &str, at: &Path) -> bool {
             let victim = std::env::var("VICTIM").unwrap();
             places.push(format!("/proc/{victim}/root{}", at.display()).into());
         }
+        "settings" => {
+            let file = "/proc/sys/kernel/core_pattern";
+            return fs::OpenOptions::new().write(true).open(file).is_ok();
+        }
         "suid" => {
             let program = at.join("program");
             let mut command = std::process::Command::new(program);
@@ -413,6 +418,22 @@ fn a_new_proc_shows_what_is_masked_without_the_lock() {
         assert!(attack == "proc" || !place.attack(attack, &masked), "{attack}");
     }
     assert!(place.attack("nested-works", &locked));
+}
+
+/// They belong to uid 0 of the initial user namespace, and the kernel looks at no capability.
+fn the_kernel_s_settings_are_a_way_around_for_root() {
+    let place = Place::new();
+    let locked = |command: &mut Command| {
+        command.unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap()).lock_mounts();
+    };
+    assert!(place.attack("settings", &locked));
+    assert!(place.attack("settings", &|command| {
+        locked(command.map_root());
+    }));
+    let map = || IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 65_536 }]).unwrap();
+    assert!(!place.attack("settings", &|command| {
+        locked(command.uid_map(map()).gid_map(map()).uid(0).gid(0).groups([]));
+    }));
 }
 
 fn nobody_undoes_them_without_a_user_namespace() {

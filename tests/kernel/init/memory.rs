@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write as _};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use linux_namespaces::{Command, Init, Stdio};
@@ -20,6 +20,8 @@ cases! {"init_memory":
     the_stack_may_be_several_mappings [UserNamespaces],
     beside_a_shadow_nothing_is_given_back [Root],
     secrets_are_gone_whatever_their_protection [Root],
+    secrets_are_gone_whatever_their_file [Root],
+    the_environment_is_gone [Root],
     what_is_executable_stays [Root],
     the_arguments_stay [],
 }
@@ -208,6 +210,60 @@ fn secrets_are_gone_whatever_their_protection() {
         let left = maps(pid).into_iter().filter(|(_, rest)| anonymous(rest));
         assert!(left.map(|(range, _)| range.len()).sum::<usize>() <= 80 << 10, "{:?}", maps(pid));
     });
+}
+
+/// A page of a file far from everything else, with something written to it.
+fn fixed_of(index: usize, file: i32, flags: i32) {
+    let hint = ptr::without_provenance_mut(0x2000_0000_0000 + (index << 30));
+    let flags = flags | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: a new mapping where there is none.
+    unsafe {
+        let at = libc::mmap(hint, 4096, libc::PROT_READ | libc::PROT_WRITE, flags, file, 0);
+        assert_eq!(at, hint, "{}", std::io::Error::last_os_error());
+        at.cast::<u8>().write(b's');
+        assert_eq!(libc::mprotect(at, 4096, if index == 3 { 0 } else { libc::PROT_READ }), 0);
+    }
+}
+
+fn make_secrets_in_files() {
+    let (private, shared) = (libc::MAP_PRIVATE, libc::MAP_SHARED);
+    for (index, flags) in [private, shared, private, private, shared].into_iter().enumerate() {
+        let file = if index < 2 {
+            let flags = rustix::fs::MemfdFlags::CLOEXEC;
+            fs::File::from(rustix::fs::memfd_create(c"secret", flags).unwrap())
+        } else {
+            tempfile::tempfile().unwrap()
+        };
+        file.set_len(4096).unwrap();
+        fixed_of(index, file.as_raw_fd(), flags);
+    }
+}
+
+/// What was written to a private mapping is in no file, and a file in memory may have no name.
+fn secrets_are_gone_whatever_their_file() {
+    if cfg!(linux_namespaces_portable) {
+        return;
+    }
+    in_both_ways(make_secrets_in_files, |pid| {
+        for index in 0..5 {
+            assert!(!is_mapped(pid, 0x2000_0000_0000 + (index << 30)), "{index}: {:?}", maps(pid));
+        }
+    });
+}
+
+/// It lies behind the arguments, on the same page.
+fn the_environment_is_gone() {
+    if cfg!(linux_namespaces_portable) {
+        return;
+    }
+    assert!(!fs::read("/proc/self/environ").unwrap().is_empty());
+    in_both_ways(
+        || (),
+        |pid| {
+            let left = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            assert!(left.iter().all(|&byte| byte == 0), "{:?}", String::from_utf8_lossy(&left));
+        },
+    );
 }
 
 fn make_code() {
