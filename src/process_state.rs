@@ -32,6 +32,12 @@ pub(crate) fn note_other_root() {
     ARE_THERE.store(true, Relaxed);
 }
 
+/// Notes that every thread of this process is in a root that is not the caller's. Makes no system call.
+pub(crate) fn note_other_root_of_all() {
+    ALL_COUNT.store(true, Relaxed);
+    ARE_THERE.store(true, Relaxed);
+}
+
 /// Whether names here have to be looked up with care.
 pub(crate) fn is_in_other_root() -> bool {
     let is_known = |here| OTHERS.lock().unwrap_or_else(PoisonError::into_inner).contains(&here);

@@ -261,10 +261,11 @@ impl Unshare {
         let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
         let is_other = self.setup.rootfs.is_some() || process_state::is_in_other_root();
         let outcome = carry_out(&ops, &maps.outside);
-        if outcome.is_ok() && is_other && set.contains(NamespaceSet::MOUNT) {
+        let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
+        let stays = outcome.is_ok() || (changed && back.is_none());
+        if stays && is_other && set.contains(NamespaceSet::MOUNT) {
             process_state::note_other_root();
         }
-        let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
         match (outcome, back) {
             (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),
             (Err((_, error)), None) if changed => Err(error.with_kind(ErrorKind::NotRestored)),

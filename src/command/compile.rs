@@ -46,7 +46,7 @@ impl Command {
     }
 
     /// Whether the program's root is laid out by somebody else.
-    fn has_other_root(&self) -> Result<bool> {
+    pub(super) fn has_other_root(&self) -> Result<bool> {
         Ok(self.setup.rootfs.is_some()
             || process_state::is_in_other_root()
             || self.place.has_root()

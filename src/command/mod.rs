@@ -255,7 +255,8 @@ impl Command {
     /// Where the program starts if the parent's working directory cannot be looked up again after the
     /// [mounts](Self::mount) of this command: it is not there any more, or may not be searched.
     ///
-    /// Without effect where [`current_dir`](Self::current_dir) is set, or nothing is mounted.
+    /// It must be an absolute path. It has no effect where [`current_dir`](Self::current_dir) is an absolute path, or
+    /// where nothing is mounted.
     ///
     /// # Examples
     ///

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::{Command, Stdio};
 use crate::child::Child;
 use crate::error::Result;
+use crate::process_state;
 use crate::setup::plan::Op;
 
 impl Command {
@@ -90,8 +91,15 @@ impl Command {
     #[doc(alias = "fork")]
     pub unsafe fn spawn_fn(&mut self, work: impl FnOnce() -> u8 + Send + 'static) -> Result<Child> {
         let mut work = Some(work);
+        let has_other_root = self.has_other_root()?;
         // Called once: in the child.
-        let once = move || work.take().map_or(0, |work| work());
+        let once = move || {
+            if has_other_root {
+                // Its mount namespace may be new, so that the parent cannot know it.
+                process_state::note_other_root_of_all();
+            }
+            work.take().map_or(0, |work| work())
+        };
         let plan = self.compile(Op::Run(Arc::new(Mutex::new(once))))?;
         self.launcher(plan, [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])?.spawn()
     }

@@ -19,6 +19,7 @@ use crate::command::stdio::Stream;
 use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
+use crate::process_state;
 use crate::setup::helper::{Helper, Work};
 use crate::setup::join::{Joins, Target, refused_kind};
 use crate::setup::map_tool::Log;
@@ -179,6 +180,10 @@ impl Launch {
             if let Err(error) = done {
                 return error;
             }
+        }
+        if plan.ops.iter().any(|op| matches!(op, Op::ChangeRoot(_))) {
+            // If the program does not start, the root stays.
+            process_state::note_other_root();
         }
         let slot = Slot::new();
         let mask = match current_mask() {

@@ -10,7 +10,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::error::{AtStep, Result, Step};
+use crate::process_state;
 use crate::sys::Errno;
+use crate::sys::in_root::{identity, open_inside_here};
 
 /// What a standard stream of a child is connected to; as [`std::process::Stdio`], which cannot be
 /// looked into.
@@ -103,8 +105,7 @@ impl Stream {
             Kind::Null => {
                 let access =
                     if direction == Direction::In { OFlags::RDONLY } else { OFlags::WRONLY };
-                let flags = access | OFlags::CLOEXEC;
-                let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())?;
+                let null = open_null(access | OFlags::CLOEXEC)?;
                 Self { child: Some(above_stdio(null)?), parent: None }
             }
             Kind::Piped => {
@@ -125,6 +126,19 @@ impl Stream {
 
     pub(super) fn child_fd(&self) -> i32 {
         self.child.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+}
+
+/// In a root that is not the caller's it may be a link to what this process has open: `ELOOP`.
+fn open_null(flags: OFlags) -> core::result::Result<OwnedFd, Errno> {
+    let known = process_state::is_in_other_root().then(|| open_inside_here(c"/dev/null"));
+    let known = known.transpose()?;
+    let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())?;
+    match known {
+        Some(known) if identity(known.as_raw_fd())? != identity(null.as_raw_fd())? => {
+            Err(Errno::LOOP)
+        }
+        _ => Ok(null),
     }
 }
 

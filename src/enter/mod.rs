@@ -246,6 +246,9 @@ impl Enter {
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     targets.iter().for_each(|target| ns_fd::children_go(target.set, true));
     join_all(targets).map_err(|refused| {
+        if refused.entered.contains(NamespaceSet::MOUNT) {
+            process_state::note_other_root();
+        }
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         unless_threads(error, targets[refused.index].set)
     })?;

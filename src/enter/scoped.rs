@@ -81,6 +81,9 @@ impl Scoped {
         }
         if refused.entered.contains(NamespaceSet::USER) {
             back.forget();
+            if refused.entered.contains(NamespaceSet::MOUNT) {
+                process_state::note_other_root();
+            }
             return Err(error.with_kind(ErrorKind::NotRestored));
         }
         Err(back.undo(error))
@@ -90,7 +93,10 @@ impl Scoped {
     pub(crate) fn undo(self, error: Error) -> Error {
         match self.leave() {
             Ok(()) => error,
-            Err(_) => error.with_kind(ErrorKind::NotRestored),
+            Err(_) => {
+                process_state::note_other_root();
+                error.with_kind(ErrorKind::NotRestored)
+            }
         }
     }
 

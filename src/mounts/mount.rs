@@ -126,7 +126,8 @@ impl Mount {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput), here and below, for a target that is not absolute,
     /// has a `..` or a NUL byte, or is `/`. The plan of a command answers
     /// [`NotFound`](crate::ErrorKind::NotFound) for a source that is not there; the spawn `ESTALE` where the child
-    /// sees another file there than the caller, as in a mount namespace that it enters.
+    /// sees another file there than the caller, as in a mount namespace that it enters; `EBUSY` where links lead from
+    /// the target to `/`, since the program would stand underneath that mount.
     #[doc(alias = "MS_BIND")]
     #[doc(alias = "open_tree")]
     pub fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Self> {

@@ -9,6 +9,7 @@ use std::{env, fs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::c_path;
+use crate::process_state;
 use crate::setup::Setup;
 use crate::setup::plan::{IdMapFile, IdMapWrite, MapTool, Op};
 use crate::sub_ids::SubIds;
@@ -102,6 +103,12 @@ impl IdMaps {
 
 /// The program that may write the map, with its arguments.
 fn find(name: &str, map: &IdMap, file: IdMapFile) -> Result<MapTool> {
+    if process_state::is_in_other_root() {
+        return Err(Error::invalid(format!(
+            "this thread is in another root, whose {name} must not run with the privileges of this process: write \
+             the map from a thread that is in the root of the process"
+        )));
+    }
     // It runs with our privileges, so that a caller who has less must not choose it.
     let path = if process::is_secure() { None } else { env::var_os("PATH") }.unwrap_or_default();
     let is_file = |path: &PathBuf| fs::metadata(path).is_ok_and(|about| about.is_file());

@@ -152,6 +152,12 @@ impl Setup {
         if !self.has_mounts() || self.rootfs.is_some() {
             return Ok(None);
         }
+        if let Some(dir) = fallback.filter(|dir| !dir.is_absolute()) {
+            return Err(Error::invalid(format!(
+                "current_dir_fallback must be an absolute path, not {dir:?}: a relative one would start from the \
+                 directory that a mount may cover"
+            )));
+        }
         let path = env::current_dir().ok();
         if path.is_none() && fallback.is_none() {
             return Err(Error::invalid(

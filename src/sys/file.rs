@@ -192,12 +192,20 @@ pub(crate) fn close_all_but(kept: RawFd, _: InChild) -> Result<()> {
 /// Whether a name in a directory, which is no link, may be executed: by the ids that exec looks at.
 pub(super) fn may_execute(dir: RawFd, name: &CStr) -> Result<()> {
     const SYS_FACCESSAT2: libc::c_long = 439;
-    let name = name.as_ptr().expose_provenance();
+    let at = name.as_ptr().expose_provenance();
     let flags = arg(libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW);
     // SAFETY: a C string.
-    match unsafe { syscall(SYS_FACCESSAT2, [arg(dir), name, arg(libc::X_OK), flags]) } {
-        // A filter; the interpreter decides then, as it reads the script.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+    match unsafe { syscall(SYS_FACCESSAT2, [arg(dir), at, arg(libc::X_OK), flags]) } {
+        // A filter. Whom the permissions are for remains unknown, so that only what nobody may execute is refused.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let flags = libc::O_PATH | libc::O_NOFOLLOW;
+            let file = open_at(dir, name, flags)?;
+            if super::in_root::nobody_may_execute(file.raw())? {
+                Err(Errno::ACCESS)
+            } else {
+                Ok(())
+            }
+        }
         answer => answer.map(drop),
     }
 }

@@ -1,9 +1,10 @@
 //! Files below a directory, or below the root that this process has by now: no path leads out.
 
 use core::ffi::CStr;
+use std::os::fd::OwnedFd;
 
 use super::file::{Fd, open_at, readlink_at};
-use super::process::{RawFd, arg};
+use super::process::{RawFd, arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result, abi};
 
@@ -45,7 +46,7 @@ fn statx(file: RawFd) -> Result<Statx> {
     let at = core::ptr::from_mut(&mut about).expose_provenance();
     let empty = c"".as_ptr().expose_provenance();
     const STATX_MNT_ID: u32 = 0x1000;
-    let wanted = (libc::STATX_TYPE | libc::STATX_INO | STATX_MNT_ID) as usize;
+    let wanted = (libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | STATX_MNT_ID) as usize;
     // SAFETY: a C string, and a struct statx to write.
     unsafe { syscall(libc::SYS_statx, [arg(file), empty, arg(libc::AT_EMPTY_PATH), wanted, at]) }?;
     Ok(about)
@@ -108,6 +109,12 @@ pub(crate) fn open_inside(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
         Err(Errno::NOSYS | Errno::PERM) => follow(dir, path, flags, MOST_LINKS),
         answer => answer,
     }
+}
+
+/// The same from the working directory. For the parent.
+pub(crate) fn open_inside_here(path: &CStr) -> Result<OwnedFd> {
+    let file = open_inside(libc::AT_FDCWD, path, 0)?;
+    Ok(owned(arg(file.into_raw())))
 }
 
 /// The same, where no link of any kind is followed: `ELOOP`.
@@ -296,6 +303,12 @@ fn fs_type(file: RawFd) -> Result<u64> {
     unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
     // s390x has it in 32 bits.
     Ok(if cfg!(target_arch = "s390x") { (about[0] >> 32) as u64 } else { about[0] as u64 })
+}
+
+/// Whether a file has no permission to execute it for anybody, or is on a mount with `noexec`.
+pub(crate) fn nobody_may_execute(file: RawFd) -> Result<bool> {
+    let has_none = statx(file)?.mode & 0o111 == 0;
+    Ok(has_none || mount_flags(file)? & libc::MS_NOEXEC != 0)
 }
 
 /// Whether a file is the root of a mount of this type of file system. Linux 5.8; before, only the type is known.

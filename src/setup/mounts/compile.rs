@@ -21,8 +21,9 @@ use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
 use crate::proc_fs::ProcFs;
+use crate::process_state;
 use crate::setup::Setup;
-use crate::sys::in_root::identity;
+use crate::sys::in_root::{identity, open_inside_here};
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
 use crate::sys::{Errno, features};
 
@@ -305,8 +306,11 @@ fn c_name(name: &str) -> CString {
 
 fn open(index: usize, path: &Path, attr: Attr, idmap: Option<&Arc<NsFd>>) -> Result<Tree> {
     let refused = |error: Error| error.at(path);
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let held = rustix::fs::openat(CWD, path, flags, Mode::empty());
+    let held = if process_state::is_in_other_root() {
+        open_inside_here(&c_path(path)?)
+    } else {
+        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    };
     let held = held.at_step(Step::OpenSource).map_err(refused)?;
     let identity = identity(held.as_raw_fd()).at_step(Step::OpenSource).map_err(refused)?;
     let held = match idmap {

@@ -9,7 +9,7 @@ use core::fmt;
 use core::sync::atomic::Ordering::SeqCst;
 use std::ffi::{CStr, CString};
 
-use super::run::{attach_mount, attach_to_root, make_fs};
+use super::run::{attach_mount, attach_to_root, make_fs, working_directory};
 use super::{Attr, Fs, Workshop};
 use crate::sys::file::Fd;
 use crate::sys::in_root::{MS_NOSYMFOLLOW, NoUmask, make_dir, mount_flags};
@@ -43,7 +43,7 @@ pub(super) const TOP: &CStr = c"top";
 impl Layers {
     /// A mount of it that is attached nowhere.
     pub(super) fn mount(&self, workshop: &Workshop) -> Result<Fd> {
-        let here = file::open_at(libc::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY)?;
+        let here = working_directory()?;
         let stage = make_fs(&self.stage, Attr::default())?;
         attach_to_root(&stage)?;
         let merged = file::fchdir(stage.raw()).and_then(|()| self.merge(&stage, workshop));

@@ -13,7 +13,7 @@ use crate::setup::run::Context;
 use crate::sys::clone::InChild;
 use crate::sys::file::Fd;
 use crate::sys::in_root::{
-    NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags,
+    NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags, mount_id,
 };
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::{Errno, Result, file, process};
@@ -327,6 +327,7 @@ fn at(
     let workshop = context.workshop;
     in_root(context, |root| {
         let target = place.reach(root, workshop, context.slot)?;
+        is_below(root, &target)?;
         workshop.note(place, work(root, &target)?, &target)
     })
 }
@@ -342,9 +343,18 @@ fn if_there(
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
         target => {
             let target = target?;
+            is_below(root, &target)?;
             workshop.note(place, work(root, &target)?, &target)
         }
     })
+}
+
+/// `EBUSY` for the root itself, where a link leads to it. The program would stand underneath such a mount, and see
+/// nothing of it.
+fn is_below(root: RawFd, target: &Fd) -> Result<()> {
+    let is_root =
+        identity(target.raw())? == identity(root)? && mount_id(target.raw())? == mount_id(root)?;
+    if is_root { Err(Errno::BUSY) } else { Ok(()) }
 }
 
 /// From here on the root is the new one, and the working directory, too.
@@ -373,10 +383,20 @@ fn by_numbers(
     };
     let target = decimal(number(target)?, &mut target_text).ok_or(Errno::BADF)?;
     let flags_of_dir = libc::O_PATH | libc::O_DIRECTORY;
-    let here = file::open_at(libc::AT_FDCWD, c".", flags_of_dir)?;
+    let here = working_directory()?;
     let numbers = file::open_on_same_mount(context.proc, c"thread-self/fd", flags_of_dir)?;
     let (name, data) = (fs.map(|(name, _)| name), fs.map(|(_, data)| data));
     let done =
         file::fchdir(numbers.raw()).and_then(|()| mount::mount(source, target, name, flags, data));
     file::fchdir(here.raw()).and(done)
+}
+
+/// The working directory, to return to. Where this process may not search it, it is the root: a later step changes
+/// into a new root, or to the directory that the program gets.
+pub(super) fn working_directory() -> Result<Fd> {
+    let open = |path| file::open_at(libc::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY);
+    match open(c".") {
+        Err(Errno::ACCESS) => open(c"/"),
+        here => here,
+    }
 }

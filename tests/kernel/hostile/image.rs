@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use linux_namespaces::{
-    Command, Enter, Error, Mount, NamespaceSet, PidFd, Rootfs, Stdio, Step, Unshare,
+    Command, Enter, Error, ErrorKind, Mount, NamespaceSet, PidFd, Rootfs, Stdio, Step, Unshare,
 };
 
 use crate::faults::fork::{as_ordinary, in_fork};
@@ -32,6 +32,11 @@ cases! {"hostile_image":
     the_callers_program_below_a_root_dir [UserNamespaces],
     the_callers_program_below_a_mount [UserNamespaces],
     the_callers_program_where_a_thread_has_gone [UserNamespaces],
+    the_callers_program_in_a_child_without_exec [UserNamespaces],
+    the_callers_program_after_an_exec_that_failed [UserNamespaces],
+    the_callers_program_where_a_thread_has_to_stay [UserNamespaces],
+    other_files_where_a_thread_has_gone [UserNamespaces],
+    links_to_the_root_as_mount_points [UserNamespaces],
     an_interpreter_whose_path_is_too_long [UserNamespaces],
     proc_self_exe_in_the_callers_root [UserNamespaces],
     nobody_reads_the_callers_memory_through_the_init [UserNamespaces],
@@ -434,6 +439,130 @@ fn the_callers_program_where_a_thread_has_gone() {
         // This process is not in that proc, so that nobody can look at its descriptors.
         // SAFETY: ends it.
         unsafe { libc::_exit(0) }
+    });
+}
+
+/// Commands of the caller's code in a child: its mount namespace is new, so that the parent cannot know it.
+fn the_callers_program_in_a_child_without_exec() {
+    let image = dir();
+    symlink("/proc/self/exe", image.path().join("app")).unwrap();
+    each_way(|choose| {
+        in_fork(|| {
+            let mut command = inside(image.path(), "none");
+            choose(&mut command);
+            let work = || {
+                let refused = Command::new("/app").arg("--help").spawn();
+                let refused = refused.err().and_then(|error| error.raw_os_error());
+                let runs = Command::new("/bin/true").status().is_ok_and(|status| status.success());
+                u8::from(refused != Some(libc::ELOOP)) + 2 * u8::from(!runs)
+            };
+            // SAFETY: this process has one thread.
+            let mut child = unsafe { command.spawn_fn(work) }.unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(0));
+        });
+    });
+}
+
+/// The program does not start, and this process stays in the root.
+fn the_callers_program_after_an_exec_that_failed() {
+    with_root_dir(|image, command| {
+        symlink("/proc/self/exe", image.join("app")).unwrap();
+        let error = command(Path::new("/no/such")).exec();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error:?}");
+        is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
+        assert!(Command::new("/bin/true").status().unwrap().success());
+        // SAFETY: ends this process, which cannot take its mounts away any more.
+        unsafe { libc::_exit(0) }
+    });
+}
+
+/// A step fails in the new root, and no way leads back from the user namespace.
+fn the_callers_program_where_a_thread_has_to_stay() {
+    let image = dir();
+    symlink("/proc/self/exe", image.path().join("app")).unwrap();
+    in_fork(|| {
+        refuse(libc::SYS_sethostname, libc::EPERM);
+        let mut unshare = Unshare::new(NamespaceSet::USER).map_root();
+        unshare = unshare.rootfs(Rootfs::dir(image.path()).unwrap());
+        unshare = unshare.hostname("inside".parse().unwrap());
+        for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
+            if dir.exists() {
+                unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
+            }
+        }
+        assert_eq!(unshare.apply().unwrap_err().kind(), ErrorKind::NotRestored);
+        is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
+        assert!(Command::new("/bin/true").status().unwrap().success());
+    });
+}
+
+/// `/dev/null` and the sources of mounts, too, are looked up in the root of the thread.
+fn other_files_where_a_thread_has_gone() {
+    let image = dir();
+    fs::create_dir(image.path().join("dev")).unwrap();
+    let held = File::open("/etc").unwrap();
+    symlink(format!("/proc/self/fd/{}", held.as_raw_fd()), image.path().join("dev/null")).unwrap();
+    in_fork(|| {
+        let set = NamespaceSet::MOUNT;
+        let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
+        if !is_root() {
+            unshare = unshare.map_root();
+        }
+        unshare = unshare.rootfs(Rootfs::dir(image.path()).unwrap());
+        for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
+            if dir.exists() {
+                unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
+            }
+        }
+        unshare.apply().unwrap_or_else(|error| panic!("{error:?}"));
+        let mut command = Command::new("/bin/true");
+        is_refused(command.stdin(Stdio::null()), Step::Prepare, libc::ELOOP);
+        let mut command = Command::new("/bin/true");
+        command.map_root().mount(Mount::bind("/dev/null", "/usr").unwrap());
+        is_refused(&mut command, Step::OpenSource, libc::ELOOP);
+    });
+}
+
+/// Nothing is mounted over the root: the program would stand underneath it, and write what is to be read-only.
+fn links_to_the_root_as_mount_points() {
+    let image = dir();
+    for (link, text) in [("one", "/"), ("two", "one"), ("three", "usr/../.."), ("four", ".")] {
+        symlink(text, image.path().join(link)).unwrap();
+    }
+    let mounts = |target: &Path| {
+        [
+            (Mount::mask(target), Step::Mount),
+            (Mount::read_only_path(target), Step::MakeReadOnly),
+            (Mount::tmpfs(target), Step::Mount),
+            (Mount::bind("/etc", target), Step::Mount),
+        ]
+        .map(|(mount, step)| (mount.unwrap(), step))
+    };
+    let in_root = |choose: &dyn Fn(&mut Command)| {
+        for link in ["/one", "/two", "/three", "/four"] {
+            for (mount, step) in mounts(Path::new(link)) {
+                let mut command = inside(image.path(), "/bin/true");
+                choose(&mut command);
+                is_refused(command.mount(mount), step, libc::EBUSY);
+            }
+        }
+    };
+    each_way(|choose| {
+        in_root(choose);
+        // The same without a root of the command's.
+        symlink("/", image.path().join("root")).unwrap();
+        for (mount, step) in mounts(&image.path().join("root")) {
+            let mut command = Command::new("/bin/true");
+            choose(command.mount(mount));
+            is_refused(&mut command, step, libc::EBUSY);
+        }
+        fs::remove_file(image.path().join("root")).unwrap();
+        // The root again elsewhere is another mount.
+        let mut command = sh("cannot_write /mnt/x");
+        choose(&mut command);
+        command.mount(Mount::bind("/", "/mnt").unwrap());
+        command.mount(Mount::read_only_path("/mnt").unwrap());
+        output(&mut command);
     });
 }
 

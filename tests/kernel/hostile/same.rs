@@ -27,6 +27,7 @@ cases! {"hostile_same":
     working_directories_are_found_as_chdir_finds_them [UserNamespaces],
     path_is_searched_as_execvp_does [UserNamespaces],
     files_that_others_would_run [UserNamespaces],
+    scripts_that_nobody_may_execute [UserNamespaces],
     nobody_stays_beneath_a_mount [UserNamespaces],
     a_directory_that_is_gone [UserNamespaces],
     a_thread_does_not_stay_beneath_a_mount [UserNamespaces],
@@ -423,6 +424,33 @@ fn nobody_stays_beneath_a_mount() {
     });
 }
 
+/// Where a filter refuses faccessat2(2), too, with which exec's own rules are asked for.
+fn scripts_that_nobody_may_execute() {
+    const FACCESSAT2: libc::c_long = 439;
+    let image = dir();
+    script(&image.path().join("script"), "#!/bin/echo yes\n");
+    script(&image.path().join("text"), "#!/bin/echo no\n");
+    fs::set_permissions(image.path().join("text"), fs::Permissions::from_mode(0o644)).unwrap();
+    let check = || {
+        each_way(|choose| {
+            let command = |name: &str| {
+                let mut command = inside(image.path(), name);
+                choose(&mut command);
+                command
+            };
+            assert_eq!(output(&mut command("/script")), "yes /script\n");
+            is_refused(&mut command("/text"), Step::Exec, libc::EACCES);
+        });
+    };
+    check();
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        in_fork(|| {
+            refuse(FACCESSAT2, errno);
+            check();
+        });
+    }
+}
+
 fn a_directory_that_is_gone() {
     each_way(|choose| {
         standing("deep", |work, _| {
@@ -435,13 +463,18 @@ fn a_directory_that_is_gone() {
             assert_eq!(error.path(), Some(&*work.join("deep")));
             let mut with_fallback = command();
             assert_eq!(output(with_fallback.current_dir_fallback("/usr")), "/usr\n");
-            let mut command = command();
             let error = is_refused(
-                command.current_dir_fallback("/no/such"),
+                command().current_dir_fallback("/no/such"),
                 Step::ChangeDirectory,
                 libc::ENOENT,
             );
             assert_eq!(error.path(), Some(Path::new("/no/such")));
+            // These would be looked up from underneath the mask.
+            for relative in [".", "..", "deep", ""] {
+                let mut command = command();
+                let error = command.current_dir_fallback(relative).spawn().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidInput, "{relative}: {error:?}");
+            }
         });
         // It was removed, so that it has no path.
         standing("deep", |work, _| {

@@ -1,6 +1,7 @@
 //! What else can be said of a root and of mounts, and what the kernel refuses.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use linux_namespaces::{
@@ -8,11 +9,11 @@ use linux_namespaces::{
     Step, Unshare,
 };
 
-use super::{dir, output, refused, sh, shell, staged, with_programs};
+use super::{NEW_CALLS, dir, output, refused, sh, shell, staged, with_programs};
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::Need::{Overlays, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::stage;
 
@@ -27,6 +28,7 @@ cases! {"roots":
     a_thread_in_a_root_of_its_own [UserNamespaces],
     a_chroot_where_it_is_asked_for [Root],
     a_root_without_a_user_namespace [Root],
+    a_root_from_a_directory_that_may_not_be_searched [Root, UserNamespaces, Overlays],
     what_cannot_be_meant_is_refused [],
 }
 
@@ -194,6 +196,31 @@ fn a_root_without_a_user_namespace() {
     let text = output(&mut command);
     assert!(text.contains(" - proc ") && !text.contains("shared:"), "{text}");
     assert_eq!(kernel::census(), before);
+}
+
+/// An ordinary user in root's home: the program starts elsewhere, so that this does not matter.
+fn a_root_from_a_directory_that_may_not_be_searched() {
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    in_fork(|| {
+        std::env::set_current_dir(home.path()).unwrap();
+        // SAFETY: changes this process alone, which has one thread.
+        unsafe {
+            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+            assert_eq!(libc::setresgid(65534, 65534, 65534), 0);
+            assert_eq!(libc::setresuid(65534, 65534, 65534), 0);
+            // For the files of its children in /proc.
+            assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1), 0);
+        }
+        assert!(std::env::set_current_dir(".").is_err());
+        let check = || assert_eq!(output(&mut shell("pwd")), "/\n");
+        check();
+        let mut command = shell("pwd; echo x >/etc/x");
+        command.mount(Mount::overlay("/etc", Overlay::new(["/etc"]).unwrap()).unwrap());
+        assert_eq!(output(&mut command), "/\n");
+        NEW_CALLS.iter().for_each(|call| refuse(*call, libc::ENOSYS));
+        check();
+    });
 }
 
 fn what_cannot_be_meant_is_refused() {
