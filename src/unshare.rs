@@ -251,6 +251,9 @@ impl Unshare {
             ));
         }
         ns_fd::children_go(set, false);
+        if set.contains(NamespaceSet::MOUNT) {
+            process_state::note_home();
+        }
         let maps = IdMaps::of(&self.setup)?;
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());

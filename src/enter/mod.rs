@@ -245,6 +245,9 @@ impl Enter {
 /// Where the error names no kind, any of a set may be the one that was refused.
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     targets.iter().for_each(|target| ns_fd::children_go(target.set, true));
+    if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
+        process_state::note_home();
+    }
     join_all(targets).map_err(|refused| {
         if refused.entered.contains(NamespaceSet::MOUNT) {
             process_state::note_other_root();

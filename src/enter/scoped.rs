@@ -66,6 +66,9 @@ impl Scoped {
     pub(crate) fn enter_and_save(targets: &[Target], set: NamespaceSet) -> Result<Self> {
         let mut back = Self::save(set)?;
         ns_fd::children_go(set, true);
+        if set.contains(NamespaceSet::MOUNT) {
+            process_state::note_home();
+        }
         let Err(refused) = join_all(targets) else {
             if set.contains(NamespaceSet::MOUNT) {
                 process_state::note_other_root();

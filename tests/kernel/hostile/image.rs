@@ -10,7 +10,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use linux_namespaces::{
-    Command, Enter, Error, ErrorKind, Mount, NamespaceSet, PidFd, Rootfs, Stdio, Step, Unshare,
+    Command, Enter, Error, ErrorKind, Mount, Namespace, NamespaceSet, NsFd, PidFd, Rootfs, Stdio,
+    Step, Unshare,
 };
 
 use crate::faults::fork::{as_ordinary, in_fork};
@@ -32,6 +33,7 @@ cases! {"hostile_image":
     the_callers_program_below_a_root_dir [UserNamespaces],
     the_callers_program_below_a_mount [UserNamespaces],
     the_callers_program_where_a_thread_has_gone [UserNamespaces],
+    the_callers_program_where_a_thread_has_come_back [Root],
     the_callers_program_in_a_child_without_exec [UserNamespaces],
     the_callers_program_after_an_exec_that_failed [UserNamespaces],
     the_callers_program_where_a_thread_has_to_stay [UserNamespaces],
@@ -439,6 +441,28 @@ fn the_callers_program_where_a_thread_has_gone() {
         // This process is not in that proc, so that nobody can look at its descriptors.
         // SAFETY: ends it.
         unsafe { libc::_exit(0) }
+    });
+}
+
+/// By a handle and by a guard. From Linux 6.18 on the caller's own mount namespace is known again.
+fn the_callers_program_where_a_thread_has_come_back() {
+    let image = dir();
+    let there = Inside::new(image.path(), &|_| ());
+    in_fork(|| {
+        let home = NsFd::current(Namespace::Mount).unwrap();
+        let enter = || {
+            let process = there.process.try_clone().unwrap();
+            Enter::new().process(process, NamespaceSet::MOUNT)
+        };
+        let is_plain = || {
+            let mut command = Command::new("/proc/self/exe");
+            command.arg("--help").stdout(Stdio::null()).status().is_ok_and(|it| it.success())
+        };
+        enter().scoped().unwrap().leave().unwrap();
+        assert!(is_plain());
+        enter().apply().unwrap();
+        home.enter().unwrap();
+        assert_eq!(is_plain(), home.unique_id().unwrap().is_some());
     });
 }
 
