@@ -93,7 +93,7 @@ impl Arguments {
 }
 
 /// As large as the shadow memory of a sanitizer, and nothing else that is in use.
-const SHADOW: usize = 1 << 40;
+const SHADOW: u64 = 1 << 40;
 
 /// Gives back the memory that a loop of this crate does not need. Unmapped are the heap, other stacks, everything else
 /// anonymous, all shared memory, and files that are not of a loaded module: a private mapping of such a file may
@@ -121,7 +121,7 @@ pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
     for_each(proc, List::Maps, |it| {
         has_code |= it.executable && it.span.has(image::code());
         of_file &= it.of_file || !(it.executable && it.span.overlaps(image));
-        has_shadow |= it.span.end - it.span.start >= SHADOW;
+        has_shadow |= (it.span.end - it.span.start) as u64 >= SHADOW;
     })?;
     if !has_code || has_shadow {
         return Err(Errno::NOTSUP);
@@ -410,7 +410,7 @@ mod tests {
     fn a_shadow_is_large() {
         let text = "7fff8000-10007fff8000 rw-p 0 00:00 0 \n";
         let [mapping] = parse_as(List::Maps, text)[..] else { panic!() };
-        assert!(mapping.span.end - mapping.span.start >= SHADOW);
+        assert!((mapping.span.end - mapping.span.start) as u64 >= SHADOW);
     }
 
     #[test]
