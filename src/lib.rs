@@ -120,7 +120,7 @@
 //! - Files of ids that are not mapped seem to belong to uid 65534, and no capability inside counts for them; the
 //!   ids and supplementary groups that a process brought along still do.
 //!
-//! Whoever laid out a root is not trusted. Until the program runs, the child has this process's program and
+//! The contents of a root are not trusted. Until the program runs, the child has this process's program and
 //! descriptors, and links in `/proc` lead to them: `/proc/self/exe`, `/proc/self/fd/7`. So in a new root, in an entered
 //! mount namespace and below the mounts of a command, no such link is followed, whether it stands in for the program
 //! (CVE-2019-5736), the working directory (CVE-2024-21626) or a mount point. The program's working directory is looked

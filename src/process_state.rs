@@ -15,7 +15,7 @@ static OTHERS: Mutex<Vec<NsId>> = Mutex::new(Vec::new());
 /// Whether there is any, so that nobody else pays for the question.
 static ARE_THERE: AtomicBool = AtomicBool::new(false);
 
-/// Whether a namespace could not be told, so that every thread counts.
+/// Whether a namespace could not be identified, so that every thread counts.
 static ALL_COUNT: AtomicBool = AtomicBool::new(false);
 
 /// The mount namespace from which a thread left first, by its unique id: the caller's own, to which threads come

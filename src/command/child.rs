@@ -27,7 +27,7 @@ pub(super) struct Job<'a> {
     /// For the process that an intermediate one makes, if both share our memory: should the
     /// intermediate one be killed, we wake up while the other is still at work. And for an init.
     stack: Option<&'a Stack>,
-    /// Whether the child's end is told by `SIGCHLD`, which only exec would set otherwise.
+    /// Whether the child's end is reported by `SIGCHLD`, which only exec would set otherwise.
     tells_its_end: bool,
 }
 

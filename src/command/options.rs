@@ -376,7 +376,7 @@ impl Command {
     /// Without this, root inside a user namespace can undo [`Mount::mask`](crate::Mount::mask),
     /// [`Mount::read_only`](crate::Mount::read_only) and [`Mount::read_only_path`](crate::Mount::read_only_path) by
     /// `umount` and `mount -o remount,rw`: who has `CAP_SYS_ADMIN` over a mount namespace decides what is mounted in
-    /// it. With this it has no such capability, and whoever makes a further user namespace gets copies of the mounts
+    /// it. With this it has no such capability, and a process that makes a further user namespace gets copies of the mounts
     /// that are locked together.
     ///
     /// The capabilities are `CAP_SYS_ADMIN`, `CAP_DAC_READ_SEARCH` (`open_by_handle_at(2)`), `CAP_MKNOD`,

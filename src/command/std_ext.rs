@@ -39,7 +39,7 @@ pub trait CommandExt: sealed::Sealed {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a pid namespace, of which only children of the
     /// program would be members, and for a mount namespace: std looks the program up by a plain path inside, and
-    /// whoever controls those mounts can make the path lead to `/proc/self/exe`, the caller's own binary, which
+    /// a process that controls those mounts can make the path lead to `/proc/self/exe`, the caller's own binary, which
     /// a program inside could then overwrite (CVE-2019-5736). Use [`Command`](crate::Command) for both.
     /// Two namespaces of one kind in one [`Enter`] are refused as well. The rest as of [`Enter::apply`]. What is refused in the child comes back from the spawn as an
     /// [`io::Error`](std::io::Error).

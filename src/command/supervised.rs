@@ -35,7 +35,7 @@ impl Command {
     /// ids, streams, session and limits, is done by the program's process. The init starts as a copy of this
     /// process, and before anybody can wait for the program it has given up all of that: the memory, the
     /// descriptors, and the capabilities but `CAP_KILL` (the memory on x86_64 and
-    /// aarch64 only). It can never be traced, nor its files in `/proc` be opened, unless by whoever has
+    /// aarch64 only). It can never be traced, nor its files in `/proc` be opened, unless by a process that has
     /// `CAP_SYS_PTRACE` in this process's user namespace: through `/proc/1/exe` a container could write this
     /// program's file. Its namespaces are those of its [`program`](crate::Child::program) as well.
     ///

@@ -80,7 +80,7 @@ impl Enter {
     /// only. Without it their program becomes uid 0 and gid 0 of an entered user namespace
     /// and drops the supplementary groups, as `nsenter(1)` does. With it, the program has all rights over
     /// files that the caller's ids have outside: root's program reads root's files, also if its uid is not mapped
-    /// inside, and so does whoever has `CAP_SYS_PTRACE` inside, by tracing it. This is `--preserve-credentials` of `nsenter(1)`.
+    /// inside, and so does a process with `CAP_SYS_PTRACE` inside, by tracing it. This is `--preserve-credentials` of `nsenter(1)`.
     ///
     /// [`apply`](Self::apply), [`scoped`](Self::scoped) and [`run`](Self::run) never change ids or groups.
     ///

@@ -221,7 +221,7 @@ impl Engine {
         }
     }
 
-    /// The program was stopped. If that was from its terminal we stop, too, so that whoever started us gets the
+    /// The program was stopped. If that was from its terminal we stop, too, so that the process that started us gets the
     /// terminal back, and go on together with it.
     fn stop_too(&mut self, by: i32) {
         let was_passed_on = core::mem::take(&mut self.stop_passed_on);

@@ -40,7 +40,7 @@ use supervisor::Supervisor;
 /// | the program is in | `^Z` at the terminal | one of the signals, sent to the init |
 /// |---|---|---|
 /// | the init's process group | the kernel stops the program, the init stops too | the init passes the signal on and stops |
-/// | … and the init is PID 1 | the kernel stops the program, and with it whoever started the init | passes it on |
+/// | … and the init is PID 1 | the kernel stops the program, and with it the process that started the init | passes it on |
 /// | [its own group](Self::process_group) | the kernel stops the program, the init takes the terminal back and stops | passes it on, takes the terminal back and stops |
 /// | … and the init is PID 1 | continues the program at once, since no shell would | passes it on |
 /// | [its own session](Self::session) | sends the program `SIGSTOP` and stops | sends the program `SIGSTOP` and stops |

@@ -14,9 +14,9 @@ use crate::ns_fd::NsFd;
 /// It affects what [`Command::rootfs`](crate::Command::rootfs) or
 /// [`Unshare::rootfs`](crate::Unshare::rootfs) makes. The mounts of the same command are below it, and nothing
 /// else: no other directory can be reached, by any path, but for descriptors that the program inherits
-/// ([`close_other_fds`](crate::Command::close_other_fds)). Its working directory is `/` unless it is told another.
+/// ([`close_other_fds`](crate::Command::close_other_fds)). Its working directory is `/` unless [`current_dir`](crate::Command::current_dir) names another.
 ///
-/// Whoever laid out the root is not trusted: until the program runs, no link in it is followed out of it, be it one of
+/// The contents of the root are not trusted: until the program runs, no link in it is followed out of it, be it one of
 /// `/proc` to the caller's program or descriptors, whether for the program, the working directory or a mount point.
 ///
 /// # Examples

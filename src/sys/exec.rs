@@ -97,7 +97,7 @@ unsafe fn execve(program: &CStr, args: usize, env: usize) -> Errno {
 /// close-on-exec, with which the kernel runs neither those nor scripts, also if a file becomes one after it was read.
 ///
 /// One lookup is left to the kernel: that of an ELF interpreter, which was found to be no magic link just before.
-/// Whoever replaces it in that moment gets the caller's program mapped in its place. `/proc/PID/exe` is the program
+/// A process that replaces it in that moment gets the caller's program mapped in its place. `/proc/PID/exe` is the program
 /// of the root also then.
 pub(crate) fn exec_inside(program: &CStr, args: &Strings, env: &Strings) -> Errno {
     Call { args, env, first: ROOM, scripts: 0 }.exec(program)

@@ -328,7 +328,7 @@ pub(crate) fn is_mount_root(file: RawFd) -> Result<bool> {
     Ok(about.attributes & MOUNT_ROOT != 0)
 }
 
-/// Makes things with exactly the permissions told.
+/// Makes things with exactly the given permissions.
 pub(crate) struct NoUmask(usize);
 
 impl NoUmask {

@@ -227,7 +227,7 @@ pub(crate) fn become_root_group() -> Result<()> {
 
 /// Uid 0 of this user namespace. Where 0 is not mapped the uid stays, if it is mapped itself.
 ///
-/// `EINVAL` where neither is: the program would keep an id of outside, with all its rights over files, and whoever has
+/// `EINVAL` where neither is: the program would keep an id of outside, with all its rights over files, and a process with
 /// `CAP_SYS_PTRACE` in the user namespace could take the program over. The kernel shows such an id as 65534; where
 /// that is mapped it becomes the id.
 pub(crate) fn become_root() -> Result<()> {
@@ -365,7 +365,7 @@ pub(crate) fn is_waitable(pidfd: RawFd) -> Result<bool> {
 }
 
 /// Whether a child has come to exec, which gives it `SIGCHLD` for its end: one that was made to end without a signal
-/// and was killed before, exec included, is only found with `__WALL`. `true` also where that cannot be told, as
+/// and was killed before, exec included, is only found with `__WALL`. `true` also where that cannot be found out, as
 /// somebody else has waited for it.
 pub(crate) fn has_run_exec(kind: libc::idtype_t, id: i32) -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
