@@ -138,12 +138,17 @@ fn text_may_be_anonymous() {
     in_both_ways(make_text_anonymous, |_| ());
 }
 
+/// The kernel lets the stack grow so far.
+#[inline(never)]
+fn grow_the_stack() {
+    std::hint::black_box(&[1_u8; 512 << 10]);
+}
+
 /// Every second page becomes a mapping of its own, those in use too.
 #[inline(never)]
 fn split_the_stack() {
-    // The kernel lets the stack grow so far.
-    let deep = [1_u8; 512 << 10];
-    std::hint::black_box(&deep);
+    // Its frame, below which the calls here have theirs, is gone when the lowest page is protected.
+    grow_the_stack();
     let (stack, _) = maps("self").into_iter().find(|(_, rest)| rest.ends_with("[stack]")).unwrap();
     for page in stack.clone().step_by(8192).skip(1) {
         let at = ptr::with_exposed_provenance_mut(page);
