@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::error::Result;
 use crate::namespace::Namespace;
 use crate::ns_fd::{NsFd, NsId};
+use crate::proc_fs::ProcFs;
 
 /// Mount namespaces that threads of this process entered, or gave another root. An inode number that is used again
 /// makes a thread more careful than it needs to be.
@@ -18,31 +19,57 @@ static ARE_THERE: AtomicBool = AtomicBool::new(false);
 /// Whether a namespace could not be identified, so that every thread counts.
 static ALL_COUNT: AtomicBool = AtomicBool::new(false);
 
-/// The mount namespace from which a thread left first, by its unique id: the caller's own, to which threads come
-/// back. Unknown before Linux 6.18.
-static HOME: OnceLock<Option<u64>> = OnceLock::new();
+/// The mount namespace from which a thread left first: the caller's own, to which threads come back.
+static HOME: OnceLock<Home> = OnceLock::new();
 
-/// Notes where this thread is before it leaves.
-pub(crate) fn note_home() {
-    HOME.get_or_init(unique_id);
+struct Home {
+    /// Unknown before Linux 6.18.
+    unique_id: Option<u64>,
+    /// Whether `/proc` alone tells where a thread is: before Linux 6.11.
+    needs_proc: bool,
 }
 
-/// Notes that this thread is in a root that is not the caller's, unless it has come back.
-pub(crate) fn note_other_root() {
-    let home = HOME.get().copied().flatten();
-    if home.is_some() && home == unique_id() {
-        return;
-    }
-    match here() {
-        Ok(here) => {
-            let mut others = OTHERS.lock().unwrap_or_else(PoisonError::into_inner);
-            if !others.contains(&here) {
-                others.push(here);
-            }
+/// What tells in which mount namespace this thread is, also where it sees another `/proc` or none.
+#[derive(Default)]
+pub(crate) struct Compass(Option<ProcFs>);
+
+/// Notes where this thread is before it leaves.
+pub(crate) fn note_home() -> Compass {
+    let home = HOME.get_or_init(|| Home {
+        unique_id: here().and_then(|here| here.unique_id()).ok().flatten(),
+        needs_proc: !NsFd::current_needs_no_proc(),
+    });
+    Compass(home.needs_proc.then(|| ProcFs::open().ok()).flatten())
+}
+
+impl Compass {
+    /// Notes that this thread is in a root that is not the caller's, unless it has come back.
+    pub(crate) fn note_other_root(&self) {
+        let by_proc =
+            self.0.as_ref().map(|proc| NsFd::of_this_thread_by(proc, Namespace::Mount, false));
+        // Perhaps the thread did not see itself in the `/proc` of before, and does now.
+        let here = by_proc.and_then(Result::ok).map_or_else(here, Ok);
+        let unique_id = || here.as_ref().map_or(Ok(None), NsFd::unique_id).ok().flatten();
+        let home = HOME.get().and_then(|home| home.unique_id);
+        if home.is_some() && home == unique_id() {
+            return;
         }
-        Err(_) => ALL_COUNT.store(true, Relaxed),
+        match here.and_then(|here| here.id()) {
+            Ok(here) => {
+                let mut others = OTHERS.lock().unwrap_or_else(PoisonError::into_inner);
+                if !others.contains(&here) {
+                    others.push(here);
+                }
+            }
+            Err(_) => ALL_COUNT.store(true, Relaxed),
+        }
+        ARE_THERE.store(true, Relaxed);
     }
-    ARE_THERE.store(true, Relaxed);
+}
+
+/// As [`Compass::note_other_root`], where the thread still sees the `/proc` that it saw before.
+pub(crate) fn note_other_root() {
+    Compass::default().note_other_root();
 }
 
 /// Notes that every thread of this process is in a root that is not the caller's. Makes no system call.
@@ -54,13 +81,10 @@ pub(crate) fn note_other_root_of_all() {
 /// Whether names here have to be looked up with care.
 pub(crate) fn is_in_other_root() -> bool {
     let is_known = |here| OTHERS.lock().unwrap_or_else(PoisonError::into_inner).contains(&here);
-    ARE_THERE.load(Relaxed) && (ALL_COUNT.load(Relaxed) || here().map_or(true, is_known))
+    ARE_THERE.load(Relaxed)
+        && (ALL_COUNT.load(Relaxed) || here().and_then(|here| here.id()).map_or(true, is_known))
 }
 
-fn unique_id() -> Option<u64> {
-    NsFd::current(Namespace::Mount).and_then(|here| here.unique_id()).ok().flatten()
-}
-
-fn here() -> Result<NsId> {
-    NsFd::current(Namespace::Mount)?.id()
+fn here() -> Result<NsFd> {
+    NsFd::current(Namespace::Mount)
 }

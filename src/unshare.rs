@@ -251,9 +251,8 @@ impl Unshare {
             ));
         }
         ns_fd::children_go(set, false);
-        if set.contains(NamespaceSet::MOUNT) {
-            process_state::note_home();
-        }
+        let leaves = set.contains(NamespaceSet::MOUNT);
+        let compass = leaves.then(process_state::note_home).unwrap_or_default();
         let maps = IdMaps::of(&self.setup)?;
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());
@@ -266,8 +265,8 @@ impl Unshare {
         let outcome = carry_out(&ops, &maps.outside);
         let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
         let stays = outcome.is_ok() || (changed && back.is_none());
-        if stays && is_other && set.contains(NamespaceSet::MOUNT) {
-            process_state::note_other_root();
+        if stays && is_other && leaves {
+            compass.note_other_root();
         }
         match (outcome, back) {
             (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),

@@ -245,18 +245,17 @@ impl Enter {
 /// Where the error names no kind, any of a set may be the one that was refused.
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     targets.iter().for_each(|target| ns_fd::children_go(target.set, true));
-    if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
-        process_state::note_home();
-    }
+    let leaves = targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT));
+    let compass = leaves.then(process_state::note_home).unwrap_or_default();
     join_all(targets).map_err(|refused| {
         if refused.entered.contains(NamespaceSet::MOUNT) {
-            process_state::note_other_root();
+            compass.note_other_root();
         }
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         unless_threads(error, targets[refused.index].set)
     })?;
-    if targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT)) {
-        process_state::note_other_root();
+    if leaves {
+        compass.note_other_root();
     }
     Ok(())
 }

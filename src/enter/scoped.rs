@@ -66,12 +66,11 @@ impl Scoped {
     pub(crate) fn enter_and_save(targets: &[Target], set: NamespaceSet) -> Result<Self> {
         let mut back = Self::save(set)?;
         ns_fd::children_go(set, true);
-        if set.contains(NamespaceSet::MOUNT) {
-            process_state::note_home();
-        }
+        let leaves = set.contains(NamespaceSet::MOUNT);
+        let compass = leaves.then(process_state::note_home).unwrap_or_default();
         let Err(refused) = join_all(targets) else {
-            if set.contains(NamespaceSet::MOUNT) {
-                process_state::note_other_root();
+            if leaves {
+                compass.note_other_root();
             }
             return Ok(back);
         };
@@ -85,7 +84,7 @@ impl Scoped {
         if refused.entered.contains(NamespaceSet::USER) {
             back.forget();
             if refused.entered.contains(NamespaceSet::MOUNT) {
-                process_state::note_other_root();
+                compass.note_other_root();
             }
             return Err(error.with_kind(ErrorKind::NotRestored));
         }

@@ -191,10 +191,7 @@ impl NsFd {
 
     /// Looks at `/proc`, where that is needed, each time anew: somebody may have mounted another one since.
     fn of_this_thread(kind: Namespace, for_children: bool) -> Result<Self> {
-        let through_proc = || -> Result<Self> {
-            let file = ProcFs::open()?.namespace("thread-self", name(kind, for_children))?;
-            Self::of_kind(file, kind)
-        };
+        let through_proc = || Self::of_this_thread_by(&ProcFs::open()?, kind, for_children);
         let refused = |errno| Error::os(Step::OpenNamespace, errno).of(kind);
         match PidFd::current_thread() {
             Ok(thread) => match ask_pid_fd(&thread, kind, for_children) {
@@ -205,6 +202,19 @@ impl NsFd {
             // A kernel that cannot name a thread, or a filter.
             Err(_) => through_proc(),
         }
+    }
+
+    pub(crate) fn of_this_thread_by(
+        proc: &ProcFs,
+        kind: Namespace,
+        for_children: bool,
+    ) -> Result<Self> {
+        Self::of_kind(proc.namespace("thread-self", name(kind, for_children))?, kind)
+    }
+
+    /// Whether the kernel tells in which namespaces this thread is without `/proc`.
+    pub(crate) fn current_needs_no_proc() -> bool {
+        PidFd::current_thread().is_ok_and(|it| ask_pid_fd(&it, Namespace::Mount, false).is_ok())
     }
 
     fn of_pid_fd(process: &PidFd, kind: Namespace, for_children: bool) -> Result<Self> {
@@ -281,7 +291,10 @@ pub(crate) fn children_are_elsewhere() -> Result<Elsewhere> {
     let (new, entered) = (NEW.load(Ordering::Relaxed), ENTERED.load(Ordering::Relaxed));
     let moved = |kind| match NsFd::for_children(kind) {
         Ok(namespace) => Ok(namespace.id()? != NsFd::current(kind)?.id()?),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        // Where the thread sees no `/proc` of its own nobody knows, and a spawn takes the greater care.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UntrustedProc) => {
+            Ok(true)
+        }
         Err(error) => Err(error),
     };
     let pid = (new || entered) && moved(Namespace::Pid)?;

@@ -35,6 +35,8 @@ pub(crate) enum Need {
     NetworkPairs,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
     MappedOwners,
+    /// Linux 5.16: a child that dumps core does not take with it what shares its memory.
+    CoreDumpsAlone,
     /// Linux 6.6 for files in memory: where there are temporary files, they have attributes of users.
     UserAttributes,
     /// Linux 6.11: namespaces are asked of pidfds, and pids translated.
@@ -81,6 +83,9 @@ impl Need {
             }
             Self::MappedOwners => (is_root() && !mapped_owners())
                 .then(|| "no change of owners in mounts of temporary files".to_owned()),
+            Self::CoreDumpsAlone => {
+                (kernel_version() < (5, 16)).then(|| "before Linux 5.16".to_owned())
+            }
             Self::UserAttributes => (!user_attributes())
                 .then(|| "temporary files have no attributes of users".to_owned()),
             Self::PidfdNamespaces => {

@@ -15,7 +15,7 @@ use super::fork::in_fork;
 use super::{ALL, Engine, FRESH, available};
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::UserNamespaces;
+use crate::machine::Need::{CoreDumpsAlone, UserNamespaces};
 
 cases! {"blocked":
     nothing_is_allocated_meanwhile [UserNamespaces],
@@ -23,10 +23,10 @@ cases! {"blocked":
     a_thread_that_stops_all_others_is_not_waited_for [UserNamespaces],
     signals_that_cannot_be_blocked [],
     a_filter_that_lets_the_call_do_nothing [],
-    a_child_that_is_killed_at_exec [],
-    a_child_in_namespaces_that_is_killed_at_exec [UserNamespaces],
+    a_child_that_is_killed_at_exec [CoreDumpsAlone],
+    a_child_in_namespaces_that_is_killed_at_exec [UserNamespaces, CoreDumpsAlone],
     a_program_of_an_init_that_is_killed_at_exec [UserNamespaces],
-    a_program_inside_a_root_that_is_killed_at_exec [UserNamespaces],
+    a_program_inside_a_root_that_is_killed_at_exec [UserNamespaces, CoreDumpsAlone],
 }
 
 /// The allocator of the suite: counts what is done while all signals are blocked.

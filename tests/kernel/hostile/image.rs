@@ -18,7 +18,7 @@ use crate::faults::fork::{as_ordinary, in_fork};
 use crate::harness::cases;
 use crate::kernel::refuse;
 use crate::machine::Need::{Root, UserNamespaces};
-use crate::machine::is_root;
+use crate::machine::{is_root, kernel_version};
 use crate::mounts::{dir, output, sh, staged, with_programs};
 use crate::stage;
 
@@ -341,7 +341,10 @@ fn programs_of_the_caller() {
         };
         is_no_program(&names, |name| {
             let mut command = command(name);
-            command.close_other_fds();
+            // Before Linux 5.11 they are closed before, so that the links among these lead nowhere.
+            if kernel_version() >= (5, 11) {
+                command.close_other_fds();
+            }
             command
         });
         // Relative to a working directory, and by PATH behind a directory where it is not.
@@ -405,8 +408,18 @@ fn the_callers_program_below_a_mount() {
     });
 }
 
+/// Also as before Linux 6.11, where `/proc` alone tells in which namespaces a thread is.
+fn with_pidfds_and_without(work: fn(&dyn Fn())) {
+    work(&|| ());
+    work(&|| refuse(libc::SYS_pidfd_open, libc::ENOSYS));
+}
+
 /// A thread that is in an image itself: by a root of its own, or by entering.
 fn the_callers_program_where_a_thread_has_gone() {
+    with_pidfds_and_without(where_a_thread_has_gone);
+}
+
+fn where_a_thread_has_gone(prepare: &dyn Fn()) {
     let image = dir();
     symlink("/proc/self/exe", image.path().join("app")).unwrap();
     symlink("/proc/self/cwd", image.path().join("work")).unwrap();
@@ -428,6 +441,7 @@ fn the_callers_program_where_a_thread_has_gone() {
                 unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
             }
         }
+        prepare();
         unshare.apply().unwrap_or_else(|error| panic!("{error:?}"));
         check();
     });
@@ -436,6 +450,7 @@ fn the_callers_program_where_a_thread_has_gone() {
     });
     in_fork(|| {
         let enter = Enter::new().process(there.process.try_clone().unwrap(), there.set);
+        prepare();
         enter.apply().unwrap_or_else(|error| panic!("{error:?}"));
         check();
         // This process is not in that proc, so that nobody can look at its descriptors.
@@ -446,6 +461,10 @@ fn the_callers_program_where_a_thread_has_gone() {
 
 /// By a handle and by a guard. From Linux 6.18 on the caller's own mount namespace is known again.
 fn the_callers_program_where_a_thread_has_come_back() {
+    with_pidfds_and_without(where_a_thread_has_come_back);
+}
+
+fn where_a_thread_has_come_back(prepare: &dyn Fn()) {
     let image = dir();
     let there = Inside::new(image.path(), &|_| ());
     in_fork(|| {
@@ -458,9 +477,11 @@ fn the_callers_program_where_a_thread_has_come_back() {
             let mut command = Command::new("/proc/self/exe");
             command.arg("--help").stdout(Stdio::null()).status().is_ok_and(|it| it.success())
         };
-        enter().scoped().unwrap().leave().unwrap();
+        let [stays, goes] = [enter(), enter()];
+        prepare();
+        stays.scoped().unwrap().leave().unwrap();
         assert!(is_plain());
-        enter().apply().unwrap();
+        goes.apply().unwrap();
         home.enter().unwrap();
         assert_eq!(is_plain(), home.unique_id().unwrap().is_some());
     });

@@ -424,7 +424,9 @@ fn an_upper_directory_that_becomes_one_of_the_host() {
                 if calls > moment {
                     exchange();
                     untouched(&format!("{names:?} at {moment}: {status:?}"));
-                    assert!(status.is_err(), "{names:?} at {moment}: {status:?}");
+                    // By mount(2) alone there are calls after the overlay's, too late for it.
+                    let is_named = || fs::remove_file(at("upper/x")).is_ok();
+                    assert!(status.is_err() || is_named(), "{names:?} at {moment}: {status:?}");
                 }
             });
         }
