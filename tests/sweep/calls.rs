@@ -163,6 +163,9 @@ const ROWS: &[Row] = &[
     row(470, "listns", &[], &[ENOSYS, EPERM, ENOMEM]),
 ];
 
+/// As many bytes as the frames of a lookup have.
+const FRAMES: u64 = 64 << 10;
+
 fn find(number: libc::c_long) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.number == number)
 }
@@ -194,7 +197,7 @@ pub(crate) fn is_done_in_any_case(number: libc::c_long) -> bool {
 /// The call and what of its arguments tells it from others.
 ///
 /// What lies in the memory of a process that is not dumpable is looked for in the parent's, from which it was
-/// copied.
+/// copied. What it has written to its stack since is not there.
 pub(crate) fn describe(pid: i32, parent: i32, entry: &Entry) -> String {
     let Some(row) = find(entry.number) else {
         return format!("call {}", entry.number);
@@ -205,9 +208,13 @@ pub(crate) fn describe(pid: i32, parent: i32, entry: &Entry) -> String {
             Path(at) => {
                 let read = |pid| trace::read(pid, entry.args[at], 64);
                 let bytes = Some(read(pid)).filter(|it| !it.is_empty());
-                let bytes = bytes.unwrap_or_else(|| read(parent));
-                let path = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-                write!(text, " {:?}", String::from_utf8_lossy(path))
+                let is_in_frame = entry.args[at].wrapping_sub(entry.stack) < FRAMES;
+                let bytes = bytes.or_else(|| (!is_in_frame).then(|| read(parent)));
+                let path = bytes.as_deref().map(|bytes| bytes.split(|&byte| byte == 0).next());
+                match path {
+                    Some(path) => write!(text, " {:?}", String::from_utf8_lossy(path.unwrap())),
+                    None => write!(text, " ?"),
+                }
             }
             Number(at) => write!(text, " {:#x}", entry.args[at] as u32),
             File(at) => write!(text, " {}", file(pid, entry.args[at] as u32)),

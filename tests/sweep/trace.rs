@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 pub(crate) struct Entry {
     pub(crate) number: libc::c_long,
     pub(crate) args: [u64; 6],
+    pub(crate) stack: u64,
 }
 
 /// As a tracee goes on after a stop.
@@ -69,7 +70,8 @@ pub(crate) fn entry(pid: i32) -> Option<Entry> {
     }
     // SAFETY: which of the union's it is, the kernel has just said.
     let entry = unsafe { info.u.entry };
-    Some(Entry { number: entry.nr as libc::c_long, args: entry.args })
+    let stack = info.stack_pointer;
+    Some(Entry { number: entry.nr as libc::c_long, args: entry.args, stack })
 }
 
 /// At the beginning of a call: it is not made.
