@@ -53,6 +53,7 @@ pub(crate) fn dumpable() -> i32 {
 }
 
 /// Waits until something is so that is sure to become so.
+#[track_caller]
 pub(crate) fn until(is_so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(u64::from(limit()) / 8);
     while !is_so() {

@@ -185,7 +185,10 @@ fn state(with_mounts: bool) -> Vec<String> {
     let status = ["CapInh", "CapBnd", "CapAmb"].map(kernel::status);
     state.push(format!("caps {status:?}"));
     state.push(format!("groups {}", kernel::status("Groups")));
-    state.push(format!("pending {} {}", kernel::status("SigPnd"), kernel::status("ShdPnd")));
+    // What is not blocked is on its way: a tracer has even an ignored SIGCHLD queued for a moment.
+    let set = |field| u64::from_str_radix(&kernel::status(field), 16).unwrap();
+    let pending = (set("SigPnd") | set("ShdPnd")) & set("SigBlk");
+    state.push(format!("pending {pending:x}"));
     state.push(format!("name {}", kernel::status("Name")));
     // SAFETY: asks for numbers.
     let (session, group) = unsafe { (libc::getsid(0), libc::getpgrp()) };

@@ -78,6 +78,7 @@ impl Job {
         (state_of(self.program), state_of(self.init))
     }
 
+    #[track_caller]
     fn become_so(&self, program: char, init: char) {
         until(|| self.states() == (program, init));
     }
@@ -88,6 +89,7 @@ impl Job {
     }
 
     /// The shell has the terminal, and takes the job up again.
+    #[track_caller]
     fn back_to_the_foreground(&mut self) {
         self.session.wait_for("Stopped");
         self.session.command("echo shell''again");
@@ -107,6 +109,7 @@ impl Job {
     }
 
     /// `^C` ends the program, wherever it is.
+    #[track_caller]
     fn interrupt(mut self) {
         let leader = self.leader();
         self.session.send("\x03");
@@ -214,7 +217,7 @@ fn a_signal_stops_the_program_of_a_pid_1() {
 fn a_program_that_reads_in_the_background_stops_the_job() {
     for (number, placement) in ["same", "group"].into_iter().enumerate() {
         // Reads from the terminal, as `read` does.
-        let program = format!("head -c 3{number}1");
+        let program = format!("head -c 3{number}{}", std::process::id());
         let mut session = Session::shell(&[]);
         session.command(&format!("{} &", line(&format!("{placement},neither"), &program)));
         until(|| find(&program).is_some());
@@ -237,8 +240,9 @@ fn a_program_that_reads_in_the_background_stops_the_job() {
         job.session.command("bg");
         job.become_so('S', 'S');
         job.session.command("fg");
-        job.session.wait_for("fg");
-        job.session.wait_for("sleep");
+        // The shell tells of it before it does it.
+        let leader = job.leader();
+        until(|| job.session.foreground() == leader);
         job.interrupt();
     }
 }

@@ -101,6 +101,12 @@ impl Session {
         self.leader.id()
     }
 
+    /// The process group that has the terminal.
+    pub(super) fn foreground(&self) -> u32 {
+        // SAFETY: asks the terminal; from its other side that needs no session.
+        unsafe { libc::tcgetpgrp(self.terminal.as_raw_fd()) }.cast_unsigned()
+    }
+
     /// The leader's, when it has ended.
     pub(super) fn status(&mut self) -> Option<i32> {
         self.leader.wait().unwrap().code()
@@ -139,8 +145,7 @@ fn use_job_control(mut session: Session, status: i32) {
 /// Waits until a program of this name leads the foreground process group.
 fn foreground(session: &Session, name: &str) {
     kernel::until(|| {
-        // SAFETY: asks the terminal; from its other side that needs no session.
-        let group = unsafe { libc::tcgetpgrp(session.terminal.as_raw_fd()) };
+        let group = session.foreground();
         let comm = std::fs::read_to_string(format!("/proc/{group}/comm")).unwrap_or_default();
         comm.trim() == name && kernel::state_of(group) == 'S'
     });
