@@ -61,7 +61,7 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// The spawn answers `ENOTDIR` for a descriptor of something else. The plan refuses it together with
+    /// The spawn fails with `ENOTDIR` for a descriptor of something else. The plan refuses it together with
     /// [`mount`](Self::mount) and [`rootfs`](Self::rootfs): the directory was opened where these mounts are not.
     ///
     /// # Privileges
@@ -96,7 +96,7 @@ impl Command {
     /// # Errors
     ///
     /// The plan refuses it together with mounts, as of [`root_dir`](Self::root_dir).
-    /// The spawn answers `ENOTDIR` for a descriptor of something else, and `EACCES` for a directory that
+    /// The spawn fails with `ENOTDIR` for a descriptor of something else, and `EACCES` for a directory that
     /// the child may not search (with the ids and capabilities of before [`uid`](Self::uid), but in its
     /// user namespace).
     ///

@@ -180,7 +180,7 @@ impl Mount {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind). The spawn answers `EPERM` where
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind). The spawn fails with `EPERM` where
     /// the user namespace does not own the pid namespace, and where parts of the present `/proc` are
     /// covered, as in most containers: the new one would show them.
     pub fn proc(target: impl AsRef<Path>) -> Result<Self> {

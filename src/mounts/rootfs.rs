@@ -37,7 +37,7 @@ use crate::ns_fd::NsFd;
 ///
 /// # Errors
 ///
-/// The spawn answers `EINVAL` at [`Step::PivotRoot`](crate::Step::PivotRoot) where the present root is no mount
+/// The spawn fails with `EINVAL` at [`Step::PivotRoot`](crate::Step::PivotRoot) where the present root is no mount
 /// point, as in a chroot, or the first one of a machine before Linux 7.0, as in an initramfs:
 /// [`chroot`](Self::chroot) does there.
 ///

@@ -291,7 +291,7 @@ pub(crate) fn children_are_elsewhere() -> Result<Elsewhere> {
     let (new, entered) = (NEW.load(Ordering::Relaxed), ENTERED.load(Ordering::Relaxed));
     let moved = |kind| match NsFd::for_children(kind) {
         Ok(namespace) => Ok(namespace.id()? != NsFd::current(kind)?.id()?),
-        // Where the thread sees no `/proc` of its own nobody knows, and a spawn takes the greater care.
+        // The thread does not see itself in `/proc`, so this is unknown: a spawn assumes that it is elsewhere.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UntrustedProc) => {
             Ok(true)
         }

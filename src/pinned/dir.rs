@@ -154,7 +154,7 @@ impl PinDir {
         Ok(Self { dir, path: path.to_owned() })
     }
 
-    /// The directory's path, as it was told.
+    /// The directory's path, as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -139,7 +139,7 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
         args.stack_size = (at.addr() - stack.bottom.addr()) as u64;
     }
     let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>(), 0, 0, 0];
-    // SAFETY: args is a clone_args of the size told, and lives; the rest is the caller's contract.
+    // SAFETY: args is a clone_args of the given size, and lives; the rest is the caller's contract.
     unless_none_was_made(unsafe { child::start(libc::SYS_clone3, words, start, at) })
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn clone3_knows(flags: u64, exit_signal: i32) -> bool {
         ..CloneArgs::default()
     };
     let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>()];
-    // SAFETY: a clone_args of the size told; the call fails before there is a child, whatever the
+    // SAFETY: a clone_args of the given size; the call fails before there is a child, whatever the
     // kernel, since no pidfd can be written at that address.
     let answer = unsafe { syscall(libc::SYS_clone3, words) };
     // EPERM: a mount namespace takes privileges, which is asked after the flags were looked at.

@@ -99,7 +99,7 @@ pub(crate) fn open_on_same_mount(dir: RawFd, path: &CStr, flags: i32) -> Result<
     };
     let how_at = core::ptr::from_ref(&how).expose_provenance();
     let words = [arg(dir), at, how_at, size_of::<OpenHow>()];
-    // SAFETY: a C string and an open_how of the size told.
+    // SAFETY: a C string and an open_how of the given size.
     match unsafe { syscall(libc::SYS_openat2, words) } {
         Err(Errno::NOSYS | Errno::PERM) => open_at(dir, path, flags),
         answer => answer.map(Fd::new),

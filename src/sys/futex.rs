@@ -13,7 +13,7 @@ pub(crate) fn wait(word: &AtomicU32, value: u32) -> Result<()> {
     unsafe { syscall(libc::SYS_futex, words) }.map(drop)
 }
 
-/// Wakes whoever waits on the word.
+/// Wakes those who wait on the word.
 pub(crate) fn wake(word: &AtomicU32) {
     let words = [word.as_ptr().expose_provenance(), arg(libc::FUTEX_WAKE), 1];
     // SAFETY: the word is mapped; the kernel only looks its address up.

@@ -131,7 +131,7 @@ fn openat2(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<Fd> {
     let how = [(flags | libc::O_CLOEXEC) as u64, 0, resolve | libc::RESOLVE_NO_MAGICLINKS];
     let how_at = how.as_ptr().expose_provenance();
     for _ in 0..64 {
-        // SAFETY: a C string and an open_how, which is three numbers, of the size told.
+        // SAFETY: a C string and an open_how, which is three numbers, of the given size.
         let answer =
             unsafe { syscall(libc::SYS_openat2, [arg(dir), at, how_at, size_of_val(&how)]) };
         match answer {

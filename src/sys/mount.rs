@@ -63,7 +63,7 @@ pub(crate) fn set_attributes(mount: RawFd, attr: &MountAttr, below: bool) -> Res
     let flags = EMPTY_PATH | if below { AT_RECURSIVE } else { 0 };
     let at = core::ptr::from_ref(attr).expose_provenance();
     let words = [arg(mount), text(Some(c"")), flags, at, size_of::<MountAttr>()];
-    // SAFETY: a C string and a mount_attr of the size told.
+    // SAFETY: a C string and a mount_attr of the given size.
     unsafe { syscall(SYS_MOUNT_SETATTR, words) }.map(drop)
 }
 

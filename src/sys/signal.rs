@@ -39,14 +39,14 @@ pub(crate) fn set_mask(mask: SignalSet) -> Result<SignalSet> {
         ptr::from_mut::<SignalSet>(&mut old).expose_provenance(),
         size_of::<SignalSet>(),
     ];
-    // SAFETY: the kernel reads and writes sets of the size told.
+    // SAFETY: the kernel reads and writes sets of the given size.
     unsafe { syscall(libc::SYS_rt_sigprocmask, words) }?;
     // No mask has these: a filter has let the call do nothing.
     if in_longs(old) & UNBLOCKABLE != 0 { Err(Errno::PERM) } else { Ok(in_longs(old)) }
 }
 
 /// All signals are blocked in this thread until this is dropped. Meanwhile nothing is allocated, locked or given to
-/// libc: whoever stops all threads by a signal (libc does, for `set*id(2)`) waits for this one, and may hold the
+/// libc: who stops all threads by a signal (libc does, for `set*id(2)`) waits for this one, and may hold the
 /// allocator.
 #[derive(Debug)]
 pub(crate) struct MaskGuard(SignalSet);
@@ -99,7 +99,7 @@ pub(crate) fn current_mask() -> Result<SignalSet> {
     let mut mask = 0;
     let at = ptr::from_mut::<SignalSet>(&mut mask).expose_provenance();
     let words = [arg(libc::SIG_BLOCK), 0, at, size_of::<SignalSet>()];
-    // SAFETY: no set to read; the kernel writes one of the size told.
+    // SAFETY: no set to read; the kernel writes one of the given size.
     unsafe { syscall(libc::SYS_rt_sigprocmask, words) }?;
     Ok(in_longs(mask))
 }
@@ -185,7 +185,7 @@ pub(crate) fn pending_fd(set: SignalSet) -> Result<OwnedFd> {
     let set = in_longs(set);
     let at = ptr::from_ref(&set).expose_provenance();
     let flags = arg(libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-    // SAFETY: the kernel reads a set of the size told.
+    // SAFETY: the kernel reads a set of the given size.
     unsafe { syscall(libc::SYS_signalfd4, [arg(-1), at, size_of::<SignalSet>(), flags]) }.map(owned)
 }
 
@@ -207,7 +207,7 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
         limit,
         size_of::<SignalSet>(),
     ];
-    // SAFETY: the kernel reads a set of the size told and a timespec or none, and writes one siginfo.
+    // SAFETY: the kernel reads a set of the given size and a timespec or none, and writes one siginfo.
     match unsafe { syscall(libc::SYS_rt_sigtimedwait, words) } {
         Ok(_) => Ok(Some(Taken(info))),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),

@@ -200,7 +200,7 @@ fn mapped_owners() -> bool {
         let user = fs::File::open(format!("/proc/{pid}/ns/user"));
         let user = user.map_or(-1, |user| i64::from(std::os::fd::IntoRawFd::into_raw_fd(user)));
         let attr = [0x0010_0000_u64, 0, 0, user.cast_unsigned()];
-        // SAFETY: C strings, a mount_attr of the size told, and descriptors that are closed again.
+        // SAFETY: C strings, a mount_attr of the given size, and descriptors that are closed again.
         unsafe {
             let tree = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, dir.as_ptr(), 1) as i32;
             let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);

@@ -419,6 +419,22 @@ fn the_callers_program_where_a_thread_has_gone() {
     with_pidfds_and_without(where_a_thread_has_gone);
 }
 
+/// A new root with what `/bin/true` needs.
+fn into(image: &Path) -> Unshare {
+    let set = NamespaceSet::MOUNT;
+    let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
+    if !is_root() {
+        unshare = unshare.map_root();
+    }
+    unshare = unshare.rootfs(Rootfs::dir(image).unwrap());
+    for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
+        if dir.exists() {
+            unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
+        }
+    }
+    unshare
+}
+
 fn where_a_thread_has_gone(prepare: &dyn Fn()) {
     let image = dir();
     symlink("/proc/self/exe", image.path().join("app")).unwrap();
@@ -430,17 +446,7 @@ fn where_a_thread_has_gone(prepare: &dyn Fn()) {
         assert!(Command::new("/bin/true").status().unwrap().success());
     };
     in_fork(|| {
-        let set = NamespaceSet::MOUNT;
-        let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
-        if !is_root() {
-            unshare = unshare.map_root();
-        }
-        unshare = unshare.rootfs(Rootfs::dir(image.path()).unwrap());
-        for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
-            if dir.exists() {
-                unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
-            }
-        }
+        let unshare = into(image.path());
         prepare();
         unshare.apply().unwrap_or_else(|error| panic!("{error:?}"));
         check();
@@ -548,17 +554,7 @@ fn other_files_where_a_thread_has_gone() {
     let held = File::open("/etc").unwrap();
     symlink(format!("/proc/self/fd/{}", held.as_raw_fd()), image.path().join("dev/null")).unwrap();
     in_fork(|| {
-        let set = NamespaceSet::MOUNT;
-        let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
-        if !is_root() {
-            unshare = unshare.map_root();
-        }
-        unshare = unshare.rootfs(Rootfs::dir(image.path()).unwrap());
-        for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
-            if dir.exists() {
-                unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
-            }
-        }
+        let unshare = into(image.path());
         unshare.apply().unwrap_or_else(|error| panic!("{error:?}"));
         let mut command = Command::new("/bin/true");
         is_refused(command.stdin(Stdio::null()), Step::Prepare, libc::ELOOP);
