@@ -8,6 +8,8 @@ use std::borrow::Cow;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MountLine<'a> {
     pub(crate) id: u64,
+    /// The mount that it is mounted on.
+    pub(crate) parent: u64,
     /// The file system's: `0:21`.
     pub(crate) device: &'a [u8],
     /// What of the file system is mounted.
@@ -28,15 +30,15 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = MountLine<'_>> {
 /// of fields may come before the dash.
 pub(crate) fn line(text: &[u8]) -> Option<MountLine<'_>> {
     let mut fields = text.split(|byte| *byte == b' ');
-    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let mut fields = fields.skip(1);
+    let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+    let (id, parent) = (number()?, number()?);
     let device = fields.next()?;
     let root = unescaped(fields.next()?);
     let point = unescaped(fields.next()?);
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system = fields.next()?;
     let options = fields.nth(1)?;
-    Some(MountLine { id, device, root, point, file_system, options })
+    Some(MountLine { id, parent, device, root, point, file_system, options })
 }
 
 /// The kernel writes space, tab, newline, backslash and `#` as `\040` and so on.
@@ -70,6 +72,7 @@ mod tests {
             let line = format!("36 35 0:4 net:[7] /a\\040b rw {optional}- nsfs nsfs rw,x=1");
             let expected = MountLine {
                 id: 36,
+                parent: 35,
                 device: b"0:4",
                 root: b"net:[7]"[..].into(),
                 point: b"/a b"[..].into(),

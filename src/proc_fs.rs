@@ -1,20 +1,22 @@
 //! `/proc`, looked at before it is believed.
 //!
-//! Whoever controls the mount namespace may have put something else there, or something else over
-//! a part of it. So its root is opened once and held, and what is opened below it must lie on the
-//! same mount.
+//! Who controls the mount namespace may have put something else there, or something else over a part of it: also a
+//! link over a link, as `self`, which the kernel follows from where it lies. So its root is opened once and held, and
+//! what is opened below it is reached across no other mount. Where a magic link has to be followed, what was opened is
+//! compared with what the link says.
 
 #![forbid(unsafe_code)]
 
+use std::ffi::CString;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::sys::{Errno, abi, file, process};
+use crate::sys::file::is_on;
+use crate::sys::in_root::{identity, open_on_same_mount_here};
+use crate::sys::{Errno, abi, process};
 
 /// The root of a proc mount that was found to be one.
 #[derive(Debug)]
@@ -34,8 +36,9 @@ impl ProcFs {
             };
             Error::os(Step::ReadProc, errno).with_kind(kind)
         })?;
-        let is_proc = file::is_on(&root, abi::PROC_SUPER_MAGIC).map_err(refused)?;
-        let about = statx(root.as_fd(), "", AtFlags::EMPTY_PATH)?;
+        let is_proc = is_on(&root, abi::PROC_SUPER_MAGIC).map_err(refused)?;
+        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+        let about = rustix::fs::statx(&root, "", AtFlags::EMPTY_PATH, wanted).map_err(refused)?;
         if !is_proc || about.stx_ino != abi::PROC_ROOT_INO {
             return Err(untrusted("/proc is not the root of a proc file system"));
         }
@@ -45,11 +48,43 @@ impl ProcFs {
     /// Opens a namespace file of a task, which is a pid, `self` or `thread-self`.
     pub(crate) fn namespace(&self, task: impl Display, file: &str) -> Result<OwnedFd> {
         let dir = self.dir(format!("{task}/ns"))?;
-        self.same_mount(&statx(dir.as_fd(), file, AtFlags::SYMLINK_NOFOLLOW)?)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(&dir, file, flags, Mode::empty()).map_err(|errno| {
-            Error::os(Step::OpenNamespace, errno).at(format!("/proc/{task}/ns/{file}"))
-        })
+        let refused = |errno| match errno {
+            Errno::XDEV => covered(),
+            _ => Error::os(Step::OpenNamespace, errno).at(format!("/proc/{task}/ns/{file}")),
+        };
+        // Another task may go to the next namespace meanwhile.
+        for _ in 0..8 {
+            let link = self.open_below(dir.as_fd(), file, LINK).map_err(refused)?;
+            let text = rustix::fs::readlinkat(&link, "", Vec::new()).map_err(refused)?;
+            let opened = open_link(&dir, file).map_err(refused)?;
+            let about = rustix::fs::fstat(&opened).map_err(refused)?;
+            let is_one = is_on(&opened, abi::NSFS_MAGIC).map_err(refused)?;
+            if is_one && number_in(text.to_bytes()) == Some(about.st_ino) {
+                return Ok(opened);
+            }
+        }
+        Err(covered())
+    }
+
+    /// Opens what a descriptor of this thread was opened on with `O_PATH`.
+    pub(crate) fn reopen(&self, file: BorrowedFd<'_>) -> Result<OwnedFd> {
+        let dir = self.dir("thread-self/fd".to_owned())?;
+        let name = file.as_raw_fd().to_string();
+        drop(self.open_below(dir.as_fd(), &name, LINK).map_err(refused)?);
+        let opened = open_link(&dir, &name).map_err(refused)?;
+        let same = identity(opened.as_raw_fd()).map_err(refused)?
+            == identity(file.as_raw_fd()).map_err(refused)?;
+        if same { Ok(opened) } else { Err(covered()) }
+    }
+
+    /// The text of a link of this mount.
+    pub(crate) fn read_link(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+    ) -> core::result::Result<CString, Errno> {
+        let link = self.open_below(dir, path, LINK)?;
+        rustix::fs::readlinkat(&link, "", Vec::new())
     }
 
     /// Opens what lies below a directory of this mount, reached across no other mount.
@@ -64,9 +99,8 @@ impl ProcFs {
         match rustix::fs::openat2(dir, path, flags, Mode::empty(), how) {
             // A filter hides the call.
             Err(Errno::NOSYS | Errno::PERM) => {
-                let file = rustix::fs::openat(dir, path, flags, Mode::empty())?;
-                let about = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-                if about.stx_mnt_id == self.mount { Ok(file) } else { Err(Errno::XDEV) }
+                let path = CString::new(path).map_err(|_| Errno::INVAL)?;
+                open_on_same_mount_here(dir.as_raw_fd(), &path, flags.bits() as i32)
             }
             answer => answer,
         }
@@ -125,15 +159,8 @@ impl ProcFs {
     /// What it tells of a pidfd.
     fn about(&self, pid_fd: BorrowedFd<'_>) -> Result<String> {
         let dir = self.dir("thread-self/fdinfo".to_owned())?;
-        let name = pid_fd.as_raw_fd().to_string();
-        self.same_mount(&statx(dir.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW)?)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&dir, &name, flags, Mode::empty()).map_err(refused)?;
-        let mut text = String::new();
-        File::from(file)
-            .read_to_string(&mut text)
-            .map_err(|error| refused(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        Ok(text)
+        let text = self.read(dir.as_fd(), &pid_fd.as_raw_fd().to_string()).map_err(refused)?;
+        String::from_utf8(text).map_err(|_| refused(Errno::IO))
     }
 
     /// The oldest child of a process, by its first thread.
@@ -158,33 +185,23 @@ impl ProcFs {
         Ok(is_fork && parse_uid(&read("status")?) == Some(process::geteuid()))
     }
 
-    /// The path of a descriptor of this thread, for calls that take no descriptor.
+    /// The path of a descriptor of this thread, for calls that take no descriptor. Nothing is mounted over a part of
+    /// it; who may mount here could do so before the call.
     pub(crate) fn path_of(&self, file: BorrowedFd<'_>) -> Result<String> {
-        self.dir("thread-self/fd".to_owned())?;
-        Ok(format!("/proc/thread-self/fd/{}", file.as_raw_fd()))
+        let path = format!("thread-self/fd/{}", file.as_raw_fd());
+        drop(self.open_below(self.as_fd(), &path, LINK).map_err(refused)?);
+        Ok(format!("/proc/{path}"))
     }
 
     fn dir(&self, path: String) -> Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir =
-            rustix::fs::openat(&self.root, &path, flags, Mode::empty()).map_err(
-                |errno| match errno {
-                    Errno::NOENT if path.starts_with("thread-self") => untrusted(
-                        "/proc belongs to a pid namespace in which this process is not visible",
-                    ),
-                    Errno::NOENT => refused(Errno::SRCH),
-                    _ => refused(errno),
-                },
-            )?;
-        self.same_mount(&statx(dir.as_fd(), "", AtFlags::EMPTY_PATH)?)?;
-        Ok(dir)
-    }
-
-    fn same_mount(&self, about: &Statx) -> Result<()> {
-        if about.stx_mnt_id != self.mount {
-            return Err(untrusted("something is mounted over a part of /proc"));
-        }
-        Ok(())
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        self.open_below(self.as_fd(), &path, flags).map_err(|errno| match errno {
+            Errno::NOENT if path.starts_with("thread-self") => {
+                untrusted("/proc belongs to a pid namespace in which this process is not visible")
+            }
+            Errno::NOENT => refused(Errno::SRCH),
+            _ => refused(errno),
+        })
     }
 }
 
@@ -240,13 +257,26 @@ fn parse_first(pids: &[u8]) -> Option<u32> {
     core::str::from_utf8(first).ok()?.parse().ok()
 }
 
-fn statx(dir: BorrowedFd<'_>, path: &str, how: AtFlags) -> Result<Statx> {
-    let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
-    rustix::fs::statx(dir, path, how, wanted).map_err(refused)
+fn refused(errno: Errno) -> Error {
+    if errno == Errno::XDEV { covered() } else { Error::os(Step::ReadProc, errno) }
 }
 
-fn refused(errno: Errno) -> Error {
-    Error::os(Step::ReadProc, errno)
+pub(crate) fn covered() -> Error {
+    untrusted("something is mounted over a part of /proc")
+}
+
+const LINK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
+
+/// Opens where a magic link leads. It was seen to be one, and what has come there since must not block.
+fn open_link(dir: &OwnedFd, name: &str) -> core::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// As 4026531840 in `mnt:[4026531840]`.
+fn number_in(link: &[u8]) -> Option<u64> {
+    let start = link.iter().position(|&byte| byte == b'[')? + 1;
+    core::str::from_utf8(link.get(start..)?.strip_suffix(b"]")?).ok()?.parse().ok()
 }
 
 fn untrusted(why: &'static str) -> Error {

@@ -23,6 +23,7 @@ static ALL_COUNT: AtomicBool = AtomicBool::new(false);
 static HOME: OnceLock<Home> = OnceLock::new();
 
 struct Home {
+    id: Option<NsId>,
     /// Unknown before Linux 6.18.
     unique_id: Option<u64>,
     /// Whether `/proc` alone tells where a thread is: before Linux 6.11.
@@ -35,9 +36,14 @@ pub(crate) struct Compass(Option<ProcFs>);
 
 /// Notes where this thread is before it leaves.
 pub(crate) fn note_home() -> Compass {
-    let home = HOME.get_or_init(|| Home {
-        unique_id: here().and_then(|here| here.unique_id()).ok().flatten(),
-        needs_proc: !NsFd::current_needs_no_proc(),
+    let home = HOME.get_or_init(|| {
+        let here = here();
+        let here = here.as_ref();
+        Home {
+            id: here.ok().and_then(|here| here.id().ok()),
+            unique_id: here.ok().and_then(|here| here.unique_id().ok().flatten()),
+            needs_proc: !NsFd::current_needs_no_proc(),
+        }
     });
     Compass(home.needs_proc.then(|| ProcFs::open().ok()).flatten())
 }
@@ -78,11 +84,15 @@ pub(crate) fn note_other_root_of_all() {
     ARE_THERE.store(true, Relaxed);
 }
 
-/// Whether names here have to be looked up with care.
+/// Whether names here have to be looked up with care: also where the thread went on from there without this crate.
 pub(crate) fn is_in_other_root() -> bool {
-    let is_known = |here| OTHERS.lock().unwrap_or_else(PoisonError::into_inner).contains(&here);
+    let is_home = |here: NsId| {
+        let home = HOME.get().and_then(|home| home.id.as_ref());
+        home.is_none_or(|home| *home == here)
+            && !OTHERS.lock().unwrap_or_else(PoisonError::into_inner).contains(&here)
+    };
     ARE_THERE.load(Relaxed)
-        && (ALL_COUNT.load(Relaxed) || here().and_then(|here| here.id()).map_or(true, is_known))
+        && (ALL_COUNT.load(Relaxed) || !here().and_then(|here| here.id()).is_ok_and(is_home))
 }
 
 fn here() -> Result<NsFd> {

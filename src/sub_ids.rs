@@ -10,6 +10,7 @@ use std::{fs, io};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::id_map::{IdExtent, IdMap};
+use crate::process_state;
 use crate::sys::{Errno, users};
 
 /// Whose ranges are looked for: by name, and by number, as both may stand in the files.
@@ -48,7 +49,8 @@ impl SubIds {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::ErrorKind::NotFound) if there are none.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there are none; [`InvalidInput`](crate::ErrorKind::InvalidInput) in
+    /// a thread that entered another mount namespace or root, where others may have written the file.
     pub fn uids() -> Result<Self> {
         Self::of_this_user("/etc/subuid")
     }
@@ -109,6 +111,14 @@ impl SubIds {
     }
 
     fn of_this_user(path: &str) -> Result<Self> {
+        // libc, too, would load code from there to find the user's name.
+        if process_state::is_in_other_root() {
+            return Err(Error::invalid(format!(
+                "this thread is in another root, whose {path} says nothing about this process: read it from a \
+                 thread that is in the root of the process, or give an IdMap"
+            ))
+            .at_step(Step::ReadSubIds));
+        }
         let uid = crate::sys::process::getuid();
         let name = users::name_of(uid);
         let file = match fs::read(path) {

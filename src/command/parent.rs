@@ -181,9 +181,9 @@ impl Launch {
                 return error;
             }
         }
-        if plan.ops.iter().any(|op| matches!(op, Op::ChangeRoot(_))) {
-            // If the program does not start, the root stays.
-            process_state::note_other_root();
+        if plan.ops.iter().any(|op| matches!(op, Op::ChangeRoot(_) | Op::Mount(_))) {
+            // If the program does not start, the root stays, which all threads share.
+            process_state::note_other_root_of_all();
         }
         let slot = Slot::new();
         let mask = match current_mask() {

@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::error::{AtStep, Result, Step};
 use crate::process_state;
 use crate::sys::Errno;
-use crate::sys::in_root::{identity, open_inside_here};
+use crate::sys::in_root::{NULL_DEVICE, character_device, open_inside_here};
 
 /// What a standard stream of a child is connected to; as [`std::process::Stdio`], which cannot be
 /// looked into.
@@ -129,17 +129,25 @@ impl Stream {
     }
 }
 
-/// In a root that is not the caller's it may be a link to what this process has open: `ELOOP`.
+/// In a root that is not the caller's it may be a link to what this process has open, `ELOOP`, and in any root something
+/// else than the device: `ENODEV`.
 fn open_null(flags: OFlags) -> core::result::Result<OwnedFd, Errno> {
-    let known = process_state::is_in_other_root().then(|| open_inside_here(c"/dev/null"));
-    let known = known.transpose()?;
-    let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty())?;
-    match known {
-        Some(known) if identity(known.as_raw_fd())? != identity(null.as_raw_fd())? => {
-            Err(Errno::LOOP)
-        }
-        _ => Ok(null),
+    let is_null = |file: &OwnedFd| Ok(character_device(file.as_raw_fd())? == Some(NULL_DEVICE));
+    let is_other_root = process_state::is_in_other_root();
+    if is_other_root && !is_null(&open_inside_here(c"/dev/null")?)? {
+        return Err(Errno::NODEV);
     }
+    // What has come there since must not block.
+    let at_once = if is_other_root { OFlags::NONBLOCK } else { OFlags::empty() };
+    let flags = flags | OFlags::NOCTTY;
+    let null = rustix::fs::openat(CWD, "/dev/null", flags | at_once, Mode::empty())?;
+    if !is_null(&null)? {
+        return Err(Errno::NODEV);
+    }
+    if is_other_root {
+        rustix::fs::fcntl_setfl(&null, flags)?;
+    }
+    Ok(null)
 }
 
 /// A program may have closed 0, 1 or 2, so that a new descriptor gets that number.

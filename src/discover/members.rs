@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::sys::Errno;
 
-use super::survey::{numbers, read_link, unless_exhausted};
+use super::survey::{numbers, unless_exhausted};
 use super::text;
 
 impl NsFd {
@@ -50,10 +49,10 @@ impl NsFd {
         let root = proc.open_below(proc.as_fd(), ".", directory).at_step(Step::ReadProc)?;
         let (kind, ino) = (self.kind(), self.id()?.ino);
         let is_in = |pid: u32| {
-            let mut buffer = [MaybeUninit::uninit(); 4096];
             let path = format!("{pid}/ns/{}", kind.name());
-            match read_link(proc.as_fd(), &path, &mut buffer) {
-                Ok(link) => Ok(text::namespace(link) == Some((kind, ino))),
+            match proc.read_link(proc.as_fd(), &path) {
+                Ok(link) => Ok(text::namespace(link.to_bytes()) == Some((kind, ino))),
+                Err(Errno::XDEV) => Err(crate::proc_fs::covered()),
                 Err(errno) => unless_exhausted(errno).at_step(Step::ReadProc).map(|()| false),
             }
         };

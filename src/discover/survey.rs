@@ -32,9 +32,8 @@ impl Survey {
         let proc = ProcFs::open()?;
         let own = proc.namespace("thread-self", "pid")?;
         let about = rustix::fs::fstat(&own).at_step(Step::AskNamespace)?;
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let me = read_link(proc.as_fd(), "self", &mut buffer).ok();
-        let me = me.and_then(text::number).unwrap_or_default();
+        let me = proc.read_link(proc.as_fd(), "self").ok();
+        let me = me.and_then(|me| text::number(me.to_bytes())).unwrap_or_default();
         let gaps = sight::gaps(&proc, &own, about.st_ino)?;
         let (found, index) = (Vec::new(), HashMap::new());
         Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
@@ -215,8 +214,7 @@ pub(super) fn open_place(
     let Some(ino) = number_on(device, place) else {
         return Ok(None);
     };
-    let path = format!("thread-self/fd/{}", place.as_raw_fd());
-    let file = rustix::fs::openat(proc, path, READ, Mode::empty())?;
+    let file = proc.reopen(place.as_fd()).map_err(|error| error.errno().unwrap_or(Errno::XDEV))?;
     let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag)?;
     Ok(kind.map(|kind| (kind, ino, file)))
 }

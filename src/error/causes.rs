@@ -1,17 +1,17 @@
 //! What on this machine and of this thread may be the reason for a refusal.
 //!
-//! It is read from `/proc` without a check of what that is: the answers are words for a person.
+//! What is of the thread is read from a checked `/proc`; where that cannot be believed, nothing is said of it.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 
 use crate::error::Step;
 use crate::namespace::{Namespace, NamespaceSet};
+use crate::proc_fs::ProcFs;
 use crate::sys::{Errno, process};
 
 /// The inode numbers of the first ones: `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO`.
@@ -196,7 +196,7 @@ pub(super) fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Caus
         }
         (Step::SetPropagation | Step::PivotRoot, Errno::INVAL) => found.extend(chroot()),
         (Step::Mount | Step::OpenSource, Errno::NOSPC) => {
-            let value = number("/proc/sys/fs/mount-max");
+            let value = number("sys/fs/mount-max");
             found.extend(value.map(|value| Cause::Sysctl { name: MOUNT_MAX, value }));
         }
         (
@@ -236,7 +236,7 @@ pub(crate) fn here() -> Vec<Cause> {
 /// Debian's, and of kernels that took it over.
 fn sysctls() -> impl Iterator<Item = Cause> {
     let name = "kernel.unprivileged_userns_clone";
-    let value = number("/proc/sys/kernel/unprivileged_userns_clone").filter(|&value| value == 0);
+    let value = number("sys/kernel/unprivileged_userns_clone").filter(|&value| value == 0);
     value.map(|value| Cause::Sysctl { name, value }).into_iter()
 }
 
@@ -245,7 +245,7 @@ const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
 
 /// Ubuntu's, which lets the namespace be made, and then refuses all that takes a capability in it.
 fn apparmor() -> Option<Cause> {
-    let value = number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")?;
+    let value = number("sys/kernel/apparmor_restrict_unprivileged_userns")?;
     (value != 0).then_some(Cause::Sysctl { name: APPARMOR, value })
 }
 
@@ -254,7 +254,7 @@ fn limits(namespaces: NamespaceSet) -> impl Iterator<Item = Cause> {
     let known = !namespaces.is_empty();
     let concerned = if known { namespaces } else { NamespaceSet::all() };
     let limit = |kind| {
-        let value = number(&format!("/proc/sys/user/max_{kind}_namespaces"))?;
+        let value = number(&format!("sys/user/max_{kind}_namespaces"))?;
         Some(Cause::Limit { kind, value })
     };
     let all: Vec<_> = concerned.namespaces().filter_map(limit).collect();
@@ -313,11 +313,13 @@ fn user_namespace() -> Option<u64> {
 }
 
 fn inode(kind: Namespace) -> Option<u64> {
-    Some(fs::metadata(format!("/proc/thread-self/ns/{kind}")).ok()?.ino())
+    let proc = ProcFs::open().ok()?;
+    let file = proc.namespace("thread-self", kind.name()).ok()?;
+    Some(rustix::fs::fstat(file).ok()?.st_ino)
 }
 
 fn unmapped_uid() -> Option<Cause> {
-    let map = fs::read_to_string("/proc/thread-self/uid_map").ok()?;
+    let map = read("thread-self/uid_map")?;
     let uid = process::geteuid();
     (!maps(&map, uid)).then_some(Cause::UnmappedUid { uid })
 }
@@ -334,24 +336,43 @@ fn maps(map: &str, id: u32) -> bool {
 }
 
 fn threads() -> Option<Cause> {
-    let count = fs::read_dir("/proc/self/task").ok()?.count();
+    let count = status("Threads")?.parse().ok()?;
     (count > 1).then_some(Cause::Threads { count })
+}
+
+pub(crate) fn has_threads() -> bool {
+    threads().is_some()
 }
 
 /// The files then belong to root.
 fn undumpable() -> Option<Cause> {
-    let owner = fs::metadata("/proc/thread-self/status").ok()?.uid();
+    let proc = ProcFs::open().ok()?;
+    let status = proc.open_below(proc.as_fd(), "thread-self/status", OFlags::PATH).ok()?;
+    let owner = rustix::fs::fstat(status).ok()?.st_uid;
     (owner != process::geteuid()).then_some(Cause::Undumpable)
 }
 
 fn status(field: &str) -> Option<String> {
-    let text = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let text = read("thread-self/status")?;
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     Some(line.trim().to_owned())
 }
 
+/// Of a setting of the kernel. Engines put files of their own over these, so it is what is there, if it is a file.
 fn number(path: &str) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::openat(CWD, format!("/proc/{path}"), flags, Mode::empty()).ok()?;
+    let mode = rustix::fs::fstat(&file).ok()?.st_mode;
+    let mut digits = [0; 24];
+    let is_file = FileType::from_raw_mode(mode) == FileType::RegularFile;
+    let length = is_file.then(|| rustix::io::read(&file, &mut digits).ok()).flatten()?;
+    core::str::from_utf8(&digits[..length]).ok()?.trim().parse().ok()
+}
+
+/// The text of a file of `/proc`.
+fn read(path: &str) -> Option<String> {
+    let proc = ProcFs::open().ok()?;
+    String::from_utf8(proc.read(proc.as_fd(), path).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::Errno;
 
 pub use causes::Cause;
-pub(crate) use causes::{here as causes_here, is_nested, may_be_filtered};
+pub(crate) use causes::{has_threads, here as causes_here, is_nested, may_be_filtered};
 pub use step::Step;
 
 /// A result with this crate's [`Error`].

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::signal::Signal;
+use crate::sys::c_library::PRIVATE_SIGNALS;
 use crate::sys::process::Ended;
 use crate::sys::signal::SignalSet;
 
@@ -148,8 +149,8 @@ impl Policy {
     }
 }
 
-/// What an init blocks and takes: all but the two that libc keeps to itself.
-pub(crate) const WATCHED: SignalSet = !(1 << 31 | 1 << 32);
+/// What an init blocks and takes.
+pub(crate) const WATCHED: SignalSet = !PRIVATE_SIGNALS;
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ use crate::setup::run::write_file;
 use crate::setup::slot::Slot;
 use crate::sys::clone::{self, CAN_SHARE_MEMORY, InChild, Request, Stack};
 use crate::sys::signal::SignalsBlocked;
-use crate::sys::{self, Errno, abi, file, process};
+use crate::sys::{self, Errno, abi, file, in_root, process};
 
 /// A helper that is waiting or at work.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ fn serve(work: &Work<'_>, pid: u32, child: InChild) -> core::result::Result<(), 
     let mut text = [0_u8; 11];
     let name = decimal(pid, &mut text).ok_or((0, Errno::INVAL))?;
     let dir =
-        file::open_on_same_mount(work.proc.as_raw_fd(), name, libc::O_PATH | libc::O_DIRECTORY)
+        in_root::open_on_same_mount(work.proc.as_raw_fd(), name, libc::O_PATH | libc::O_DIRECTORY)
             .map_err(first)?;
     if work.check_pid_fd {
         // The process asked for its maps and is waiting. If it lives now, then the number was its

@@ -16,7 +16,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step, has_threads};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation, Rootfs, c_path};
@@ -249,11 +249,6 @@ pub(crate) fn unless_threads(error: Error, set: NamespaceSet) -> Error {
         return error.of(Namespace::User).with_kind(ErrorKind::Multithreaded);
     }
     error
-}
-
-/// Only for the words of an error, so that a fake `/proc` does no harm.
-fn has_threads() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
 }
 
 /// The helper must not become PID 1 of a namespace that waits for its first process: it would take

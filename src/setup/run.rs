@@ -18,7 +18,7 @@ use crate::setup::slot::Slot;
 use crate::sys::clone::InChild;
 use crate::sys::exec::{self, Strings};
 use crate::sys::signal::{self, SignalSet};
-use crate::sys::{Errno, Result, caps, file, mount, net, process, terminal, uts};
+use crate::sys::{Errno, Result, caps, file, in_root, mount, net, process, terminal, uts};
 
 /// What the steps need beside themselves. Descriptors are -1 where no step needs them.
 #[derive(Debug)]
@@ -162,7 +162,7 @@ pub(crate) fn write_file(
     text: &str,
     is_left_open: impl FnOnce(RawFd) -> bool,
 ) -> Result<()> {
-    let file = file::open_on_same_mount(dir, path, libc::O_WRONLY)?;
+    let file = in_root::open_on_same_mount(dir, path, libc::O_WRONLY)?;
     if is_left_open(file.raw()) {
         return file::write_once(file.into_raw(), text.as_bytes());
     }
@@ -172,7 +172,8 @@ pub(crate) fn write_file(
 /// Tells the helper who we are and sleeps until it has ended, whichever way.
 fn await_id_maps(context: &Context<'_>) -> Result<()> {
     let mut text = [0; 10];
-    let length = file::readlink_at(context.proc, c"self", &mut text)?;
+    let own = in_root::open_on_same_mount(context.proc, c"self", libc::O_PATH | libc::O_NOFOLLOW)?;
+    let length = file::readlink_at(own.raw(), c"", &mut text)?;
     let pid = text.iter().take(length).try_fold(0_u32, |number, byte| {
         let digit = char::from(*byte).to_digit(10)?;
         number.checked_mul(10)?.checked_add(digit)

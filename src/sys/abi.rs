@@ -75,6 +75,33 @@ pub(crate) const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
 /// Asks a socket for its network namespace, `include/uapi/linux/sockios.h`.
 pub(crate) const SIOCGSKNS: Opcode = 0x894c;
+/// The flags of an interface. libc's type for such numbers differs between C libraries.
+pub(crate) const SIOCGIFFLAGS: usize = 0x8913;
+pub(crate) const SIOCSIFFLAGS: usize = 0x8914;
+
+/// `struct __kernel_old_timespec`, which the calls take that are called as before 2038 was near. libc's is longer
+/// on 32-bit architectures with musl.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Timespec {
+    pub(crate) seconds: libc::c_long,
+    pub(crate) nanoseconds: libc::c_long,
+}
+
+impl Timespec {
+    /// No longer than it can hold.
+    pub(crate) fn new(time: core::time::Duration) -> Self {
+        #[allow(
+            clippy::unnecessary_fallible_conversions,
+            reason = "c_long has 32 bits on some architectures"
+        )]
+        Self {
+            seconds: libc::c_long::try_from(time.as_secs()).unwrap_or(libc::c_long::MAX),
+            // Fewer than 10^9.
+            nanoseconds: libc::c_long::try_from(time.subsec_nanos()).unwrap_or(0),
+        }
+    }
+}
 
 /// `PIDFD_THREAD`: the pidfd is of one thread. Linux 6.9.
 pub(crate) const PIDFD_THREAD: u32 = libc::O_EXCL as u32;

@@ -1,6 +1,7 @@
 //! What a process does for its children as a whole, and for those it adopts.
 
 use super::file;
+use super::in_root;
 use super::process::{self, Ended, RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result};
@@ -51,7 +52,7 @@ pub(crate) fn is_subreaper() -> Result<bool> {
 /// Calls `each` with the children of this thread, as the kernel lists them below the root of `/proc`. Some
 /// may be missing while others end. Linux with `CONFIG_PROC_CHILDREN`.
 pub(crate) fn for_each(proc: RawFd, mut each: impl FnMut(i32)) -> Result<()> {
-    let list = file::open_on_same_mount(proc, c"thread-self/children", libc::O_RDONLY)?;
+    let list = in_root::open_on_same_mount(proc, c"thread-self/children", libc::O_RDONLY)?;
     let mut number = 0_i32;
     let mut buffer = [0; 512];
     loop {

@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::os::fd::AsFd;
 
+use super::abi::Timespec;
 use super::clone::InChild;
 use super::process::{RawFd, arg, fd};
 use super::syscall::syscall;
@@ -85,33 +86,6 @@ pub(crate) fn open_at(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
     let flags = arg(flags | libc::O_CLOEXEC);
     // SAFETY: a C string; no mode is read without O_CREAT.
     unsafe { syscall(libc::SYS_openat, [arg(dir), path, flags]) }.map(Fd::new)
-}
-
-/// `openat2(2)`: the path leads across no mount, so that nothing can have been put over what it names.
-/// Linux 5.6; where a filter hides the call, as [`open_at`].
-pub(crate) fn open_on_same_mount(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
-    let at = path.as_ptr().expose_provenance();
-    #[expect(clippy::cast_sign_loss, reason = "flags")]
-    let how = OpenHow {
-        flags: (flags | libc::O_CLOEXEC) as u64,
-        mode: 0,
-        resolve: libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS,
-    };
-    let how_at = core::ptr::from_ref(&how).expose_provenance();
-    let words = [arg(dir), at, how_at, size_of::<OpenHow>()];
-    // SAFETY: a C string and an open_how of the given size.
-    match unsafe { syscall(libc::SYS_openat2, words) } {
-        Err(Errno::NOSYS | Errno::PERM) => open_at(dir, path, flags),
-        answer => answer.map(Fd::new),
-    }
-}
-
-/// `struct open_how`.
-#[repr(C)]
-struct OpenHow {
-    flags: u64,
-    mode: u64,
-    resolve: u64,
 }
 
 fn close(file: RawFd) {
@@ -263,7 +237,7 @@ pub(crate) fn poll_hang_up(pidfd: RawFd, wait: bool) -> Result<bool> {
 fn poll(file: RawFd, events: i16, wait: bool) -> Result<bool> {
     let mut entry = libc::pollfd { fd: file, events, revents: 0 };
     let at = core::ptr::from_mut(&mut entry).expose_provenance();
-    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let zero = Timespec::default();
     let timeout = if wait { 0 } else { core::ptr::from_ref(&zero).expose_provenance() };
     loop {
         // SAFETY: one pollfd to read and write, a timespec or none, no signal mask.

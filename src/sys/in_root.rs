@@ -40,6 +40,16 @@ pub(crate) fn identity(file: RawFd) -> Result<Identity> {
     })
 }
 
+/// Major and minor number of a character device.
+pub(crate) fn character_device(file: RawFd) -> Result<Option<[u32; 2]>> {
+    let about = statx(file)?;
+    let is_one = u32::from(about.mode) & libc::S_IFMT == libc::S_IFCHR;
+    Ok(is_one.then_some(about.numbers))
+}
+
+/// `/dev/null`.
+pub(crate) const NULL_DEVICE: [u32; 2] = [1, 3];
+
 /// `statx(2)`.
 fn statx(file: RawFd) -> Result<Statx> {
     let mut about = Statx::default();
@@ -62,13 +72,16 @@ struct Statx {
     mode: u16,
     spare: u16,
     inode: u64,
-    before_device: [u64; 12],
+    before_numbers: [u64; 11],
+    /// Of a device file.
+    numbers: [u32; 2],
     device: [u32; 2],
     mount: u64,
     rest: [u64; 13],
 }
 const _: () = assert!(size_of::<Statx>() == 256);
 const _: () = assert!(core::mem::offset_of!(Statx, mode) == 28);
+const _: () = assert!(core::mem::offset_of!(Statx, numbers) == 128);
 const _: () = assert!(core::mem::offset_of!(Statx, device) == 136);
 const _: () = assert!(core::mem::offset_of!(Statx, mount) == 144);
 
@@ -117,10 +130,25 @@ pub(crate) fn open_inside_here(path: &CStr) -> Result<OwnedFd> {
     Ok(owned(arg(file.into_raw())))
 }
 
+/// As [`open_on_same_mount`]. For the parent.
+pub(crate) fn open_on_same_mount_here(dir: RawFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    let file = open_on_same_mount(dir, path, flags)?;
+    Ok(owned(arg(file.into_raw())))
+}
+
 /// The same, where no link of any kind is followed: `ELOOP`.
 pub(crate) fn open_without_links(path: &CStr, flags: i32) -> Result<Fd> {
     match openat2(libc::AT_FDCWD, path, flags | libc::O_PATH, libc::RESOLVE_NO_SYMLINKS) {
         Err(Errno::NOSYS | Errno::PERM) => follow(libc::AT_FDCWD, path, flags, 0),
+        answer => answer,
+    }
+}
+
+/// Opens a path across no mount and through no magic link, so that nothing can have been put over what it names: for
+/// `/proc`, where links are relative. With `O_PATH | O_NOFOLLOW` the last name may be a link of any kind.
+pub(crate) fn open_on_same_mount(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
+    match openat2(dir, path, flags, libc::RESOLVE_NO_XDEV) {
+        Err(Errno::NOSYS | Errno::PERM) => stay(dir, path, flags),
         answer => answer,
     }
 }
@@ -186,6 +214,40 @@ fn follow(dir: RawFd, path: &CStr, flags: i32, most_links: u32) -> Result<Fd> {
     Ok(at)
 }
 
+/// What [`open_on_same_mount`] does, without `openat2(2)`.
+fn stay(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
+    let mut left = PathBuffer::new(path.to_bytes())?;
+    let mut at = open_at(dir, c".", libc::O_PATH)?;
+    let mount = mount_id(at.raw())?;
+    let open = |at: &Fd, name: &Name, flags| {
+        let file = open_at(at.raw(), name.as_c_str(), flags | libc::O_NOFOLLOW)?;
+        if mount_id(file.raw())? == mount { Ok(file) } else { Err(Errno::XDEV) }
+    };
+    let mut links = 0;
+    while let Some(name) = left.next_name()? {
+        let next = open(&at, &name, libc::O_PATH)?;
+        let is_link = identity(next.raw())?.is_link();
+        if left.is_done() && (!is_link || flags & libc::O_NOFOLLOW != 0) {
+            // Nothing that blocks, should something else have come there since.
+            return open(&at, &name, flags | libc::O_NONBLOCK);
+        }
+        if !is_link {
+            at = next;
+            continue;
+        }
+        links += 1;
+        let is_magic = identity(at.raw())?.inode != abi::PROC_ROOT_INO;
+        if links > MOST_LINKS || is_magic {
+            return Err(Errno::LOOP);
+        }
+        left.put_link_before(next.raw())?;
+        if left.is_absolute() {
+            return Err(Errno::XDEV);
+        }
+    }
+    open_at(at.raw(), c".", flags)
+}
+
 /// As many links as the kernel follows in one path.
 pub(super) const MOST_LINKS: u32 = 40;
 
@@ -233,6 +295,10 @@ impl PathBuffer {
 
     pub(super) fn is_absolute(&self) -> bool {
         self.left().first() == Some(&b'/')
+    }
+
+    fn is_done(&self) -> bool {
+        self.left().iter().all(|&byte| byte == b'/')
     }
 
     /// Takes the first name off.

@@ -8,7 +8,7 @@ use super::file;
 use super::image::{self, Image};
 use super::process::{RawFd, arg};
 use super::syscall::syscall;
-use super::{Errno, Result, rseq};
+use super::{Errno, Result, in_root, rseq};
 
 /// A range of addresses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -163,7 +163,7 @@ pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
 
 /// Calls `each` with every mapping of this process.
 fn for_each(proc: RawFd, list: List, mut each: impl FnMut(Mapping)) -> Result<()> {
-    let file = file::open_on_same_mount(proc, list.path(), libc::O_RDONLY)?;
+    let file = in_root::open_on_same_mount(proc, list.path(), libc::O_RDONLY)?;
     let mut buffer = [0; 2048];
     let mut parser = Parser::new(list);
     loop {

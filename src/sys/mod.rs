@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod abi;
+pub(crate) mod c_library;
 pub(crate) mod caps;
 pub(crate) mod children;
 pub(crate) mod clone;

@@ -3,6 +3,7 @@
 use core::ptr;
 use std::os::fd::OwnedFd;
 
+use super::abi::{SIOCGIFFLAGS, SIOCSIFFLAGS};
 use super::file::Fd;
 use super::process::{arg, owned};
 use super::syscall::syscall;
@@ -30,16 +31,14 @@ pub(crate) fn loopback_up() -> Result<()> {
 fn raise(socket: i32) -> Result<()> {
     let mut request = FlagsRequest { name: [0; 16], flags: 0, rest: [0; 22] };
     request.name[..2].copy_from_slice(b"lo");
-    ioctl(socket, libc::SIOCGIFFLAGS, &mut request)?;
+    ioctl(socket, SIOCGIFFLAGS, &mut request)?;
     let up = i16::try_from(libc::IFF_UP).map_err(|_| Errno::INVAL)?;
     request.flags |= up;
-    ioctl(socket, libc::SIOCSIFFLAGS, &mut request)
+    ioctl(socket, SIOCSIFFLAGS, &mut request)
 }
 
-fn ioctl(socket: i32, number: libc::Ioctl, request: &mut FlagsRequest) -> Result<()> {
+fn ioctl(socket: i32, number: usize, request: &mut FlagsRequest) -> Result<()> {
     let at = ptr::from_mut(request).expose_provenance();
-    #[expect(clippy::cast_possible_truncation, reason = "ioctl numbers have 32 bits")]
-    let number = number as u32 as usize;
     // SAFETY: both numbers read and write one ifreq.
     unsafe { syscall(libc::SYS_ioctl, [arg(socket), number, at]) }.map(drop)
 }

@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use super::abi::{self, PidfdInfo};
+use super::abi::{self, PidfdInfo, Timespec};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -66,7 +66,7 @@ pub(crate) fn is_alone() -> bool {
 
 /// For a tenth of a millisecond, or until a signal.
 fn sleep_a_moment() {
-    let moment = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
+    let moment = Timespec::new(Duration::from_micros(100));
     let at = ptr::from_ref(&moment).expose_provenance();
     // SAFETY: no descriptors, a timespec, no signal mask.
     let _ = unsafe { syscall(libc::SYS_ppoll, [0, 0, at, 0, 0]) };
@@ -167,12 +167,12 @@ pub(crate) fn leads_session() -> bool {
 
 /// What `CLOCK_MONOTONIC` shows.
 pub(crate) fn monotonic() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = Timespec::default();
     let at = ptr::from_mut(&mut time).expose_provenance();
     // SAFETY: the kernel writes one timespec.
     let _ = unsafe { syscall(libc::SYS_clock_gettime, [arg(libc::CLOCK_MONOTONIC), at]) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0).min(999_999_999))
+    let seconds = u64::try_from(time.seconds).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.nanoseconds).unwrap_or(0).min(999_999_999))
 }
 
 /// `PR_SET_NAME`: what `ps` calls this thread.

@@ -9,13 +9,16 @@ use super::{Errno, Result};
 /// What marks the landing places: `RSEQ_SIG`.
 const SIGNATURE: usize = if cfg!(target_arch = "aarch64") { 0xd428_bc00 } else { 0x5305_3053 };
 
+/// libc lacks it for some targets.
+const SYS_RSEQ: libc::c_long = if cfg!(target_arch = "x86_64") { 334 } else { 293 };
+
 const UNREGISTER: usize = 1;
 
 /// How far from the thread pointer to look, and how the area is aligned.
 const REACH: usize = 64 * 1024;
 const ALIGNMENT: usize = 32;
 
-/// Ends this thread's registration. Where that lies only libc knows, and the kernel, which compares. `false`
+/// Ends this thread's registration, on the architectures where [memory is shared](super::clone::CAN_SHARE_MEMORY). Where that lies only libc knows, and the kernel, which compares. `false`
 /// if it was not found.
 ///
 /// # Safety
@@ -55,7 +58,7 @@ pub(crate) unsafe fn shed() -> bool {
 /// As of [`shed`]; for a registration, `at` is writable until its end.
 unsafe fn rseq(at: usize, length: usize, flags: usize) -> Result<()> {
     // SAFETY: the caller's contract.
-    unsafe { syscall(libc::SYS_rseq, [at, length, flags, SIGNATURE]) }.map(drop)
+    unsafe { syscall(SYS_RSEQ, [at, length, flags, SIGNATURE]) }.map(drop)
 }
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]

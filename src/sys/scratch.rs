@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use super::clone::{self, CAN_SHARE_MEMORY, Entry, InChild, Request, SharedBox};
 use super::process::{self, Ended, RawFd};
 use super::signal::MaskGuard;
-use super::{Errno, Result, abi, file};
+use super::{Errno, Result, abi, file, in_root};
 
 /// The kinds in the order they are tried: after that of pid, this child can have no other.
 pub(crate) const KINDS: [u32; 7] = [
@@ -182,7 +182,7 @@ fn make_user_namespace(user: &UserNamespace<'_>, answers: &Answers) -> bool {
 }
 
 fn write(proc: RawFd, path: &CStr, text: &[u8]) -> Result<()> {
-    let map = file::open_on_same_mount(proc, path, libc::O_WRONLY)?;
+    let map = in_root::open_on_same_mount(proc, path, libc::O_WRONLY)?;
     file::write_once(map.raw(), text)
 }
 

@@ -5,7 +5,7 @@ use core::ptr;
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
-use super::abi::KernelSigaction;
+use super::abi::{KernelSigaction, Timespec};
 use super::clone::InChild;
 use super::process::{self, arg, owned};
 use super::syscall::syscall;
@@ -194,11 +194,7 @@ pub(crate) fn pending_fd(set: SignalSet) -> Result<OwnedFd> {
 pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Taken>> {
     // SAFETY: all zero bytes are a siginfo_t.
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
-    let limit = limit.map(|limit| libc::timespec {
-        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
-        // Fewer than 10^9.
-        tv_nsec: i32::try_from(limit.subsec_nanos()).unwrap_or(0).into(),
-    });
+    let limit = limit.map(Timespec::new);
     let limit = limit.as_ref().map_or(0, |limit| ptr::from_ref(limit).expose_provenance());
     let set = in_longs(set);
     let words = [

@@ -1,6 +1,7 @@
 //! What a child brings into namespaces that others live in: they must not get at the parent's memory
 //! and files through it. And what a full memory cgroup around the child does to the parent.
 
+pub(crate) mod covered;
 pub(crate) mod image;
 pub(crate) mod races;
 pub(crate) mod same;

@@ -71,6 +71,7 @@ fn main() -> std::process::ExitCode {
         faults::kills::CASES,
         handles::CASES,
         hostile::CASES,
+        hostile::covered::CASES,
         hostile::image::CASES,
         hostile::races::CASES,
         hostile::same::CASES,

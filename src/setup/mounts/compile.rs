@@ -23,7 +23,7 @@ use crate::ns_fd::NsFd;
 use crate::proc_fs::ProcFs;
 use crate::process_state;
 use crate::setup::Setup;
-use crate::sys::in_root::{identity, open_inside_here};
+use crate::sys::in_root::{NULL_DEVICE, character_device, identity, open_inside_here};
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
 use crate::sys::{Errno, features};
 
@@ -136,6 +136,7 @@ impl Compiler {
             Kind::Dev => self.dev(target)?,
             Kind::Mask => {
                 let (null, _) = self.tree(Path::new("/dev/null"), Attr::default(), None)?;
+                self.unless_other_device(NULL_DEVICE)?;
                 let empty = NewFs::tmpfs(0o555).into();
                 let place = self.place(target, Make::Nothing);
                 self.mounts_on(&place, false);
@@ -203,9 +204,18 @@ impl Compiler {
 
     fn dev(&mut self, target: &Target) -> Result<()> {
         self.new_fs(NewFs::tmpfs(0o755), target, Attr::default());
-        for device in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let devices = [
+            ("null", NULL_DEVICE),
+            ("zero", [1, 5]),
+            ("full", [1, 7]),
+            ("random", [1, 8]),
+            ("urandom", [1, 9]),
+            ("tty", [5, 0]),
+        ];
+        for (device, numbers) in devices {
             let source = Path::new("/dev").join(device);
             self.bind(&source, &target.join(device), Attr::default(), None)?;
+            self.unless_other_device(numbers)?;
         }
         let links: [(&str, &'static CStr); 5] = [
             ("fd", c"/proc/self/fd"),
@@ -222,6 +232,23 @@ impl Compiler {
         self.steps.push(MountOp::MakeDir { place, mode: 0o1777 });
         self.new_fs(NewFs::devpts(), &target.join("pts"), Attr::default());
         Ok(())
+    }
+
+    /// In a root that others laid out, any file may have the name of a device.
+    fn unless_other_device(&self, numbers: [u32; 2]) -> Result<()> {
+        let Some(MountOp::Take(tree)) = self.takes.last() else {
+            return Ok(());
+        };
+        let refused = |error: Error| error.at(OsStr::from_bytes(tree.path.to_bytes()));
+        let found = character_device(tree.held.as_raw_fd()).at_step(Step::OpenSource);
+        if found.map_err(refused)? == Some(numbers) {
+            return Ok(());
+        }
+        let [major, minor] = numbers;
+        let message = format!(
+            "this is not the character device {major}:{minor}, as null(4) and others have it"
+        );
+        Err(refused(Error::invalid(message).at_step(Step::OpenSource)))
     }
 
     fn layers(&mut self, overlay: &Overlay) -> Result<Layers> {

@@ -16,7 +16,7 @@ use crate::sys::in_root::{
     NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags, mount_id,
 };
 use crate::sys::mount::{self, clone_tree};
-use crate::sys::{Errno, Result, file, process};
+use crate::sys::{Errno, Result, file, in_root, process};
 
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 
@@ -384,7 +384,7 @@ fn by_numbers(
     let target = decimal(number(target)?, &mut target_text).ok_or(Errno::BADF)?;
     let flags_of_dir = libc::O_PATH | libc::O_DIRECTORY;
     let here = working_directory()?;
-    let numbers = file::open_on_same_mount(context.proc, c"thread-self/fd", flags_of_dir)?;
+    let numbers = in_root::open_on_same_mount(context.proc, c"thread-self/fd", flags_of_dir)?;
     let (name, data) = (fs.map(|(name, _)| name), fs.map(|(_, data)| data));
     let done =
         file::fchdir(numbers.raw()).and_then(|()| mount::mount(source, target, name, flags, data));

@@ -72,6 +72,11 @@ fn children() -> Vec<i32> {
     list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
+/// Whether it is the helper: the first to be made.
+fn is_helper(pid: i32) -> bool {
+    children().first() == Some(&pid)
+}
+
 /// In a process of its own: a command of the engine, and a place to enter if it needs one.
 fn in_place(engine: Engine, option: fn(&mut Command), work: impl FnOnce(&mut Command, i32)) {
     in_fork(|| {
@@ -122,8 +127,11 @@ fn the_helper_for_maps_at_every_call() {
         for engine in available(super::FRESH) {
             in_place(engine, option, |command, _| {
                 let killer = |pid| {
-                    kill(pid);
-                    false
+                    let is_it = is_helper(pid);
+                    if is_it {
+                        kill(pid);
+                    }
+                    !is_it
                 };
                 supervised(call, killer, || {
                     let error = failure(command);
@@ -139,8 +147,10 @@ fn the_helper_for_maps_at_every_call() {
 fn a_child_while_its_maps_are_written() {
     for engine in available(super::FRESH) {
         in_place(engine, outside_maps, |command, _| {
-            let killer = |helper| {
-                children().into_iter().filter(|&pid| pid != helper).for_each(kill);
+            let killer = |pid| {
+                if is_helper(pid) {
+                    children().into_iter().filter(|&child| child != pid).for_each(kill);
+                }
                 true
             };
             supervised(calls::open_to_write(), killer, || {

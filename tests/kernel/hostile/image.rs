@@ -420,7 +420,7 @@ fn the_callers_program_where_a_thread_has_gone() {
 }
 
 /// A new root with what `/bin/true` needs.
-fn into(image: &Path) -> Unshare {
+pub(super) fn into(image: &Path) -> Unshare {
     let set = NamespaceSet::MOUNT;
     let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
     if !is_root() {
