@@ -9,20 +9,28 @@
 
 use std::ffi::CString;
 use std::fmt::Display;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::mountinfo;
+use crate::process_state;
 use crate::sys::file::is_on;
 use crate::sys::in_root::{identity, open_on_same_mount_here};
 use crate::sys::{Errno, abi, process};
+
+/// Room for the text of a link.
+pub(crate) type Text = [MaybeUninit<u8>; 4096];
 
 /// The root of a proc mount that was found to be one.
 #[derive(Debug)]
 pub(crate) struct ProcFs {
     root: OwnedFd,
     mount: u64,
+    /// Whether something may be mounted over what it says of processes.
+    may_be_covered: bool,
 }
 
 impl ProcFs {
@@ -42,7 +50,7 @@ impl ProcFs {
         if !is_proc || about.stx_ino != abi::PROC_ROOT_INO {
             return Err(untrusted("/proc is not the root of a proc file system"));
         }
-        Ok(Self { root, mount: about.stx_mnt_id })
+        Ok(Self { root, mount: about.stx_mnt_id, may_be_covered: true })
     }
 
     /// Opens a namespace file of a task, which is a pid, `self` or `thread-self`.
@@ -52,18 +60,26 @@ impl ProcFs {
             Errno::XDEV => covered(),
             _ => Error::os(Step::OpenNamespace, errno).at(format!("/proc/{task}/ns/{file}")),
         };
+        self.namespace_in(dir.as_fd(), file).map_err(refused)
+    }
+
+    /// Opens a namespace file in a directory `ns` of this or another proc mount. `EXDEV` for anything else there.
+    pub(crate) fn namespace_in(
+        &self,
+        dir: BorrowedFd<'_>,
+        file: &str,
+    ) -> core::result::Result<OwnedFd, Errno> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
         // Another task may go to the next namespace meanwhile.
         for _ in 0..8 {
-            let link = self.open_below(dir.as_fd(), file, LINK).map_err(refused)?;
-            let text = rustix::fs::readlinkat(&link, "", Vec::new()).map_err(refused)?;
-            let opened = open_link(&dir, file).map_err(refused)?;
-            let about = rustix::fs::fstat(&opened).map_err(refused)?;
-            let is_one = is_on(&opened, abi::NSFS_MAGIC).map_err(refused)?;
-            if is_one && number_in(text.to_bytes()) == Some(about.st_ino) {
+            let number = number_in(self.read_link_in(dir, file, &mut buffer)?);
+            let opened = open_link(dir, file)?;
+            let about = rustix::fs::fstat(&opened)?;
+            if number == Some(about.st_ino) && is_on(&opened, abi::NSFS_MAGIC)? {
                 return Ok(opened);
             }
         }
-        Err(covered())
+        Err(Errno::XDEV)
     }
 
     /// Opens what a descriptor of this thread was opened on with `O_PATH`.
@@ -71,23 +87,47 @@ impl ProcFs {
         let dir = self.dir("thread-self/fd".to_owned())?;
         let name = file.as_raw_fd().to_string();
         drop(self.open_below(dir.as_fd(), &name, LINK).map_err(refused)?);
-        let opened = open_link(&dir, &name).map_err(refused)?;
+        let opened = open_link(dir.as_fd(), &name).map_err(refused)?;
         let same = identity(opened.as_raw_fd()).map_err(refused)?
             == identity(file.as_raw_fd()).map_err(refused)?;
         if same { Ok(opened) } else { Err(covered()) }
     }
 
+    /// Opens what a magic link leads to with `O_PATH`, whatever that is.
+    pub(crate) fn place_of(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+    ) -> core::result::Result<OwnedFd, Errno> {
+        drop(self.open_below(dir, name, LINK)?);
+        rustix::fs::openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    }
+
     /// The text of a link of this mount.
-    pub(crate) fn read_link(
+    pub(crate) fn read_link<'a>(
         &self,
         dir: BorrowedFd<'_>,
         path: &str,
-    ) -> core::result::Result<CString, Errno> {
-        let link = self.open_below(dir, path, LINK)?;
-        rustix::fs::readlinkat(&link, "", Vec::new())
+        buffer: &'a mut Text,
+    ) -> core::result::Result<&'a [u8], Errno> {
+        if !self.may_be_covered {
+            return rustix::fs::readlinkat_raw(dir, path, buffer).map(|(text, _)| &*text);
+        }
+        self.read_link_in(dir, path, buffer)
     }
 
-    /// Opens what lies below a directory of this mount, reached across no other mount.
+    /// The text of a link of this or another proc mount, reached as by [`open_below`](Self::open_below).
+    pub(crate) fn read_link_in<'a>(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+        buffer: &'a mut Text,
+    ) -> core::result::Result<&'a [u8], Errno> {
+        let link = self.open_below(dir, path, LINK)?;
+        rustix::fs::readlinkat_raw(&link, "", buffer).map(|(text, _)| &*text)
+    }
+
+    /// Opens what lies below a directory of this or another proc mount, reached across no other mount.
     pub(crate) fn open_below(
         &self,
         dir: BorrowedFd<'_>,
@@ -130,6 +170,38 @@ impl ProcFs {
         let mut bytes = Vec::with_capacity(4096);
         rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))?;
         Ok(bytes)
+    }
+
+    /// Spares itself two calls for each link if nothing is mounted over what it says of processes, by this `mountinfo`,
+    /// and nobody but the caller mounts here.
+    pub(crate) fn look_for_covers(&mut self, mounts: &[u8]) {
+        let Some(top) = mountinfo::lines(mounts).find(|mount| mount.id == self.mount) else {
+            return;
+        };
+        let is_of_system = |point: &[u8]| {
+            let name = point.strip_prefix(&*top.point).and_then(|rest| rest.strip_prefix(b"/"));
+            let name = name.and_then(|name| name.split(|&byte| byte == b'/').next());
+            name.is_some_and(|name| {
+                let is_number = name.iter().all(u8::is_ascii_digit);
+                !is_number && ![&b"self"[..], b"thread-self"].contains(&name)
+            })
+        };
+        let mut above = mountinfo::lines(mounts).filter(|mount| mount.parent == top.id);
+        self.may_be_covered =
+            process_state::is_in_other_root() || !above.all(|mount| is_of_system(&mount.point));
+    }
+
+    /// How many directories are in one, at least.
+    pub(crate) fn links_to(&self, dir: BorrowedFd<'_>, path: &str) -> u32 {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let held = self.may_be_covered.then(|| self.open_below(dir, path, flags));
+        let about = match held {
+            None => rustix::fs::statx(dir, path, AtFlags::empty(), StatxFlags::NLINK),
+            Some(held) => held.and_then(|held| {
+                rustix::fs::statx(held, "", AtFlags::EMPTY_PATH, StatxFlags::NLINK)
+            }),
+        };
+        about.map_or(0, |about| about.stx_nlink.saturating_sub(2))
     }
 
     /// The number of the mount, as mountinfo has it.
@@ -268,7 +340,7 @@ pub(crate) fn covered() -> Error {
 const LINK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);
 
 /// Opens where a magic link leads. It was seen to be one, and what has come there since must not block.
-fn open_link(dir: &OwnedFd, name: &str) -> core::result::Result<OwnedFd, Errno> {
+fn open_link(dir: BorrowedFd<'_>, name: &str) -> core::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }

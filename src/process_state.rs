@@ -13,7 +13,9 @@ use crate::proc_fs::ProcFs;
 /// Mount namespaces that threads of this process entered, or gave another root. An inode number that is used again
 /// makes a thread more careful than it needs to be.
 static OTHERS: Mutex<Vec<NsId>> = Mutex::new(Vec::new());
-/// Whether there is any, so that nobody else pays for the question.
+/// Those that threads of this process made at home, by the number that no other one ever has.
+static MADE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+/// Whether there is any of the others, so that nobody else pays for the question.
 static ARE_THERE: AtomicBool = AtomicBool::new(false);
 
 /// Whether a namespace could not be identified, so that every thread counts.
@@ -86,13 +88,28 @@ pub(crate) fn note_other_root_of_all() {
 
 /// Whether names here have to be looked up with care: also where the thread went on from there without this crate.
 pub(crate) fn is_in_other_root() -> bool {
-    let is_home = |here: NsId| {
-        let home = HOME.get().and_then(|home| home.id.as_ref());
-        home.is_none_or(|home| *home == here)
-            && !OTHERS.lock().unwrap_or_else(PoisonError::into_inner).contains(&here)
+    ARE_THERE.load(Relaxed) && (ALL_COUNT.load(Relaxed) || !here().is_ok_and(|here| is_own(&here)))
+}
+
+/// Whether it is home, or was made by a thread at home and has the same files.
+fn is_own(here: &NsFd) -> bool {
+    let Ok(id) = here.id() else {
+        return false;
     };
-    ARE_THERE.load(Relaxed)
-        && (ALL_COUNT.load(Relaxed) || !here().and_then(|here| here.id()).is_ok_and(is_home))
+    let made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_made = !made.is_empty()
+        && here.unique_id().ok().flatten().is_some_and(|unique_id| made.contains(&unique_id));
+    let is_home = HOME.get().is_some_and(|home| home.id == Some(id));
+    let others = OTHERS.lock().unwrap_or_else(PoisonError::into_inner);
+    is_made || (is_home && !others.contains(&id))
+}
+
+/// Notes that this thread, which was not elsewhere, made the mount namespace that it is in. Before Linux 6.18 that has
+/// no id which is its own for ever, and counts as another one once there is any.
+pub(crate) fn note_made() {
+    if let Ok(Some(id)) = here().and_then(|here| here.unique_id()) {
+        MADE.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
 }
 
 fn here() -> Result<NsFd> {

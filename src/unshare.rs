@@ -265,8 +265,12 @@ impl Unshare {
         let outcome = carry_out(&ops, &maps.outside);
         let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
         let stays = outcome.is_ok() || (changed && back.is_none());
-        if stays && is_other && leaves {
-            compass.note_other_root();
+        if stays && leaves {
+            if is_other {
+                compass.note_other_root();
+            } else {
+                process_state::note_made();
+            }
         }
         match (outcome, back) {
             (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),

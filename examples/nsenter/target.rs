@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use linux_namespaces::PidFd;
+use rustix::fs::{Mode, OFlags};
 
 use crate::{Result, cgroup};
 
@@ -93,7 +94,8 @@ impl Target {
 }
 
 pub(crate) fn open_dir(path: &Path) -> Result<File> {
-    let flags = libc::O_PATH | libc::O_DIRECTORY;
-    let dir = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    Ok(dir.map_err(|error| format!("cannot open {path:?}: {error}"))?)
+    // With musl, std takes O_PATH off the flags of its OpenOptions.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty());
+    Ok(dir.map_err(|error| format!("cannot open {path:?}: {error}"))?.into())
 }

@@ -26,6 +26,8 @@ impl Command {
     /// released in it, and libc does not repair those of its allocator, as `fork(3)` does. So code that happens
     /// to work in a `pre_exec` of [`std::process::Command`], which forks, hangs here for ever if another thread
     /// was allocating at that moment. A panic ends the child, after the panic hook, which allocates and locks.
+    /// With musl, `raise(3)` and `abort(3)` in the child send their signal to the parent's thread, whose number the
+    /// library remembers: use `kill(2)` with `getpid(2)`.
     ///
     /// # Examples
     ///
@@ -63,7 +65,8 @@ impl Command {
     /// that it is in another process. Otherwise it may only do what `signal-safety(7)` allows to a signal
     /// handler, and **it must not allocate, nor free memory**: the child is created by a raw `clone3(2)`, after
     /// which libc does not repair the locks of its allocator, as `fork(3)` does. Locks held by other threads are
-    /// never released in the child, and data that they were modifying may be inconsistent.
+    /// never released in the child, and data that they were modifying may be inconsistent. With musl, `raise(3)` and
+    /// `abort(3)` signal the parent: see [`pre_exec`](Self::pre_exec).
     ///
     /// # Examples
     ///

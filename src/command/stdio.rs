@@ -12,7 +12,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::error::{AtStep, Result, Step};
 use crate::process_state;
 use crate::sys::Errno;
-use crate::sys::in_root::{NULL_DEVICE, character_device, open_inside_here};
+use crate::sys::file::{NULL_DEVICE, is_device};
+use crate::sys::in_root::open_inside_here;
 
 /// What a standard stream of a child is connected to; as [`std::process::Stdio`], which cannot be
 /// looked into.
@@ -132,16 +133,15 @@ impl Stream {
 /// In a root that is not the caller's it may be a link to what this process has open, `ELOOP`, and in any root something
 /// else than the device: `ENODEV`.
 fn open_null(flags: OFlags) -> core::result::Result<OwnedFd, Errno> {
-    let is_null = |file: &OwnedFd| Ok(character_device(file.as_raw_fd())? == Some(NULL_DEVICE));
     let is_other_root = process_state::is_in_other_root();
-    if is_other_root && !is_null(&open_inside_here(c"/dev/null")?)? {
+    if is_other_root && !is_device(open_inside_here(c"/dev/null")?, NULL_DEVICE)? {
         return Err(Errno::NODEV);
     }
     // What has come there since must not block.
     let at_once = if is_other_root { OFlags::NONBLOCK } else { OFlags::empty() };
     let flags = flags | OFlags::NOCTTY;
     let null = rustix::fs::openat(CWD, "/dev/null", flags | at_once, Mode::empty())?;
-    if !is_null(&null)? {
+    if !is_device(&null, NULL_DEVICE)? {
         return Err(Errno::NODEV);
     }
     if is_other_root {

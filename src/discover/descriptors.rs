@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 
 use crate::error::Result;
 use crate::sys::{self, Errno};
 
-use super::survey::{Survey, is_gone, numbers, read_link};
+use super::survey::{Survey, is_gone, numbers};
 use super::{Gap, Holder, text};
 
 /// `bound` are the paths at which namespaces are mounted.
@@ -33,9 +33,10 @@ fn process(survey: &mut Survey, pid: u32, bound: &HashSet<Vec<u8>>) -> sys::Resu
     for fd in numbers(&dir)? {
         let name = fd.to_string();
         // Closed in the meantime, if it is not there.
-        let Ok(link) = read_link(dir.as_fd(), &name, &mut buffer) else {
+        let Ok((link, _)) = rustix::fs::readlinkat_raw(&dir, &name, &mut buffer) else {
             continue;
         };
+        let link = &*link;
         // A file that was opened by the path of its mount has that path for a name, or none once it is
         // mounted no more.
         if text::namespace(link).is_some() || link == b"/" || bound.contains(link) {
@@ -54,8 +55,7 @@ fn descriptor(
     fd: u32,
     name: &str,
 ) -> sys::Result<()> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+    let place = match survey.proc.place_of(dir, name) {
         Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
         place => place?,
     };

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -50,8 +51,9 @@ impl NsFd {
         let (kind, ino) = (self.kind(), self.id()?.ino);
         let is_in = |pid: u32| {
             let path = format!("{pid}/ns/{}", kind.name());
-            match proc.read_link(proc.as_fd(), &path) {
-                Ok(link) => Ok(text::namespace(link.to_bytes()) == Some((kind, ino))),
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            match proc.read_link(proc.as_fd(), &path, &mut buffer) {
+                Ok(link) => Ok(text::namespace(link) == Some((kind, ino))),
                 Err(Errno::XDEV) => Err(crate::proc_fs::covered()),
                 Err(errno) => unless_exhausted(errno).at_step(Step::ReadProc).map(|()| false),
             }

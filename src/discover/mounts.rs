@@ -17,8 +17,9 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
 use crate::sys::{self, Errno, abi};
 
-use super::survey::{Survey, is_gone, read_link};
+use super::survey::{Survey, is_gone};
 use super::{Found, Gap, Holder, text};
+use crate::proc_fs::ProcFs;
 
 /// Answers the paths at which namespaces are mounted, anywhere.
 pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
@@ -80,7 +81,7 @@ fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
     let mountinfo = survey.proc.read(task.as_fd(), "../mountinfo")?;
     // It may have gone elsewhere since it was seen there.
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    let now = text::namespace(read_link(task.as_fd(), "mnt", &mut buffer)?);
+    let now = text::namespace(survey.proc.read_link(task.as_fd(), "mnt", &mut buffer)?);
     Ok((now == Some((Namespace::Mount, id.ino))).then_some(View { id, task, mountinfo }))
 }
 
@@ -97,7 +98,8 @@ fn look(
         if !is_proc && namespace.is_none() {
             continue;
         }
-        let mut place = || match root.get_or_insert_with(|| root_of(&view.task).ok()) {
+        let root = root.get_or_insert_with(|| root_of(&survey.proc, &view.task).ok());
+        let mut place = || match root {
             Some(root) => open(root, &mount.point),
             None => Err(Errno::NOENT),
         };
@@ -112,9 +114,9 @@ fn look(
 }
 
 /// The root directory of the task with this directory `ns`: what is behind a link.
-pub(super) fn root_of(task: &OwnedFd) -> sys::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(task, "../root", flags, Mode::empty())
+pub(super) fn root_of(proc: &ProcFs, task: &OwnedFd) -> sys::Result<OwnedFd> {
+    let task = proc.open_below(task.as_fd(), "..", OFlags::PATH | OFlags::DIRECTORY)?;
+    proc.place_of(task.as_fd(), "root")
 }
 
 /// Without a wait: no file system is asked for what the kernel does not know already, as it does of every
@@ -192,10 +194,14 @@ impl Procs {
         };
         // It is seen by its PID 1, if that is alive.
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let shown = match read_link(place.as_fd(), "1/ns/pid", &mut buffer).map(text::namespace) {
-            Ok(Some((Namespace::Pid, ino))) => {
+        let first = survey.proc.open_below(place.as_fd(), "1/ns", OFlags::PATH | OFlags::DIRECTORY);
+        let link = first.as_ref().map_err(|errno| *errno).and_then(|first| {
+            survey.proc.read_link_in(first.as_fd(), "pid", &mut buffer).map(text::namespace)
+        });
+        let shown = match (first.as_ref(), link) {
+            (Ok(first), Ok(Some((Namespace::Pid, ino)))) => {
                 let index = survey.add(Namespace::Pid, ino, holder);
-                if let Err(errno) = survey.ask_link(index, place.as_fd(), "1/ns/pid") {
+                if let Err(errno) = survey.ask_link(index, first.as_fd(), "pid") {
                     is_gone(errno)?;
                 }
                 Some(ino)

@@ -6,8 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::{NsFd, NsId};
@@ -15,7 +13,7 @@ use crate::proc_fs::ProcFs;
 use crate::sys::{self, Errno, abi, nsfs};
 
 use super::processes::PLACE;
-use super::survey::{self, READ, unless_exhausted};
+use super::survey::{self, unless_exhausted};
 use super::{Discovery, Found, Holder, mounts};
 
 impl Discovery {
@@ -89,9 +87,7 @@ impl Way<'_> {
             }
             Holder::Descriptor { pid, fd } => {
                 let dir = self.proc.open_below(self.proc.as_fd(), &format!("{pid}/fd"), PLACE)?;
-                let flags = OFlags::PATH | OFlags::CLOEXEC;
-                let place = rustix::fs::openat(dir, fd.to_string(), flags, Mode::empty())?;
-                self.namespace_at(&place, found)
+                self.namespace_at(&self.proc.place_of(dir.as_fd(), &fd.to_string())?, found)
             }
             Holder::Mount { mount_namespace, path } => self.mounted(*mount_namespace, path, found),
             Holder::Proc { .. } => Err(Errno::NOENT),
@@ -102,7 +98,7 @@ impl Way<'_> {
 
     fn link(&self, dir: &str, name: &str) -> sys::Result<OwnedFd> {
         let dir = self.proc.open_below(self.proc.as_fd(), dir, PLACE)?;
-        rustix::fs::openat(dir, name, READ, Mode::empty())
+        self.proc.namespace_in(dir.as_fd(), name)
     }
 
     /// Any file may be there by now, so it is not opened before it is known.
@@ -116,7 +112,7 @@ impl Way<'_> {
         for task in members {
             let dir = self.proc.open_below(self.proc.as_fd(), &task, PLACE);
             let place = dir
-                .and_then(|dir| mounts::root_of(&dir))
+                .and_then(|dir| mounts::root_of(&self.proc, &dir))
                 .and_then(|root| mounts::open(&root, path.as_os_str().as_bytes()));
             match place.and_then(|place| self.namespace_at(&place, found)) {
                 Ok(file) if is_it(&file, found) => return Ok(file),

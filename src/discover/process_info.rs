@@ -6,12 +6,10 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::{AtFlags, StatxFlags};
-
 use crate::error::Result;
 use crate::namespace::Namespace;
 use crate::proc_fs::ProcFs;
-use crate::sys;
+use crate::sys::{self, Errno};
 
 use super::processes::{PLACE, match_link};
 use super::survey::is_gone;
@@ -81,6 +79,7 @@ impl Found {
         let proc = ProcFs::open()?;
         match ask(&proc, pid, self.kind, self.id.ino) {
             Ok(info) => Ok(info),
+            Err(Errno::XDEV) => Err(crate::proc_fs::covered()),
             Err(errno) => is_gone(errno).map(|_| None),
         }
     }
@@ -88,14 +87,15 @@ impl Found {
 
 fn ask(proc: &ProcFs, pid: u32, kind: Namespace, ino: u64) -> sys::Result<Option<ProcessInfo>> {
     let dir = proc.open_below(proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
-    if match_link(dir.as_fd(), kind, kind.name())? != Some(ino) {
+    if match_link(proc, dir.as_fd(), kind, kind.name())? != Some(ino) {
         return Ok(None);
     }
     // This directory belongs to the effective uid, also if the process may not be dumped.
-    let about = rustix::fs::statx(&dir, "..", AtFlags::empty(), StatxFlags::UID)?;
+    let above = proc.open_below(dir.as_fd(), "..", PLACE)?;
+    let about = rustix::fs::fstat(&above)?;
     let parent = text::parent(&proc.read_once(dir.as_fd(), "../stat")?);
     let command_line = command_line(proc, dir.as_fd())?;
-    Ok(Some(ProcessInfo { pid, parent, uid: about.stx_uid, command_line }))
+    Ok(Some(ProcessInfo { pid, parent, uid: about.st_uid, command_line }))
 }
 
 fn command_line(proc: &ProcFs, dir: BorrowedFd<'_>) -> sys::Result<Vec<OsString>> {

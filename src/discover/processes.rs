@@ -8,14 +8,15 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use rustix::fs::OFlags;
 
 use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
 use crate::sys::{self, Errno};
 
-use super::survey::{Survey, is_gone, numbers, read_link};
+use super::survey::{Survey, is_gone, numbers};
 use super::{Gap, Holder, text};
+use crate::proc_fs::ProcFs;
 
 /// The numbers of a task's namespaces, in the order of the kinds.
 type Links = [Option<u64>; 8];
@@ -46,13 +47,13 @@ pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 fn process(survey: &mut Survey, pid: u32) -> sys::Result<()> {
     let dir = survey.proc.open_below(survey.proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
-    let own = links(dir.as_fd())?;
+    let own = links(&survey.proc, dir.as_fd())?;
     for (kind, ino) in present(&own) {
         let index = survey.add(kind, ino, Holder::Process { pid });
         survey.ask_link(index, dir.as_fd(), kind.name())?;
     }
     children(survey, dir.as_fd(), &own, pid, pid)?;
-    if threads(dir.as_fd()) > 1 {
+    if threads(&survey.proc, dir.as_fd()) > 1 {
         threads_elsewhere(survey, &dir, &own, pid)?;
     }
     Ok(())
@@ -63,22 +64,23 @@ fn present(links: &Links) -> impl Iterator<Item = (Namespace, u64)> {
 }
 
 /// A zombie has but a user and a pid namespace, an old kernel no time namespace.
-fn links(dir: BorrowedFd<'_>) -> sys::Result<Links> {
+fn links(proc: &ProcFs, dir: BorrowedFd<'_>) -> sys::Result<Links> {
     let mut links = Links::default();
     for (kind, link) in Namespace::ALL.into_iter().zip(&mut links) {
-        *link = match_link(dir, kind, kind.name())?;
+        *link = match_link(proc, dir, kind, kind.name())?;
     }
     Ok(links)
 }
 
 /// What a link is to, if to a namespace of this kind.
 pub(super) fn match_link(
+    proc: &ProcFs,
     dir: BorrowedFd<'_>,
     kind: Namespace,
     name: &str,
 ) -> sys::Result<Option<u64>> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    match read_link(dir, name, &mut buffer) {
+    match proc.read_link(dir, name, &mut buffer) {
         Ok(text) => Ok(text::namespace(text).filter(|found| found.0 == kind).map(|found| found.1)),
         Err(Errno::NOENT | Errno::SRCH) => Ok(None),
         Err(errno) => Err(errno),
@@ -96,7 +98,7 @@ fn children(
     for (kind, name) in FOR_CHILDREN {
         // A zombie has no children any more.
         let here = own[kind as usize];
-        if let (Some(here), Some(ino)) = (here, match_link(dir, kind, name)?) {
+        if let (Some(here), Some(ino)) = (here, match_link(&survey.proc, dir, kind, name)?) {
             if ino != here {
                 let index = survey.add(kind, ino, Holder::Children { pid, tid });
                 survey.ask_link(index, dir, name)?;
@@ -107,9 +109,8 @@ fn children(
 }
 
 /// How many threads the process has: each is a directory in `task`.
-fn threads(dir: BorrowedFd<'_>) -> u32 {
-    let about = rustix::fs::statx(dir, "../task", AtFlags::empty(), StatxFlags::NLINK);
-    about.map_or(0, |about| about.stx_nlink.saturating_sub(2))
+fn threads(proc: &ProcFs, dir: BorrowedFd<'_>) -> u32 {
+    proc.links_to(dir, "../task")
 }
 
 fn threads_elsewhere(
@@ -124,7 +125,7 @@ fn threads_elsewhere(
             Err(Errno::NOENT | Errno::SRCH) => continue,
             dir => dir?,
         };
-        let own = links(dir.as_fd())?;
+        let own = links(&survey.proc, dir.as_fd())?;
         for (kind, ino) in present(&own).filter(|(kind, ino)| first[*kind as usize] != Some(*ino)) {
             let index = survey.add(kind, ino, Holder::Thread { pid, tid });
             survey.ask_link(index, dir.as_fd(), kind.name())?;

@@ -67,7 +67,7 @@ fn link_of(holder: &Holder, found: &Found) -> Option<(String, String)> {
 fn opened(survey: &Survey, index: usize, dir: &str, name: &str) -> sys::Result<Option<OwnedFd>> {
     let Found { kind, id, .. } = survey.found[index];
     let there = survey.proc.open_below(survey.proc.as_fd(), dir, PLACE).and_then(|dir| {
-        let is_it = match_link(dir.as_fd(), kind, name)? == Some(id.ino);
+        let is_it = match_link(&survey.proc, dir.as_fd(), kind, name)? == Some(id.ino);
         Ok(is_it.then_some(dir))
     });
     there.or_else(|errno| unless_exhausted(errno).map(|()| None))

@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::error::{AtStep, Result, Step};
 use crate::mountinfo;
 use crate::namespace::Namespace;
 use crate::proc_fs::ProcFs;
@@ -13,17 +13,15 @@ use crate::sys::{abi, caps, nsfs};
 use super::{Gap, text};
 
 /// `own` is this thread's pid namespace, and `ino` its number.
-pub(super) fn gaps(proc: &ProcFs, own: &OwnedFd, ino: u64) -> Result<Vec<Gap>> {
+pub(super) fn gaps(proc: &ProcFs, own: &OwnedFd, ino: u64, mounts: &[u8]) -> Vec<Gap> {
     let mut gaps = Vec::new();
-    let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
-    unless_processes_are_covered(proc, &mounts)?;
     if ino != abi::PROC_PID_INIT_INO && !is_the_first(proc) {
         gaps.push(Gap::OtherPidNamespaces);
     }
-    if !may_see_all(proc, own) && is_hiding(proc, &mounts) {
+    if !may_see_all(proc, own) && is_hiding(proc, mounts) {
         gaps.push(Gap::HiddenProcesses);
     }
-    Ok(gaps)
+    gaps
 }
 
 /// Whether `/proc` counts as the first pid namespace does, where process 2 is the father of the kernel's
@@ -39,8 +37,9 @@ fn may_see_all(proc: &ProcFs, own: &OwnedFd) -> bool {
 
 fn is_of_first_users(proc: &ProcFs) -> bool {
     let first = Some((Namespace::User, abi::PROC_USER_INIT_INO));
-    let link = proc.read_link(proc.as_fd(), "thread-self/ns/user");
-    link.is_ok_and(|link| text::namespace(link.to_bytes()) == first)
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let link = proc.read_link(proc.as_fd(), "thread-self/ns/user", &mut buffer);
+    link.is_ok_and(|link| text::namespace(link) == first)
 }
 
 /// The pid namespace belongs to our user namespace or one below, and is the one that `/proc` shows, as one
@@ -55,24 +54,4 @@ fn owns_the_shown(proc: &ProcFs, own: &OwnedFd) -> bool {
 fn is_hiding(proc: &ProcFs, mounts: &[u8]) -> bool {
     let mount = mountinfo::lines(mounts).find(|mount| mount.id == proc.mount());
     mount.is_some_and(|mount| text::hides_processes(mount.options))
-}
-
-/// A container engine covers files of the system. Over what `/proc` says of a process only who wants to deceive mounts
-/// something.
-fn unless_processes_are_covered(proc: &ProcFs, mounts: &[u8]) -> Result<()> {
-    let Some(top) = mountinfo::lines(mounts).find(|mount| mount.id == proc.mount()) else {
-        return Ok(());
-    };
-    let is_of_process = |point: &[u8]| {
-        let name = point.strip_prefix(&*top.point).and_then(|rest| rest.strip_prefix(b"/"));
-        let name = name.and_then(|name| name.split(|&byte| byte == b'/').next());
-        name.is_some_and(|name| {
-            text::number(name).is_some() || [&b"self"[..], b"thread-self"].contains(&name)
-        })
-    };
-    let below = mountinfo::lines(mounts).filter(|mount| mount.parent == top.id);
-    if below.into_iter().any(|mount| is_of_process(&mount.point)) {
-        return Err(crate::proc_fs::covered());
-    }
-    Ok(())
 }

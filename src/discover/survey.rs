@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::fs::RawDir;
 
 use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
@@ -29,12 +29,15 @@ pub(super) struct Survey {
 
 impl Survey {
     pub(super) fn new() -> Result<Self> {
-        let proc = ProcFs::open()?;
+        let mut proc = ProcFs::open()?;
+        let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
+        proc.look_for_covers(&mounts);
         let own = proc.namespace("thread-self", "pid")?;
         let about = rustix::fs::fstat(&own).at_step(Step::AskNamespace)?;
-        let me = proc.read_link(proc.as_fd(), "self").ok();
-        let me = me.and_then(|me| text::number(me.to_bytes())).unwrap_or_default();
-        let gaps = sight::gaps(&proc, &own, about.st_ino)?;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let me = proc.read_link(proc.as_fd(), "self", &mut buffer).ok();
+        let me = me.and_then(text::number).unwrap_or_default();
+        let gaps = sight::gaps(&proc, &own, about.st_ino, &mounts);
         let (found, index) = (Vec::new(), HashMap::new());
         Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
     }
@@ -76,7 +79,7 @@ impl Survey {
         number_on(self.device, file)
     }
 
-    /// Asks the namespace that a link in `dir` leads to, unless it was asked. It is another one by now
+    /// Asks the namespace that a link in `dir`, which is a directory `ns`, leads to, unless it was asked. It is another one by now
     /// where the numbers differ.
     pub(super) fn ask_link(
         &mut self,
@@ -87,7 +90,7 @@ impl Survey {
         if self.found[index].asked {
             return Ok(());
         }
-        match rustix::fs::openat(dir, name, READ, Mode::empty()) {
+        match self.proc.namespace_in(dir, name) {
             Ok(file) if self.number_of(&file) == Some(self.found[index].id.ino) => {
                 self.ask(index, &file)
             }
@@ -224,8 +227,6 @@ fn number_on(device: u64, file: impl AsFd) -> Option<u64> {
     (about.st_dev == device).then_some(about.st_ino)
 }
 
-pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
-
 /// Whether what was looked for is gone, or else may not be seen. That this process has no descriptors or
 /// memory left says nothing about it, and is the error.
 pub(super) fn is_gone(errno: Errno) -> Result<bool> {
@@ -235,17 +236,6 @@ pub(super) fn is_gone(errno: Errno) -> Result<bool> {
 
 pub(super) fn unless_exhausted(errno: Errno) -> sys::Result<()> {
     if sys::is_exhausted(errno) { Err(errno) } else { Ok(()) }
-}
-
-/// Room for the text of a link.
-pub(super) type Text = [MaybeUninit<u8>; 4096];
-
-pub(super) fn read_link<'a>(
-    dir: BorrowedFd<'_>,
-    name: &str,
-    buffer: &'a mut Text,
-) -> sys::Result<&'a [u8]> {
-    rustix::fs::readlinkat_raw(dir, name, buffer).map(|(text, _)| &*text)
 }
 
 /// The numbers that are names in a directory of `/proc`.

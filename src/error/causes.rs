@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFla
 use crate::error::Step;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::proc_fs::ProcFs;
+use crate::process_state::is_in_other_root;
 use crate::sys::{Errno, process};
 
 /// The inode numbers of the first ones: `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO`.
@@ -358,8 +359,12 @@ fn status(field: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// Of a setting of the kernel. Engines put files of their own over these, so it is what is there, if it is a file.
+/// Of a setting of the kernel. In the caller's root it is what is there, if it is a file: engines put files of their
+/// own over these.
 fn number(path: &str) -> Option<u64> {
+    if is_in_other_root() {
+        return read(path)?.trim().parse().ok();
+    }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::openat(CWD, format!("/proc/{path}"), flags, Mode::empty()).ok()?;
     let mode = rustix::fs::fstat(&file).ok()?.st_mode;

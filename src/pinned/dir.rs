@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Dir, FlockOperation, Mode, OFlags};
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags};
 use rustix::io::retry_on_intr;
 use rustix::mount::MountPropagationFlags;
 
-use super::place::{Found, Place};
+use super::place::{Found, Place, open_path, parent};
 use super::{Pinned, mount};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
@@ -130,7 +130,9 @@ impl PinDir {
     fn make(path: &Path, propagation: MountPropagationFlags) -> Result<Self> {
         let refused = |errno| Error::os(Step::MakePinDir, errno).at(path);
         let everyone = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        match rustix::fs::mkdirat(CWD, path, everyone) {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let made = parent(path).and_then(|parent| rustix::fs::mkdirat(parent, name, everyone));
+        match made {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(refused(errno)),
         }
@@ -259,7 +261,10 @@ fn is_none(error: &Error) -> bool {
 /// For a look into it, and for its lock.
 fn open(path: &Path) -> core::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty())
+    match path.file_name() {
+        Some(name) => rustix::fs::openat(parent(path)?, name, flags, Mode::empty()),
+        None => rustix::fs::openat(open_path(path)?, ".", flags, Mode::empty()),
+    }
 }
 
 /// For a lock of one's own: do not close it.

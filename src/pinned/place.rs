@@ -6,8 +6,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, StatxFlags};
@@ -15,7 +16,9 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, Sta
 use super::mount;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::ns_fd::{NsFd, NsId};
-use crate::sys::{Errno, abi, file, process};
+use crate::process_state;
+use crate::sys::in_root::open_inside_here;
+use crate::sys::{self, Errno, abi, file, process};
 
 /// Without following a link, nor waiting for whoever is at the other end of a FIFO.
 const READ: OFlags = OFlags::RDONLY
@@ -24,6 +27,22 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
+/// The directory that a path's last name is in.
+pub(super) fn parent(path: &Path) -> sys::Result<OwnedFd> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    open_path(parent.unwrap_or(Path::new(".")))
+}
+
+/// A directory. In a root that is not the caller's, a magic link would lead out.
+pub(super) fn open_path(path: &Path) -> sys::Result<OwnedFd> {
+    if process_state::is_in_other_root() {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+        return open_inside_here(&path);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+}
 
 #[derive(Debug)]
 pub(super) struct Place {
@@ -47,11 +66,7 @@ impl Place {
         let name = path.file_name().ok_or_else(|| {
             Error::invalid(format!("the path {path:?} does not end in the name of a file"))
         })?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent =
-            rustix::fs::openat(CWD, parent.unwrap_or(Path::new(".")), flags, Mode::empty())
-                .map_err(|errno| Error::os(Step::OpenPinDir, errno).at(path))?;
+        let parent = parent(path).map_err(|errno| Error::os(Step::OpenPinDir, errno).at(path))?;
         Ok(Self { parent, name: name.to_owned(), path: path.to_owned() })
     }
 

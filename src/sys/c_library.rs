@@ -9,6 +9,7 @@
 //! | `set*id(2)` in another thread | waits for a signal in each thread | as glibc | [`MaskGuard`](super::signal::MaskGuard) |
 //! | the least stack of a thread | 16 KiB and TLS | 2 KiB and TLS | a spawn needs 16 KiB |
 //! | the allocator's lock | may be held by a thread that a copy lacks | as glibc | nothing allocates in a child |
+//! | the thread's own number | asked of the kernel by `raise(3)` | remembered: that of the parent | documented at `pre_exec` |
 //! | `errno` | written by its calls alone | as glibc | `syscall.rs`: calls of assembly, or a copy |
 //! | `memcpy(3)`, `memset(3)` | may be in another module, with variables | in the module | `image.rs`, for an init without memory |
 //! | the user database | may ask a server | files | `users.rs`, before a child is made |

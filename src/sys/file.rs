@@ -4,6 +4,8 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::os::fd::AsFd;
 
+use rustix::fs::FileType;
+
 use super::abi::Timespec;
 use super::clone::InChild;
 use super::process::{RawFd, arg, fd};
@@ -20,6 +22,17 @@ pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
         reason = "magic numbers are positive"
     )]
     Ok(kind as u64 == magic)
+}
+
+/// `/dev/null`.
+pub(crate) const NULL_DEVICE: (u32, u32) = (1, 3);
+
+/// Whether it is the character device with this major and minor number. For the parent.
+pub(crate) fn is_device(file: impl AsFd, (major, minor): (u32, u32)) -> Result<bool> {
+    let about = rustix::fs::fstat(file)?;
+    let is_one = FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice;
+    #[allow(clippy::useless_conversion, reason = "its width differs between architectures")]
+    Ok(is_one && u64::from(about.st_rdev) == rustix::fs::makedev(major, minor))
 }
 
 /// A descriptor of this process's own, closed when it is dropped. An `OwnedFd` is closed by libc, which a child

@@ -40,16 +40,6 @@ pub(crate) fn identity(file: RawFd) -> Result<Identity> {
     })
 }
 
-/// Major and minor number of a character device.
-pub(crate) fn character_device(file: RawFd) -> Result<Option<[u32; 2]>> {
-    let about = statx(file)?;
-    let is_one = u32::from(about.mode) & libc::S_IFMT == libc::S_IFCHR;
-    Ok(is_one.then_some(about.numbers))
-}
-
-/// `/dev/null`.
-pub(crate) const NULL_DEVICE: [u32; 2] = [1, 3];
-
 /// `statx(2)`.
 fn statx(file: RawFd) -> Result<Statx> {
     let mut about = Statx::default();
@@ -72,16 +62,13 @@ struct Statx {
     mode: u16,
     spare: u16,
     inode: u64,
-    before_numbers: [u64; 11],
-    /// Of a device file.
-    numbers: [u32; 2],
+    before_device: [u64; 12],
     device: [u32; 2],
     mount: u64,
     rest: [u64; 13],
 }
 const _: () = assert!(size_of::<Statx>() == 256);
 const _: () = assert!(core::mem::offset_of!(Statx, mode) == 28);
-const _: () = assert!(core::mem::offset_of!(Statx, numbers) == 128);
 const _: () = assert!(core::mem::offset_of!(Statx, device) == 136);
 const _: () = assert!(core::mem::offset_of!(Statx, mount) == 144);
 

@@ -398,12 +398,9 @@ fn nothing_is_invented_while_processes_come_and_go() {
 
 /// What the walk rests on.
 fn a_dead_process_s_directory_is_no_later_one_s() {
-    use std::os::unix::fs::OpenOptionsExt;
     let first = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = first.id();
-    let flags = libc::O_PATH | libc::O_DIRECTORY;
-    let path = format!("/proc/{pid}/ns");
-    let dir = fs::File::options().read(true).custom_flags(flags).open(path).unwrap();
+    let dir = kernel::open_path(&format!("/proc/{pid}/ns"), libc::O_DIRECTORY);
     let link = format!("/proc/self/fd/{}/uts", dir.as_raw_fd());
     assert!(fs::read_link(&link).is_ok());
     end(first);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command as StdCommand;
 
@@ -170,13 +170,11 @@ fn other_files_are_no_namespaces() {
 }
 
 fn other_descriptors_are_no_namespaces() {
-    let path =
-        fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/proc/self/ns/net");
     let (reader, _writer) = std::io::pipe().unwrap();
     let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
     let others: [OwnedFd; 5] = [
         File::open("/etc/passwd").unwrap().into(),
-        path.unwrap().into(),
+        kernel::open_path("/proc/self/ns/net", 0),
         reader.into(),
         socket.into(),
         PidFd::current().unwrap().into(),
@@ -289,7 +287,7 @@ fn the_unique_id_is_the_kernel_s() {
         let namespace = NsFd::current(kind).unwrap();
         let mut id = 0_u64;
         // SAFETY: NS_GET_ID writes 8 bytes.
-        let got = unsafe { libc::ioctl(namespace.as_raw_fd(), 0x8008_b70d, &raw mut id) };
+        let got = unsafe { libc::ioctl(namespace.as_raw_fd(), 0x8008_b70d_u32 as _, &raw mut id) };
         assert_eq!((got, namespace.unique_id().unwrap()), (0, Some(id)));
     }
 }

@@ -52,6 +52,16 @@ pub(crate) fn dumpable() -> i32 {
     unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }
 }
 
+/// With musl, std takes `O_PATH` off the flags of its `OpenOptions`.
+pub(crate) fn open_path(path: &str, flags: i32) -> OwnedFd {
+    let path = std::ffi::CString::new(path).unwrap();
+    // SAFETY: a C string.
+    let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_PATH | libc::O_CLOEXEC) };
+    assert!(fd >= 0, "{path:?}: {}", std::io::Error::last_os_error());
+    // SAFETY: the kernel has just made it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// Waits until something is so that is sure to become so.
 #[track_caller]
 pub(crate) fn until(is_so: impl Fn() -> bool) {
@@ -121,11 +131,16 @@ pub(crate) fn census() -> Vec<String> {
     all
 }
 
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
 /// A soft limit of this process, until it is dropped.
-pub(crate) struct Limit(libc::__rlimit_resource_t, libc::rlimit);
+pub(crate) struct Limit(Resource, libc::rlimit);
 
 impl Limit {
-    pub(crate) fn set(resource: libc::__rlimit_resource_t, value: libc::rlim_t) -> Self {
+    pub(crate) fn set(resource: Resource, value: libc::rlim_t) -> Self {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: reads and writes one rlimit each.
         unsafe {

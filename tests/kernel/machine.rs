@@ -264,7 +264,7 @@ pub(crate) fn lists_namespaces() -> bool {
 pub(crate) fn lists_mount_namespaces() -> bool {
     let own = fs::File::open("/proc/self/ns/mnt").unwrap();
     // SAFETY: asks for a descriptor and no more.
-    let got = unsafe { libc::ioctl(own.as_raw_fd(), 0x8010_b70b, 0) };
+    let got = unsafe { libc::ioctl(own.as_raw_fd(), 0x8010_b70b_u32 as _, 0) };
     let errno = std::io::Error::last_os_error().raw_os_error();
     if got >= 0 {
         // SAFETY: the kernel has just made it.

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 
 use linux_namespaces::{
@@ -154,7 +154,7 @@ fn a_chroot_takes_a_privilege() {
     assert!(error.explain().unwrap().contains("CAP_SYS_CHROOT"));
     // Root's, which may be held, though not be searched.
     if fs::read_dir("/root").is_err() {
-        let held = File::options().read(true).custom_flags(libc::O_PATH).open("/root").unwrap();
+        let held = kernel::open_path("/root", 0);
         let error = sh("true").map_root().root_dir(held).spawn().unwrap_err();
         assert_eq!(
             (error.step(), error.raw_os_error()),

@@ -144,12 +144,13 @@ pub(crate) fn main(act: &Act, mut writer: PipeWriter) -> ! {
 
 /// The allocator has what it needs, so that no call is its own.
 fn keep_memory() {
-    const ROOM: i32 = 32 << 20;
+    // Others cannot be asked to.
+    #[cfg(target_env = "gnu")]
     // SAFETY: this process's allocator.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        libc::mallopt(libc::M_TOP_PAD, ROOM);
+        libc::mallopt(libc::M_TOP_PAD, 32 << 20);
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
     drop(vec![1_u8; 1 << 20]);

@@ -18,9 +18,28 @@ pub(crate) enum Until {
     Event,
 }
 
-fn ptrace(request: libc::c_uint, pid: i32, at: usize, data: usize) -> libc::c_long {
-    // SAFETY: the callers pass numbers, or pointers to what is as large as told.
-    unsafe { libc::ptrace(request, pid, at, data) }
+/// The type of a request's number, and some functions, differ between C libraries.
+macro_rules! ptrace {
+    ($request:expr, $pid:expr, $at:expr, $data:expr) => {{
+        let (pid, at, data): (i32, usize, usize) = ($pid, $at, $data);
+        // SAFETY: the callers pass numbers, or pointers to what is as large as they say.
+        unsafe { libc::ptrace($request, pid, at, data) }
+    }};
+}
+
+const PTRACE_GET_SYSCALL_INFO: u16 = 0x420e;
+const PTRACE_SYSCALL_INFO_ENTRY: u8 = 1;
+
+/// `struct ptrace_syscall_info` of an entry.
+#[repr(C)]
+struct SyscallInfo {
+    op: u8,
+    arch: u32,
+    instruction: u64,
+    stack: u64,
+    number: u64,
+    args: [u64; 6],
+    rest: [u64; 2],
 }
 
 /// Traces a process from now on, and all that it makes. Those end with this process.
@@ -31,7 +50,7 @@ pub(crate) fn seize(pid: i32) {
         | libc::PTRACE_O_TRACECLONE
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_EXITKILL;
-    let answer = ptrace(libc::PTRACE_SEIZE, pid, 0, options as usize);
+    let answer = ptrace!(libc::PTRACE_SEIZE, pid, 0, options as usize);
     assert_eq!(answer, 0, "cannot trace: {}", std::io::Error::last_os_error());
 }
 
@@ -41,51 +60,44 @@ pub(crate) fn go_on(pid: i32, until: Until, signal: i32) {
         Until::Call => libc::PTRACE_SYSCALL,
         Until::Event => libc::PTRACE_CONT,
     };
-    ptrace(request, pid, 0, signal as usize);
+    ptrace!(request, pid, 0, signal as usize);
 }
 
 pub(crate) fn detach(pid: i32) {
-    ptrace(libc::PTRACE_DETACH, pid, 0, 0);
+    ptrace!(libc::PTRACE_DETACH, pid, 0, 0);
 }
 
 /// The process that an event is about.
 pub(crate) fn event_pid(pid: i32) -> Option<i32> {
     let mut new: libc::c_ulong = 0;
-    let answer = ptrace(libc::PTRACE_GETEVENTMSG, pid, 0, (&raw mut new) as usize);
+    let answer = ptrace!(libc::PTRACE_GETEVENTMSG, pid, 0, (&raw mut new) as usize);
     (answer == 0).then_some(new as i32)
 }
 
 /// The call that begins, if the tracee stopped for that.
 pub(crate) fn entry(pid: i32) -> Option<Entry> {
-    let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
-    let size = size_of::<libc::ptrace_syscall_info>();
-    let answer = ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, info.as_mut_ptr() as usize);
-    if answer <= 0 {
-        return None;
-    }
-    // SAFETY: all zero bytes are valid for it, and the kernel wrote into it.
+    let mut info = MaybeUninit::<SyscallInfo>::zeroed();
+    let (size, at) = (size_of::<SyscallInfo>(), info.as_mut_ptr() as usize);
+    let answer = ptrace!(PTRACE_GET_SYSCALL_INFO.into(), pid, size, at);
+    // SAFETY: all bytes are valid for it.
     let info = unsafe { info.assume_init() };
-    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
-        return None;
-    }
-    // SAFETY: which of the union's it is, the kernel has just said.
-    let entry = unsafe { info.u.entry };
-    let stack = info.stack_pointer;
-    Some(Entry { number: entry.nr as libc::c_long, args: entry.args, stack })
+    let is_entry = answer > 0 && info.op == PTRACE_SYSCALL_INFO_ENTRY;
+    let (number, args, stack) = (info.number as libc::c_long, info.args, info.stack);
+    is_entry.then_some(Entry { number, args, stack })
 }
 
 /// At the beginning of a call: it is not made.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn skip(pid: i32) {
     let at = std::mem::offset_of!(libc::user_regs_struct, orig_rax);
-    ptrace(libc::PTRACE_POKEUSER, pid, at, usize::MAX);
+    ptrace!(libc::PTRACE_POKEUSER, pid, at, usize::MAX);
 }
 
 /// At the end of a call: what it answers.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn answer(pid: i32, errno: i32) {
     let at = std::mem::offset_of!(libc::user_regs_struct, rax);
-    ptrace(libc::PTRACE_POKEUSER, pid, at, -(errno as isize) as usize);
+    ptrace!(libc::PTRACE_POKEUSER, pid, at, -(errno as isize) as usize);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -93,7 +105,7 @@ pub(crate) fn skip(pid: i32) {
     const NT_ARM_SYSTEM_CALL: usize = 0x404;
     let mut none: i32 = -1;
     let part = libc::iovec { iov_base: (&raw mut none).cast(), iov_len: 4 };
-    ptrace(libc::PTRACE_SETREGSET, pid, NT_ARM_SYSTEM_CALL, (&raw const part) as usize);
+    ptrace!(libc::PTRACE_SETREGSET, pid, NT_ARM_SYSTEM_CALL, (&raw const part) as usize);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -102,7 +114,7 @@ pub(crate) fn answer(pid: i32, errno: i32) {
     // The first of the registers that are got is the only one that is set.
     let mut first = -i64::from(errno);
     let part = libc::iovec { iov_base: (&raw mut first).cast(), iov_len: 8 };
-    ptrace(libc::PTRACE_SETREGSET, pid, NT_PRSTATUS, (&raw const part) as usize);
+    ptrace!(libc::PTRACE_SETREGSET, pid, NT_PRSTATUS, (&raw const part) as usize);
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -127,7 +127,7 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
     // SAFETY: asks for numbers.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let mount = |flags: libc::c_ulong| Call::with(libc::SYS_mount, 3, flags as u32);
-    let ioctl = |number: libc::Ioctl| Call::with(libc::SYS_ioctl, 1, number as u32);
+    let ioctl = |number: u32| Call::with(libc::SYS_ioctl, 1, number);
     let one = |id| IdMap::single(0, id).unwrap().to_string();
     let map: fn(&mut Command) = option!(map_root());
     let group: fn(&mut Command) = |command| {
@@ -161,8 +161,8 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         at(Step::SetHostname, libc::SYS_sethostname, names, FRESH, USUAL),
         at(Step::SetDomainname, libc::SYS_setdomainname, names, FRESH, USUAL),
         at(Step::LoopbackUp, libc::SYS_socket, lo, FRESH, &[libc::EACCES, libc::EAFNOSUPPORT]),
-        at(Step::LoopbackUp, ioctl(libc::SIOCGIFFLAGS), lo, FRESH, &[libc::EPERM, libc::ENODEV]),
-        at(Step::LoopbackUp, ioctl(libc::SIOCSIFFLAGS), lo, FRESH, USUAL),
+        at(Step::LoopbackUp, ioctl(libc::SIOCGIFFLAGS as u32), lo, FRESH, &[libc::EPERM, libc::ENODEV]),
+        at(Step::LoopbackUp, ioctl(libc::SIOCSIFFLAGS as u32), lo, FRESH, USUAL),
     ];
     steps.extend(overlay);
     steps

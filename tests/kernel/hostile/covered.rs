@@ -9,15 +9,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use linux_namespaces::{
-    Command, ErrorKind, IdMap, Init, Mount, Namespace, NamespaceSet, NsFd, PidFd, Stdio, Step,
-    SubIds, Unshare, discover,
+    Command, ErrorKind, Gap, IdMap, Init, Mount, Namespace, NamespaceSet, NsFd, PidFd, PinDir,
+    Stdio, Step, SubIds, Unshare, discover,
 };
 
 use super::image::{into, is_refused};
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
-use crate::kernel::{ns, refuse};
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::kernel::{ns, open_path, refuse};
+use crate::machine::Need::{Program, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::dir;
 use crate::stage;
@@ -30,7 +30,10 @@ cases! {"hostile_covered":
     no_other_namespace_is_taken_for_ours [UserNamespaces],
     nothing_of_others_is_written_without_openat2 [UserNamespaces],
     no_other_mount_is_detached [UserNamespaces],
-    a_survey_refuses_it [UserNamespaces],
+    a_survey_believes_no_cover [UserNamespaces],
+    a_survey_opens_nothing_of_others [UserNamespaces, Program("mount"), Program("mkfifo")],
+    a_mount_namespace_of_ours_is_no_other_root [Root],
+    a_pin_stays_inside [UserNamespaces],
     a_proc_that_is_as_it_should_be_is_read_without_openat2 [UserNamespaces],
     a_root_that_stays_after_exec_in_any_thread [UserNamespaces],
     who_goes_on_without_this_crate_is_still_elsewhere [UserNamespaces],
@@ -73,17 +76,8 @@ fn cover(target: &str, text: &str) -> Cover {
     let dir = dir();
     let link = dir.path().join("link");
     symlink(text, &link).unwrap();
-    let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
-    let (link, target) = (path(&link), path(Path::new(target)));
-    let open = |path: &CString| {
-        // SAFETY: a C string; the kernel makes a descriptor.
-        unsafe {
-            let fd = libc::open(path.as_ptr(), libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC);
-            assert!(fd >= 0, "{path:?}: {}", std::io::Error::last_os_error());
-            OwnedFd::from_raw_fd(fd)
-        }
-    };
-    let (link, at) = (open(&link), open(&target));
+    let link = open_path(link.to_str().unwrap(), libc::O_NOFOLLOW);
+    let at = open_path(target, libc::O_NOFOLLOW);
     // SAFETY: C strings and open descriptors.
     unsafe {
         let empty = c"".as_ptr();
@@ -95,7 +89,7 @@ fn cover(target: &str, text: &str) -> Cover {
         let moved = libc::syscall(call, tree.as_raw_fd(), empty, at.as_raw_fd(), empty, 0x4 | 0x40);
         assert_eq!(moved, 0, "{}", std::io::Error::last_os_error());
     }
-    Cover(target)
+    Cover(CString::new(target).unwrap())
 }
 
 /// A process that sleeps until it is dropped, perhaps in a new user namespace.
@@ -259,17 +253,50 @@ fn no_other_mount_is_detached() {
     });
 }
 
-fn a_survey_refuses_it() {
+fn a_survey_believes_no_cover() {
     in_own_mounts(|| {
-        assert!(discover().is_ok());
         let other = Sleeper::new(0);
-        for over in ["/proc/self".to_owned(), format!("/proc/{}/ns/net", other.0)] {
-            let _cover = cover(&over, "1");
-            let error = discover().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{over}: {error:?}");
-            assert_eq!(error.step(), Some(Step::ReadProc));
+        let pid = other.0.cast_unsigned();
+        let is_gap = |gap: &Gap| matches!(gap, Gap::Process { pid: it } if *it == pid);
+        let before = discover().unwrap();
+        assert!(!before.gaps().iter().any(is_gap));
+        let own = NsFd::current(Namespace::Net).unwrap();
+        let found = before
+            .namespaces()
+            .find(|it| it.kind() == Namespace::Net && it.id() == own.id().unwrap());
+        let found = found.unwrap();
+        let place = dir();
+        let fifo = place.path().join("fifo");
+        let path = CString::new(fifo.as_os_str().as_bytes()).unwrap();
+        // SAFETY: a C string.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        let link = fs::read_link("/proc/self/ns/net").unwrap();
+        for text in [link.to_str().unwrap(), fifo.to_str().unwrap()] {
+            let _cover = cover(&format!("/proc/{pid}/ns/net"), text);
+            let gaps = discover().unwrap().gaps().to_vec();
+            assert!(gaps.iter().any(is_gap), "{text} {pid} {gaps:?}");
+            assert!(found.process(pid).is_err(), "{text}");
+            assert_eq!(before.open(found).unwrap(), own);
         }
     });
+}
+
+/// Of somebody who has a mount namespace, and proc in it.
+fn a_survey_opens_nothing_of_others() {
+    let script = "mkdir d && mkfifo 'd/pid:[123]' && ln -s 'pid:[123]' d/pid && mount --bind d /proc/1/ns \
+                  && echo ready && read end";
+    let place = dir();
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(place.path());
+    command.unshare(NamespaceSet::PID | NamespaceSet::MOUNT).mount(Mount::proc("/proc").unwrap());
+    command.map_root().stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let all = discover().unwrap();
+    assert!(all.namespaces().all(|found| found.id().ino != 123));
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }
 
 fn a_proc_that_is_as_it_should_be_is_read_without_openat2() {
@@ -305,7 +332,7 @@ fn a_root_that_stays_after_exec_in_any_thread() {
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error:?}");
         let here = || is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
         here();
-        std::thread::scope(|scope| drop(scope.spawn(here).join().unwrap()));
+        std::thread::scope(|scope| scope.spawn(here).join().unwrap());
         // SAFETY: ends this process, which cannot take its mounts away any more.
         unsafe { libc::_exit(0) }
     });
@@ -321,6 +348,39 @@ fn who_goes_on_without_this_crate_is_still_elsewhere() {
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
         is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
     });
+}
+
+fn a_mount_namespace_of_ours_is_no_other_root() {
+    in_fork(|| {
+        let other = Sleeper::new(libc::CLONE_NEWNS);
+        let other = NsFd::open(format!("/proc/{}/ns/mnt", other.0)).unwrap();
+        let work = || {
+            Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
+            let elsewhere = || assert!(other.run(|| ()).is_ok());
+            std::thread::scope(|scope| scope.spawn(elsewhere).join().unwrap());
+            let ids = SubIds::uids();
+            assert!(!ids.is_err_and(|error| error.kind() == ErrorKind::InvalidInput));
+        };
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+    });
+}
+
+fn a_pin_stays_inside() {
+    let (image, host) = (dir(), dir());
+    fs::write(host.path().join("old"), "").unwrap();
+    fs::set_permissions(host.path().join("old"), fs::Permissions::from_mode(0o0)).unwrap();
+    let held = File::open(host.path()).unwrap();
+    symlink(format!("/proc/self/fd/{}", held.as_raw_fd()), image.path().join("run")).unwrap();
+    in_fork(|| {
+        into(image.path()).apply().unwrap();
+        for error in [PinDir::netns().unwrap_err(), PinDir::create("/run/pins").unwrap_err()] {
+            assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "{error:?}");
+        }
+        let own = NsFd::current(Namespace::Uts).unwrap();
+        let error = own.pin("/run/new").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "{error:?}");
+    });
+    assert_eq!(fs::read_dir(host.path()).unwrap().count(), 1);
 }
 
 fn other_files_than_devices() {
