@@ -4,12 +4,12 @@
 
 use core::time::Duration;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 use std::time::Instant;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
@@ -347,17 +347,14 @@ impl Pipe {
 
     /// Reads once: a pipe that is ready answers at once.
     fn read(&mut self) -> core::result::Result<(), Errno> {
-        let Some(file) = &mut self.file else {
+        let Some(file) = &self.file else {
             return Ok(());
         };
-        let mut chunk = [0; 16 * 1024];
-        match file.read(&mut chunk) {
+        self.bytes.reserve(16 * 1024);
+        match rustix::io::read(file, spare_capacity(&mut self.bytes)) {
             Ok(0) => self.file = None,
-            Ok(length) => self.bytes.extend_from_slice(&chunk[..length]),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::INTR) => {}
-                errno => return Err(errno.unwrap_or(Errno::IO)),
-            },
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
         Ok(())
     }

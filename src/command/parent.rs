@@ -96,9 +96,10 @@ impl Launch {
         };
         let helper_stack = work.as_ref().map_or(Ok(None), |_| Helper::stack())?;
         let has_intermediate = !plan.before.is_empty();
-        // An init keeps nothing but its stack, so that has to be of its own.
-        let needs_stack = (shares && (has_intermediate || plan.looks_inside()))
-            || (plan.has_init() && CAN_SHARE_MEMORY);
+        // An init keeps nothing but its stack, so that has to be of its own. Paths take more room than the calling
+        // thread may have left, also in a copy.
+        let needs_stack = (shares && has_intermediate)
+            || (CAN_SHARE_MEMORY && (plan.looks_inside() || plan.has_init()));
         let size = match (plan.has_own_code(), plan.looks_inside()) {
             (true, _) => Stack::FOR_OWN_CODE,
             (_, true) => Stack::FOR_PATHS,

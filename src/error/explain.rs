@@ -18,6 +18,8 @@ const LIMIT: &str = "a limit on namespaces is reached: a user.max_*_namespaces s
     dead namespace only some 50 ms after its end";
 const DEAD_PID_NAMESPACE: &str = "memory is short, or the pid namespace for this thread's children is \
     dead: its PID 1 has ended, and no process can be made in it any more";
+const MEMORY: &str =
+    "memory is short: RLIMIT_AS of this process, the limit of a cgroup, or that of the machine";
 const PROCESSES: &str = "the limit on processes is reached: RLIMIT_NPROC, pids.max of a cgroup, or \
     kernel.threads-max";
 const FILES: &str = "this process has as many descriptors open as RLIMIT_NOFILE allows";
@@ -84,7 +86,6 @@ const TABLE: &[Row] = &[
     (Step::Unshare, None, Errno::PERM, NO_USER_NAMESPACES),
     (Step::Unshare, None, Errno::NOSPC, LIMIT),
     (Step::Unshare, None, Errno::USERS, LIMIT),
-    (Step::Unshare, None, Errno::NOMEM, "memory is short"),
     (Step::Unshare, None, Errno::NOSYS, FILTERED),
     (Step::Enter, Some(Namespace::User), Errno::INVAL, "one's own user namespace cannot be entered again, nor can any by a process with several threads; use Command::enter"),
     (Step::Enter, Some(Namespace::Time), Errno::USERS, "a process with several threads cannot enter a time namespace; use Command::enter"),
@@ -166,6 +167,7 @@ const TABLE: &[Row] = &[
     (Step::SetDomainname, None, Errno::PERM, "it needs CAP_SYS_ADMIN in the user namespace that owns the UTS namespace; make a UTS namespace with a user namespace"),
     (Step::LoopbackUp, None, Errno::PERM, "it needs CAP_NET_ADMIN in the user namespace that owns the network namespace"),
     (Step::LoopbackUp, None, Errno::NODEV, "this network namespace has no interface called lo"),
+    (Step::BecomeInit, None, Errno::AGAIN, PROCESSES),
     (Step::NewSession, None, Errno::PERM, "the process already leads a process group"),
     (Step::SetProcessGroup, None, Errno::PERM, "no such process group in this session"),
     (Step::SetGroups, None, Errno::PERM, "it needs CAP_SETGID, a gid map, and setgroups not denied in this user namespace"),
@@ -199,7 +201,7 @@ const TABLE: &[Row] = &[
     (Step::Signal, None, Errno::PERM, "the process belongs to another user"),
     (Step::Signal, None, Errno::INVAL, "there is no such signal, or the process is not visible from this pid namespace"),
     (Step::StartThread, None, Errno::INVAL, "after unshare(2) or setns(2) of a pid namespace a thread can start no other one; do that elsewhere"),
-    (Step::StartThread, None, Errno::AGAIN, PROCESSES),
+    (Step::StartThread, None, Errno::AGAIN, "the limit on processes and threads is reached (RLIMIT_NPROC, pids.max of a cgroup, or threads-max), or memory for the stack is short (RLIMIT_AS)"),
 ];
 
 /// The row for a namespace's kind, or else the row for any.
@@ -210,8 +212,12 @@ pub(super) fn explain(
 ) -> Option<&'static str> {
     let row = |kind| TABLE.iter().find(|row| (row.0, row.1, row.2) == (step, kind, errno));
     let found = namespace.and_then(|kind| row(Some(kind))).or_else(|| row(None));
-    // Any step may need a descriptor.
-    found.map(|row| row.3).or((errno == Errno::MFILE).then_some(FILES))
+    // Any step may need these.
+    found.map(|row| row.3).or(match errno {
+        Errno::MFILE => Some(FILES),
+        Errno::NOMEM => Some(MEMORY),
+        _ => None,
+    })
 }
 
 const fn is_map(step: Step) -> bool {

@@ -136,7 +136,7 @@ impl Setup {
         let first = if is_late { Some(Propagation::Private) } else { propagation };
         ops.extend(first.map(Op::SetPropagation));
         let mounts = mounts::compile(self, rights)?;
-        ops.extend(mounts.into_iter().map(Op::Mount));
+        ops.extend(mounts.into_iter().map(|mount| Op::Mount(Box::new(mount))));
         ops.extend(propagation.filter(|_| is_late).map(Op::SetPropagation));
         ops.extend(self.hostname.clone().map(Op::SetHostname));
         ops.extend(self.domainname.clone().map(Op::SetDomainname));

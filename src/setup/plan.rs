@@ -25,7 +25,6 @@ pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>
 pub(crate) type Work = Arc<Mutex<dyn FnMut() -> u8 + Send>>;
 
 /// One step with all it needs. Executed by `setup::run` in the order of the plan.
-#[expect(clippy::large_enum_variant, reason = "a plan has a handful of steps, many of them mounts")]
 pub(crate) enum Op {
     /// So that nobody inside what is entered can look in.
     HideMemory,
@@ -45,7 +44,8 @@ pub(crate) enum Op {
     AwaitIdMaps,
     WriteTimeOffsets(String),
     SetPropagation(Propagation),
-    Mount(MountOp),
+    /// On the heap, so that steps are cheap to move on a small stack.
+    Mount(Box<MountOp>),
     SetHostname(Hostname),
     SetDomainname(Hostname),
     LoopbackUp,

@@ -99,8 +99,10 @@ unsafe fn execve(program: &CStr, args: usize, env: usize) -> Errno {
 /// One lookup is left to the kernel: that of an ELF interpreter, which was found to be no magic link just before.
 /// A process that replaces it in that moment gets the caller's program mapped in its place. `/proc/PID/exe` is the program
 /// of the root also then.
+#[inline(never)] // So that other steps do not have its buffer on the stack.
 pub(crate) fn exec_inside(program: &CStr, args: &Strings, env: &Strings) -> Errno {
-    Call { args, env, first: ROOM, scripts: 0 }.exec(program)
+    let mut path = PathBuffer::EMPTY;
+    Call { args, env, first: ROOM, scripts: 0 }.exec(program, &mut path)
 }
 
 /// Whether a path leads to something, no magic link among its links.
@@ -117,15 +119,16 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn exec(&self, program: &CStr) -> Errno {
-        let Err(errno) = self.try_exec(program);
+    /// `path` is for whatever is looked up: one buffer, since this may run on a small stack.
+    fn exec(&self, program: &CStr, path: &mut PathBuffer) -> Errno {
+        let Err(errno) = self.try_exec(program, path);
         errno
     }
 
-    fn try_exec(&self, program: &CStr) -> Result<core::convert::Infallible> {
+    fn try_exec(&self, program: &CStr, path: &mut PathBuffer) -> Result<core::convert::Infallible> {
         // The whole chain of links, so that one that leads out is an error and not another file.
         drop(open_inside(libc::AT_FDCWD, program, 0)?);
-        let mut path = PathBuffer::new(program.to_bytes())?;
+        path.set(program.to_bytes())?;
         let mut from: Option<Fd> = None;
         for _ in 0..=MOST_LINKS {
             let (dir, name) = path.split()?;
@@ -138,7 +141,7 @@ impl Call<'_> {
             let about = identity(open_at(dir.raw(), name, libc::O_PATH | libc::O_NOFOLLOW)?.raw())?;
             if !about.is_link() {
                 return Err(if about.is_file() {
-                    self.exec_file(&dir, name, program)
+                    self.exec_file(&dir, name, program, path)
                 } else {
                     Errno::ACCESS
                 });
@@ -150,7 +153,7 @@ impl Call<'_> {
     }
 
     /// A file that is no link; if it has become one, it is not followed.
-    fn exec_file(&self, dir: &Fd, name: &CStr, program: &CStr) -> Errno {
+    fn exec_file(&self, dir: &Fd, name: &CStr, program: &CStr, path: &mut PathBuffer) -> Errno {
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = match open_at(dir.raw(), name, flags) {
             Ok(file) => file,
@@ -162,9 +165,9 @@ impl Call<'_> {
             Err(errno) => return errno,
         };
         if head.bytes.starts_with(b"#!") {
-            return self.exec_script(&head, dir, name, program);
+            return self.exec_script(&head, dir, name, program, path);
         }
-        let interpreter = match head.interpreter() {
+        let interpreter = match head.interpreter(path) {
             Ok(found) => found,
             Err(errno) => return errno,
         };
@@ -191,7 +194,14 @@ impl Call<'_> {
     }
 
     /// As the kernel does it: the interpreter, its argument if there is one, the script, the other arguments.
-    fn exec_script(&self, head: &Head, dir: &Fd, name: &CStr, program: &CStr) -> Errno {
+    fn exec_script(
+        &self,
+        head: &Head,
+        dir: &Fd,
+        name: &CStr,
+        program: &CStr,
+        path: &mut PathBuffer,
+    ) -> Errno {
         // The script has to be one that may be executed.
         if let Err(errno) = file::may_execute(dir.raw(), name) {
             return errno;
@@ -217,7 +227,7 @@ impl Call<'_> {
         }
         put(self.first, program);
         let call = Call { first, scripts: self.scripts + 1, ..*self };
-        let errno = call.exec(interpreter.as_c_str());
+        let errno = call.exec(interpreter.as_c_str(), path);
         // For another candidate of PATH.
         if let (Some(place), Some(before)) = (place(self.first), before) {
             place.store(before, SeqCst);
@@ -324,18 +334,18 @@ impl Head {
     ///
     /// The kernel ignores the class and the byte order that the file claims: it reads the file as one of its own, of
     /// 64 bits and then of 32, so that both are looked at.
-    fn interpreter(&self) -> Result<Interpreter> {
+    fn interpreter(&self, path: &mut PathBuffer) -> Result<Interpreter> {
         let mut found = Interpreter::NotMissing;
         if !self.is_elf() {
             return Ok(found);
         }
         for is_wide in [true, false] {
-            let mut path = [0; PATH_MAX];
-            if !self.read_interpreter(is_wide, &mut path)? {
+            let path = path.clear();
+            if !self.read_interpreter(is_wide, path)? {
                 continue;
             }
             // What the kernel makes of it otherwise, it reports. Any other error leaves it unknown where this leads.
-            if let Ok(path) = CStr::from_bytes_until_nul(&path) {
+            if let Ok(path) = CStr::from_bytes_until_nul(path) {
                 match open_inside(libc::AT_FDCWD, path, 0) {
                     Ok(_) | Err(Errno::ACCESS) => {}
                     Err(Errno::NOENT | Errno::NOTDIR) => found = Interpreter::Missing,

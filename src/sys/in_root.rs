@@ -171,8 +171,10 @@ fn walk<'a>(root: RawFd, names: impl Iterator<Item = &'a CStr>) -> Result<Fd> {
 }
 
 /// What [`open_inside`] does, without `openat2(2)`: no link is left to the kernel, so none is magic.
+#[inline(never)] // Its buffer is on the stack only where it is needed.
 fn follow(dir: RawFd, path: &CStr, flags: i32, most_links: u32) -> Result<Fd> {
-    let mut left = PathBuffer::new(path.to_bytes())?;
+    let mut left = PathBuffer::EMPTY;
+    left.set(path.to_bytes())?;
     let mut at = open_at(dir, if left.is_absolute() { c"/" } else { c"." }, libc::O_PATH)?;
     let mut links = 0;
     while let Some(name) = left.next_name()? {
@@ -202,8 +204,10 @@ fn follow(dir: RawFd, path: &CStr, flags: i32, most_links: u32) -> Result<Fd> {
 }
 
 /// What [`open_on_same_mount`] does, without `openat2(2)`.
+#[inline(never)] // See follow.
 fn stay(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
-    let mut left = PathBuffer::new(path.to_bytes())?;
+    let mut left = PathBuffer::EMPTY;
+    left.set(path.to_bytes())?;
     let mut at = open_at(dir, c".", libc::O_PATH)?;
     let mount = mount_id(at.raw())?;
     let open = |at: &Fd, name: &Name, flags| {
@@ -266,14 +270,24 @@ impl Name {
 }
 
 impl PathBuffer {
-    pub(super) fn new(path: &[u8]) -> Result<Self> {
+    pub(super) const EMPTY: Self = Self { bytes: [0; PATH_MAX], start: 0, end: 0 };
+
+    /// In place: a buffer that is returned would be on the stack twice.
+    pub(super) fn set(&mut self, path: &[u8]) -> Result<()> {
         if path.is_empty() {
             return Err(Errno::NOENT);
         }
-        let mut new = Self { bytes: [0; PATH_MAX], start: 0, end: path.len() };
-        let room = new.bytes.get_mut(..path.len()).filter(|room| room.len() < PATH_MAX);
+        let room = self.bytes.get_mut(..path.len()).filter(|room| room.len() < PATH_MAX);
         room.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(path);
-        Ok(new)
+        (self.start, self.end) = (0, path.len());
+        Ok(())
+    }
+
+    /// All zero, for other use.
+    pub(super) fn clear(&mut self) -> &mut [u8; PATH_MAX] {
+        self.bytes.fill(0);
+        (self.start, self.end) = (0, 0);
+        &mut self.bytes
     }
 
     fn left(&self) -> &[u8] {
@@ -304,17 +318,16 @@ impl PathBuffer {
 
     /// The text of a link, and behind it what was left.
     fn put_link_before(&mut self, link: RawFd) -> Result<()> {
-        let mut text = [0; PATH_MAX];
-        let length = readlink_at(link, c"", &mut text)?;
-        let rest = self.end - self.start;
-        if length == 0 || length + rest >= PATH_MAX {
+        // What was left goes to the end of the buffer meanwhile.
+        let room = PATH_MAX - (self.end - self.start);
+        self.bytes.copy_within(self.start..self.end, room);
+        let text = self.bytes.get_mut(..room).unwrap_or_default();
+        let length = readlink_at(link, c"", text)?;
+        if length == 0 || length >= room {
             return Err(Errno::NAMETOOLONG);
         }
-        self.bytes.copy_within(self.start..self.end, length);
-        for (place, byte) in self.bytes.iter_mut().zip(text.iter().take(length)) {
-            *place = *byte;
-        }
-        (self.start, self.end) = (0, length + rest);
+        self.bytes.copy_within(room.., length);
+        (self.start, self.end) = (0, length + PATH_MAX - room);
         Ok(())
     }
 
@@ -483,19 +496,23 @@ mod tests {
             ("a/b/", "a/b/", ""),
             ("/", "/", ""),
         ] {
-            let mut path = PathBuffer::new(path.as_bytes()).unwrap();
-            let (got, last) = path.split().unwrap();
+            let mut buffer = PathBuffer::EMPTY;
+            buffer.set(path.as_bytes()).unwrap();
+            let (got, last) = buffer.split().unwrap();
             assert_eq!(got.to_str().unwrap(), dir);
             assert_eq!(last.as_c_str().to_str().unwrap(), name);
         }
-        assert!(PathBuffer::new(b"").is_err());
-        assert!(PathBuffer::new(&[b'a'; 4096]).is_err());
-        assert!(PathBuffer::new(&[b'a'; 256]).unwrap().split().is_err());
+        let mut buffer = PathBuffer::EMPTY;
+        assert!(buffer.set(b"").is_err());
+        assert!(buffer.set(&[b'a'; 4096]).is_err());
+        buffer.set(&[b'a'; 256]).unwrap();
+        assert!(buffer.split().is_err());
     }
 
     #[test]
     fn names_come_one_after_the_other() {
-        let mut path = PathBuffer::new(b"//usr/.//bin/").unwrap();
+        let mut path = PathBuffer::EMPTY;
+        path.set(b"//usr/.//bin/").unwrap();
         let mut names = Vec::new();
         while let Some(name) = path.next_name().unwrap() {
             names.push(name.as_c_str().to_owned());

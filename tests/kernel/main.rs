@@ -24,6 +24,7 @@ mod hostile;
 mod init;
 mod kernel;
 mod lifetimes;
+mod limits;
 mod lsns_tool;
 mod machine;
 mod mounts;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         init::terminal::CASES,
         init::tools::CASES,
         lifetimes::CASES,
+        limits::CASES,
         lsns_tool::CASES,
         lsns_tool::holders::CASES,
         mounts::CASES,

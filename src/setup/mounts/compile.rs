@@ -166,7 +166,7 @@ impl Compiler {
             let steps = self.mounted.get(path).into_iter().flatten();
             bases.extend(steps.map(|&mount| Base { mount, depth }));
         }
-        bases.sort_by_key(|base| core::cmp::Reverse(base.mount));
+        bases.sort_unstable_by_key(|base| core::cmp::Reverse(base.mount));
         *place.bases_mut() = bases;
         place
     }

@@ -166,19 +166,20 @@ impl Workshop {
     pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
         let (mut trees, mut mounts, mut attached) = (Vec::new(), Vec::new(), Vec::new());
         for op in ops {
-            if matches!(op, Op::Mount(op) if op.place().is_some()) {
+            let Op::Mount(op) = op else {
+                continue;
+            };
+            if op.place().is_some() {
                 attached.push(AtomicU64::new(0));
             }
-            match op {
-                Op::Mount(MountOp::Take(_)) => trees.push(Cell {
+            if matches!(**op, MountOp::Take(_)) {
+                trees.push(Cell {
                     mount: Kept::none(),
                     is_source: AtomicBool::new(false),
                     is_late: AtomicBool::new(false),
-                }),
-                Op::Mount(op) if op.place().is_some_and(|place| place.number().is_some()) => {
-                    mounts.push(Mounted { top: Kept::none(), id: AtomicU64::new(0) });
-                }
-                _ => {}
+                });
+            } else if op.place().is_some_and(|place| place.number().is_some()) {
+                mounts.push(Mounted { top: Kept::none(), id: AtomicU64::new(0) });
             }
         }
         Self { root: Kept::none(), trees, mounts, attached }
