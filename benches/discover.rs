@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use linux_namespaces::{Discovery, Namespace, discover};
 
-use common::{at_most, is_list, is_short, median};
+use common::{at_most, is_list, is_short, median, not_installed};
 
 const KINDS: [i32; 3] = [libc::CLONE_NEWUTS, libc::CLONE_NEWIPC, libc::CLONE_NEWNET];
 
@@ -47,7 +47,7 @@ fn main() {
         let ratio = if lsns_version() >= (2, 41) { whole } else { without };
         println!("for the same work: {ratio:.3}{}", at_most(ratio, 0.2));
     } else {
-        println!("no lsns here to compare with");
+        println!("{}", not_installed("lsns", "util-linux"));
     }
     if Discovery::listed().is_ok() && has_lsns {
         let list = || timed(libc::RUSAGE_SELF, || drop(Discovery::listed().unwrap()));

@@ -1,10 +1,6 @@
 //! An init beside tini, dumb-init and catatonit, each as PID 1 of a pid namespace: orphans waited for, the way
 //! of a signal, and memory.
 //!
-//! ```text
-//! cargo build --release --example init && cargo bench --bench init
-//! ```
-//!
 //! What is not installed is left out. The figures of one run are to be compared with each other alone.
 
 #![allow(unsafe_code, reason = "the payloads are made of plain system calls")]
@@ -21,7 +17,7 @@ use std::time::Instant;
 
 use linux_namespaces::{Child, Command, Init, NamespaceSet, Signal, Stdio};
 
-use common::{is_list, is_short, median, verdict};
+use common::{example, installed, is_list, is_short, median, not_installed, verdict};
 
 /// With this set, the bench is what an init looks after.
 const PAYLOAD: &str = "LINUX_NAMESPACES_INIT_BENCH";
@@ -33,11 +29,11 @@ fn main() {
         _ if is_list() => return,
         _ => {}
     }
-    let inits: Vec<Tool> = Tool::all();
-    if !inits.iter().any(|tool| tool.name == OURS) {
-        println!("no example init here: cargo build --release --example init");
-        return;
-    }
+    let example = match example("init") {
+        Ok(example) => example,
+        Err(why) => return println!("left out: {why}"),
+    };
+    let inits = Tool::all(example);
     // No worse than the best of the others: what is left is the spread from run to run.
     table("microseconds from a signal to the program's answer", &inits, latencies(&inits), 1.05);
     table("milliseconds until 2000 orphans are waited for", &inits, storms(&inits), 1.05);
@@ -53,21 +49,17 @@ struct Tool {
 }
 
 impl Tool {
-    fn all() -> Vec<Self> {
-        let examples = std::env::current_exe().unwrap();
-        let example = examples.parent().unwrap().parent().unwrap().join("examples/init");
-        let installed = |name: &str| {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
-        };
-        let rows: [(&str, Option<PathBuf>, &[&str]); 4] = [
-            (OURS, Some(example).filter(|file| file.is_file()), &["--"]),
-            ("tini", installed("tini"), &["--"]),
-            ("dumb-init", installed("dumb-init"), &[]),
-            ("catatonit", installed("catatonit"), &["--"]),
-        ];
-        let found = rows.into_iter().filter(|(_, path, _)| path.is_some());
-        let mut all: Vec<_> = found.map(|(name, path, args)| Self { name, path, args }).collect();
+    fn all(example: PathBuf) -> Vec<Self> {
+        let mut all = vec![Self { name: OURS, path: Some(example), args: &["--"] }];
+        let others: [(&str, &[&str]); 3] =
+            [("tini", &["--"]), ("dumb-init", &[]), ("catatonit", &["--"])];
+        for (name, args) in others {
+            match installed(name) {
+                // The packages have the names of the programs.
+                None => println!("{}", not_installed(name, name)),
+                path => all.push(Self { name, path, args }),
+            }
+        }
         all.push(Self { name: "Command::init", path: None, args: &[] });
         all
     }

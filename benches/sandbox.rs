@@ -2,20 +2,16 @@
 //! minimal /dev and five binds, in new namespaces. As whole processes, our side being the example
 //! `container`, and as a call of the library.
 //!
-//! ```sh
-//! cargo build --release --example container && cargo bench --bench sandbox
-//! ```
-//!
 //! `-- --test` and `-- --quick` take a second.
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 
 use linux_namespaces::{Command, Mount, NamespaceSet, Result, Rootfs};
 
-use common::{at_most, in_turns, is_list, is_short};
+use common::{at_most, example, in_turns, installed, is_list, is_short, not_installed};
 
 /// What is bound, and where.
 const BINDS: [(&str, &str); 5] = [
@@ -31,15 +27,17 @@ fn main() {
     if is_list() {
         return;
     }
-    let Some(example) = example() else {
-        println!("left out: cargo build --release --example container");
-        return;
+    if installed("bwrap").is_none() {
+        return println!("{}", not_installed("bwrap", "bubblewrap"));
+    }
+    let example = match example("container") {
+        Ok(example) => example,
+        Err(why) => return println!("left out: {why}"),
     };
     let mut ours = whole_process(&example);
     let mut bwrap = bwrap();
     if let Some(reason) = why_not(&mut bwrap) {
-        println!("left out, bwrap (package bubblewrap): {reason}");
-        return;
+        return println!("left out, bwrap fails: {reason}");
     }
     let mut call = library_call().unwrap_or_else(|error| panic!("{error:#}"));
     if let Err(error) = call.status() {
@@ -55,12 +53,6 @@ fn main() {
     let [call, theirs] = in_turns(pairs, 1, || run_call(&mut call), || run(&mut bwrap));
     let ratio = call / theirs;
     println!("{:24}{call:8.0}{theirs:8.0}{ratio:8.3}{}", "library call", at_most(ratio, 0.5));
-}
-
-/// Beside `deps` with the benches.
-fn example() -> Option<PathBuf> {
-    let dir = std::env::current_exe().ok()?.parent()?.parent()?.join("examples");
-    Some(dir.join("container")).filter(|file| file.is_file())
 }
 
 fn run(command: &mut process::Command) {
