@@ -272,7 +272,7 @@
 //! | no link in a root leads to the caller's program or descriptors | `hostile_image`, `hostile_races` |
 //! | root inside cannot undo locked mounts | `hostile_undo` |
 //! | the names of `uname(2)` | `unshare::names_change_inside_only`; the example `hostname` |
-//! | what each version of the kernel has | `since`; `docs/kernels.md` |
+//! | what each version of the kernel has | `since`; [docs/kernels.md](https://docs.rs/crate/linux-namespaces/latest/source/docs/kernels.md) |
 //!
 //! # References
 //!

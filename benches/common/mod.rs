@@ -42,7 +42,7 @@ fn build(name: &str) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
     command.args(["build", "--message-format=json-render-diagnostics", "--example", name]);
-    command.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    command.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")]);
     command.arg("--profile").arg(if profile == "debug" { "dev".as_ref() } else { profile });
     command.arg("--target-dir").arg(target_dir);
     if let Some(triple) = triple {
