@@ -443,7 +443,12 @@ pub(crate) fn mount_flags(file: RawFd) -> Result<libc::c_ulong> {
     let at = about.as_mut_ptr().expose_provenance();
     // SAFETY: room for a struct statfs, which has 16 words, or 15 of 8 bytes.
     unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
-    Ok(for_mount(about[if cfg!(target_pointer_width = "64") { 10 } else { 11 }]))
+    // s390x has most of it in 32 bits.
+    Ok(for_mount(if cfg!(target_arch = "s390x") {
+        about[8].checked_shr(32).unwrap_or(0)
+    } else {
+        about[if cfg!(target_pointer_width = "64") { 10 } else { 11 }]
+    }))
 }
 
 /// From the flags of `statfs(2)` to those of `mount(2)`.

@@ -407,6 +407,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_pointer_width = "64")]
     fn a_shadow_is_large() {
         let text = "7fff8000-10007fff8000 rw-p 0 00:00 0 \n";
         let [mapping] = parse_as(List::Maps, text)[..] else { panic!() };

@@ -307,7 +307,7 @@ fn the_plan_says_what_will_be_done() {
     assert_eq!(steps, expected);
     let lines = plan.to_string();
     assert_eq!(lines.lines().count(), expected.len());
-    let memory = if cfg!(linux_namespaces_portable) { "with a copy of" } else { "sharing" };
+    let memory = if !crate::machine::SHARES_MEMORY { "with a copy of" } else { "sharing" };
     let made = format!("in new namespaces: pid,user,uts; {memory} the parent's memory");
     assert!(lines.contains(&made), "{lines}");
     assert!(lines.contains("set the hostname: box"));

@@ -99,7 +99,7 @@ impl Engine {
             return;
         };
         let shares = plan.to_string().contains("sharing the parent's memory");
-        let may_share = !cfg!(linux_namespaces_portable);
+        let may_share = crate::machine::SHARES_MEMORY;
         assert_eq!(shares, may_share && matches!(self, Sharing | SharingInside), "{plan}");
     }
 }

@@ -284,7 +284,7 @@ fn nothing_of_the_parent_is_left_in_it() {
         kernel::until(|| fs::read_dir(format!("/proc/{init}/fd")).unwrap().count() == 0);
     }
     // The portable engine's calls go through libc, which needs its memory.
-    if is_root() && !cfg!(linux_namespaces_portable) {
+    if is_root() && crate::machine::SHARES_MEMORY {
         let maps = fs::read_to_string(format!("/proc/{init}/maps")).unwrap();
         let own: Vec<&str> = maps
             .lines()

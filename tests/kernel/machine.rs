@@ -106,6 +106,12 @@ impl Need {
     }
 }
 
+/// Whether children share the memory of their parent here: elsewhere they have a copy.
+pub(crate) const SHARES_MEMORY: bool = cfg!(all(
+    not(linux_namespaces_portable),
+    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
+));
+
 /// As 6 and 18.
 pub(crate) fn kernel_version() -> (u32, u32) {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
