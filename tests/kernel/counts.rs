@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command as StdCommand, ExitCode};
 
 use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, discover};
 
 use crate::harness::cases;
 use crate::machine::Need::{PidfdNamespaces, Program, Root, UserNamespaces};
+use crate::stage;
 
 cases! {"counts":
     entering_is_one_call [Program("strace"), Root],
@@ -34,6 +36,8 @@ pub(crate) fn act(name: &str) -> ExitCode {
         }
         ("undo", attack) => return crate::hostile::undo::act(attack),
         ("contained", filter) => return crate::contained::act(filter),
+        ("mount", path) => return mount_inside(path),
+        ("setsid", _) => return in_a_session(),
         ("discover", others) => return discover_among(others.parse().unwrap()),
         ("secure", hostile) => return crate::secure_exec::act(hostile),
         ("nest", levels) => return crate::birth::nest(levels.parse().unwrap()),
@@ -51,6 +55,36 @@ pub(crate) fn act(name: &str) -> ExitCode {
         "mapped" => drop(counted(|| mapped.spawn().unwrap()).wait()),
         _ => return ExitCode::FAILURE,
     }
+    ExitCode::SUCCESS
+}
+
+/// This binary as a program that does `action`.
+pub(crate) fn command(action: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(ACTION, action);
+    command
+}
+
+/// setsid(1) for shell scripts, to be used in the background.
+pub(crate) fn setsid() -> String {
+    let program = std::env::current_exe().unwrap();
+    format!("setsid() {{ {ACTION}=setsid exec '{}' \"$@\"; }}; ", program.display())
+}
+
+fn in_a_session() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let mut program = StdCommand::new(arguments.next().unwrap());
+    program.args(arguments).env_remove(ACTION);
+    // SAFETY: this process alone.
+    assert!(unsafe { libc::setsid() } > 0, "{}", std::io::Error::last_os_error());
+    panic!("{}", program.exec())
+}
+
+fn mount_inside(path: &str) -> ExitCode {
+    stage::tmpfs(path);
+    fs::write(format!("{path}/inside"), "").unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    println!("{} shared", mounts.matches(" shared:").count());
     ExitCode::SUCCESS
 }
 

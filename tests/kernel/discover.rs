@@ -19,7 +19,9 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{MountNamespaceList, Ordinary, Program, Root, UserNamespaces};
+use crate::machine::Need::{
+    InitialUserNamespace, MountNamespaceList, Ordinary, Program, Root, UserNamespaces,
+};
 use crate::machine::lists_namespaces;
 use crate::stage;
 
@@ -33,7 +35,7 @@ cases! {"discover":
     where_children_will_be_born_is_found [UserNamespaces],
     a_parent_without_a_process_is_found [UserNamespaces, Program("unshare")],
     pid_namespaces_form_a_tree [UserNamespaces, Program("unshare")],
-    a_mount_namespace_without_a_process_is_listed [Root, MountNamespaceList],
+    a_mount_namespace_without_a_process_is_listed [Root, MountNamespaceList, InitialUserNamespace],
     what_only_a_socket_holds_is_found_through_it [Root],
     what_may_not_be_seen_is_told [Ordinary],
     nothing_is_invented_while_processes_come_and_go [UserNamespaces, Program("unshare")],
@@ -194,9 +196,9 @@ fn an_open_file_is_found_by_whatever_name() {
     kernel::until(|| is_gone(&discover().unwrap(), uts));
 }
 
-/// A shell in new user and mount namespaces, which has its own `/mnt`.
+/// A shell in new user and mount namespaces, which has its own `/sys`.
 fn in_foreign_mounts(script: &str) -> (Child, Vec<u64>) {
-    let script = format!("mount -t tmpfs none /mnt && cd /mnt && {script}; exec sleep 600");
+    let script = format!("mount -t tmpfs none /sys && cd /sys && {script}; exec sleep 600");
     let mut command = Command::new("sh");
     ready(command.args(["-c", &script]).unshare(NamespaceSet::MOUNT).map_root())
 }
@@ -207,7 +209,7 @@ fn mounts_of_a_foreign_namespace_are_found() {
     let (child, inos) = in_foreign_mounts(script);
     let all = discover().unwrap();
     let found = find(&all, id(inos[0]));
-    let path = PathBuf::from("/mnt/a b\n\\cä/uts");
+    let path = PathBuf::from("/sys/a b\n\\cä/uts");
     let holder = Holder::Mount { mount_namespace: id_of(child.id(), "mnt"), path };
     assert_eq!((found.kind(), found.holders()), (Namespace::Uts, &[holder][..]));
     opens(&all, found);
@@ -219,11 +221,11 @@ fn mounts_of_a_foreign_namespace_are_found() {
 }
 
 fn a_covered_mount_is_taken_for_what_it_is() {
-    let script = "touch x; unshare --uts=/mnt/x true; u=$(stat -c %i x); \
-        unshare --ipc=/mnt/x true; echo $u $(stat -c %i x)";
+    let script = "touch x; unshare --uts=/sys/x true; u=$(stat -c %i x); \
+        unshare --ipc=/sys/x true; echo $u $(stat -c %i x)";
     let (child, inos) = in_foreign_mounts(script);
     let all = discover().unwrap();
-    let (mount_namespace, path) = (id_of(child.id(), "mnt"), PathBuf::from("/mnt/x"));
+    let (mount_namespace, path) = (id_of(child.id(), "mnt"), PathBuf::from("/sys/x"));
     for (ino, kind) in inos.iter().zip([Namespace::Uts, Namespace::Ipc]) {
         let found = find(&all, id(*ino));
         let holder = Holder::Mount { mount_namespace, path: path.clone() };

@@ -11,7 +11,7 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel::{Limit, refuse};
-use crate::machine::Need::{Ordinary, PidfdNamespaces, Root, UserNamespaces};
+use crate::machine::Need::{Ordinary, PidfdNamespaces, Program, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"errors":
@@ -21,13 +21,14 @@ cases! {"errors":
     processes_that_cannot_be_asked [Ordinary],
     limits_on_namespaces [UserNamespaces],
     limits_on_processes [Ordinary, UserNamespaces],
+    limits_on_processes_and_the_id_map_helper [Ordinary, UserNamespaces, Program("newuidmap")],
     limits_on_descriptors [UserNamespaces],
     maps_that_cannot_be_written [UserNamespaces],
     what_an_undumpable_process_cannot_do [Ordinary, UserNamespaces],
     what_takes_a_namespace_of_one_s_own [Ordinary],
     ids_that_are_not_mapped [UserNamespaces],
     programs_that_cannot_be_run [],
-    what_a_chroot_cannot_do [Root, PidfdNamespaces],
+    what_a_chroot_cannot_do [Root, UserNamespaces, PidfdNamespaces],
     what_is_filtered [UserNamespaces],
 }
 
@@ -101,11 +102,15 @@ fn limits_on_processes() {
     let _limit = Limit::set(libc::RLIMIT_NPROC, 0);
     let clone = spawn(Command::new("true").map_root());
     expect(clone, Step::Clone, libc::EAGAIN, ErrorKind::LimitReached, "RLIMIT_NPROC");
+    let thread = NsFd::current(Namespace::Uts).unwrap().run(|| ()).unwrap_err();
+    expect(thread, Step::StartThread, libc::EAGAIN, ErrorKind::LimitReached, "RLIMIT_NPROC");
+}
+
+fn limits_on_processes_and_the_id_map_helper() {
+    let _limit = Limit::set(libc::RLIMIT_NPROC, 0);
     let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 2 }]).unwrap();
     let helper = spawn(Command::new("true").uid_map(map));
     expect(helper, Step::StartIdMapHelper, libc::EAGAIN, ErrorKind::LimitReached, "RLIMIT_NPROC");
-    let thread = NsFd::current(Namespace::Uts).unwrap().run(|| ()).unwrap_err();
-    expect(thread, Step::StartThread, libc::EAGAIN, ErrorKind::LimitReached, "RLIMIT_NPROC");
 }
 
 fn limits_on_descriptors() {

@@ -26,7 +26,7 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel::{self, Limit};
-use crate::machine::Need::UserNamespaces;
+use crate::machine::Need::{OtherIds, Program, UserNamespaces};
 use crate::machine::is_root;
 
 use fork::as_ordinary;
@@ -35,15 +35,16 @@ cases! {"faults":
     a_program_that_cannot_be_run [],
     a_program_that_is_not_in_path [],
     arguments_that_are_too_long [],
-    a_working_directory_that_cannot_be_entered [],
+    a_working_directory_that_cannot_be_entered [OtherIds],
     a_nul_byte_anywhere [],
     a_mount_that_is_refused [UserNamespaces],
-    ids_that_are_not_mapped [UserNamespaces],
-    ids_that_may_not_be_changed [],
+    ids_that_are_not_mapped [UserNamespaces, OtherIds],
+    ids_that_may_not_be_changed [OtherIds],
     a_process_group_that_is_not_there [],
-    new_namespaces_without_the_right_to_them [],
-    a_full_table_of_descriptors [],
-    the_limit_on_processes [UserNamespaces],
+    new_namespaces_without_the_right_to_them [OtherIds],
+    a_full_table_of_descriptors [UserNamespaces, OtherIds],
+    the_limit_on_processes [UserNamespaces, OtherIds],
+    the_limit_on_processes_and_the_id_map_helper [UserNamespaces, OtherIds, Program("newuidmap")],
     the_limits_on_namespaces [UserNamespaces],
 }
 
@@ -430,18 +431,20 @@ fn runs_with(name: &str, command: &mut Command, free: usize) -> bool {
     runs
 }
 
+/// The step at which the limit on processes is reached.
+fn limited(command: &mut Command) -> Step {
+    let before = kernel::census();
+    let limit = Limit::set(libc::RLIMIT_NPROC, 0);
+    let error = command.spawn().unwrap_err();
+    drop(limit);
+    assert_eq!(kernel::census(), before);
+    assert_eq!(error.kind(), ErrorKind::LimitReached, "{error:?}");
+    assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error:?}");
+    assert!(error.explain().is_some(), "unexplained: {error:?}");
+    error.step().unwrap()
+}
+
 fn the_limit_on_processes() {
-    let limited = |command: &mut Command| {
-        let before = kernel::census();
-        let limit = Limit::set(libc::RLIMIT_NPROC, 0);
-        let error = command.spawn().unwrap_err();
-        drop(limit);
-        assert_eq!(kernel::census(), before);
-        assert_eq!(error.kind(), ErrorKind::LimitReached, "{error:?}");
-        assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error:?}");
-        assert!(error.explain().is_some(), "unexplained: {error:?}");
-        error.step().unwrap()
-    };
     if is_root() {
         // Root has no limit, whom it becomes has: the kernel says so when the program is run.
         let mut first = Command::new("sleep").arg("600").uid(54_322).spawn().unwrap();
@@ -457,6 +460,11 @@ fn the_limit_on_processes() {
             assert_eq!(limited(&mut command), Step::Clone);
         }
         assert_eq!(limited(Command::new("true").map_root()), Step::Clone);
+    });
+}
+
+fn the_limit_on_processes_and_the_id_map_helper() {
+    as_ordinary(|| {
         let map = IdMap::new([IdExtent { inside: 0, outside: 7, count: 9 }]).unwrap();
         assert_eq!(limited(Command::new("true").uid_map(map)), Step::StartIdMapHelper);
     });

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command as StdCommand;
 
@@ -16,7 +17,7 @@ use linux_namespaces::{
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{
-    NetworkPairs, Ordinary, PidfdNamespaces, Root, UniqueIds, UserNamespaces,
+    NetworkPairs, Ordinary, PidfdNamespaces, Program, Root, UniqueIds, UserNamespaces,
 };
 use crate::stage;
 
@@ -24,7 +25,7 @@ cases! {"handles":
     current_is_of_the_thread_not_of_the_process [UserNamespaces],
     a_process_s_namespaces_are_found_three_ways [UserNamespaces],
     children_s_namespaces_differ_after_unshare [UserNamespaces],
-    a_bind_mount_is_opened [Root],
+    a_bind_mount_is_opened [Root, UserNamespaces],
     other_files_are_no_namespaces [],
     other_descriptors_are_no_namespaces [],
     other_descriptors_are_no_processes [],
@@ -35,8 +36,8 @@ cases! {"handles":
     identity_is_the_namespace_s [UserNamespaces],
     the_unique_id_is_the_kernel_s [UniqueIds],
     a_namespace_is_found_by_its_id [],
-    a_user_namespace_is_found_while_it_owns_something [Root, UniqueIds],
-    a_network_knows_another_by_a_number [UserNamespaces, NetworkPairs],
+    a_user_namespace_is_found_while_it_owns_something [Root, UserNamespaces, UniqueIds],
+    a_network_knows_another_by_a_number [UserNamespaces, Program("ip"), NetworkPairs],
     without_proc_the_kernel_is_asked [UserNamespaces, PidfdNamespaces],
     without_proc_older_kernels_cannot_tell [UserNamespaces],
     a_proc_that_is_forged_later_is_not_believed [UserNamespaces],
@@ -391,9 +392,15 @@ fn a_proc_that_is_forged_later_is_not_believed() {
     fs::write("/proc/self/setgroups", "deny").unwrap();
     fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
     fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
-    let mut child = StdCommand::new("unshare");
-    let mut child = child.args(["-u", "sleep", "600"]).spawn().unwrap();
-    kernel::until(|| kernel::ns(child.id(), "uts") != mine);
+    let mut child = StdCommand::new("sleep");
+    // SAFETY: one call in the child.
+    unsafe {
+        child.arg("600").pre_exec(|| match libc::unshare(libc::CLONE_NEWUTS) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let mut child = child.spawn().unwrap();
     stage::private();
     let user = NsFd::current(Namespace::User).unwrap();
     stage::tmpfs(proc.path());

@@ -47,6 +47,12 @@ pub(crate) fn status(field: &str) -> String {
     line.unwrap_or_else(|| panic!("no {field} in status")).trim().to_owned()
 }
 
+/// Fields of a `status` file that a program printed. grep(1) is not on every machine.
+pub(crate) fn fields<'a>(text: &'a str, names: &[&str]) -> Vec<&'a str> {
+    let fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields.filter(|(name, _)| names.contains(name)).map(|(_, value)| value.trim()).collect()
+}
+
 pub(crate) fn dumpable() -> i32 {
     // SAFETY: asks for a number.
     unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }

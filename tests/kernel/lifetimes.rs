@@ -9,6 +9,7 @@ use linux_namespaces::{
     Child, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, Stdio, Step, Unshare,
 };
 
+use crate::counts::setsid;
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::UserNamespaces;
@@ -50,7 +51,7 @@ fn members(pid: u32) -> Vec<u32> {
 fn with_pid_1_die_all_others() {
     // One of them ignores what can be ignored, one has a session of its own.
     let script = "sh -c 'trap \"\" TERM HUP INT; sleep 600' & setsid sleep 600 & echo ready; wait";
-    let (mut child, _) = pid_1(script);
+    let (mut child, _) = pid_1(&(setsid() + script));
     let all = loop {
         // The shells may not have started theirs yet.
         let all = members(child.id());

@@ -35,7 +35,7 @@ cases! {"lsns_tool":
     filters_choose_lines [UserNamespaces, Example("lsns"), Program("unshare"), Program("mount")],
     what_is_wrong_is_refused [UserNamespaces, Example("lsns")],
     a_network_s_number_is_told
-        [UserNamespaces, Example("lsns"), Program("lsns"), NetworkPairs],
+        [UserNamespaces, Example("lsns"), Program("lsns"), Program("ip"), NetworkPairs],
 }
 
 /// Processes in namespaces of several kinds: two in one, one user namespace with another one inside and
@@ -66,7 +66,7 @@ impl Stage {
         let examples = example("lsns").unwrap();
         command.mount(Mount::bind(examples.parent().unwrap(), "/examples").unwrap());
         command.mount(Mount::proc("/proc").unwrap()).mount(Mount::dev("/dev").unwrap());
-        command.mount(Mount::tmpfs("/mnt").unwrap());
+        command.mount(Mount::tmpfs("/sys").unwrap());
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdout(Stdio::piped());
         let mut child = command.kill_on_parent_exit().spawn().unwrap_or_else(|it| panic!("{it:#}"));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -323,8 +323,8 @@ fn it_tells_the_same_while_processes_come_and_go() {
 }
 
 fn what_has_no_process_is_listed() {
-    let script = "cd /mnt; touch x z; unshare --uts=/mnt/x true; unshare --ipc=/mnt/x true;
-        mkdir 'b c'; touch 'b c/y'; mount --bind x 'b c/y'; unshare --uts=/mnt/z true;";
+    let script = "cd /sys; touch x z; unshare --uts=/sys/x true; unshare --ipc=/sys/x true;
+        mkdir 'b c'; touch 'b c/y'; mount --bind x 'b c/y'; unshare --uts=/sys/z true;";
     let stage = Stage::start(script, 0);
     let output = stage.ours("-lPJ -o NS,TYPE,NPROCS,PID,UID,USER,NSFS,COMMAND,ONS");
     let all: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -334,8 +334,8 @@ fn what_has_no_process_is_listed() {
         all.iter().find(has).unwrap_or_else(|| panic!("{kind} {point}: {all:#?}")).clone()
     };
     // The one on top, the one below it, and one alone.
-    let (top, below) = (of_kind("ipc", "/mnt/x\n/mnt/b c/y"), of_kind("uts", "/mnt/x"));
-    let alone = of_kind("uts", "/mnt/z");
+    let (top, below) = (of_kind("ipc", "/sys/x\n/sys/b c/y"), of_kind("uts", "/sys/x"));
+    let alone = of_kind("uts", "/sys/z");
     let user = kernel::ns(stage.pid(), "user");
     for line in [&top, &alone] {
         assert_eq!((&line["ons"], &line["nprocs"]), (&user.into(), &0.into()));
@@ -345,15 +345,15 @@ fn what_has_no_process_is_listed() {
     // Nobody can ask the one that is covered.
     assert_eq!(below["ons"], 0);
     let told = text(&output.stderr);
-    assert!(told.contains("the mount at \"/mnt/x\""), "{told}");
+    assert!(told.contains("the mount at \"/sys/x\""), "{told}");
     // In several rows, or in one.
     let rows = text(&stage.ours("-P -t ipc -o NSFS,NS").stdout);
     let ino = &top["ns"];
-    assert_eq!(rows, format!("NSFS               NS\n/mnt/x     {ino}\n/mnt/b c/y \n"), "{rows}");
+    assert_eq!(rows, format!("NSFS               NS\n/sys/x     {ino}\n/sys/b c/y \n"), "{rows}");
     let row = text(&stage.ours("-PWn -t ipc -o NSFS,NS").stdout);
-    assert_eq!(row, format!("/mnt/x,/mnt/b c/y {ino}\n"));
+    assert_eq!(row, format!("/sys/x,/sys/b c/y {ino}\n"));
     let raw = text(&stage.ours("-Prn -t ipc -o NSFS,NS").stdout);
-    assert_eq!(raw, format!("/mnt/x,/mnt/b\\x20c/y {ino}\n"));
+    assert_eq!(raw, format!("/sys/x,/sys/b\\x20c/y {ino}\n"));
     stage.end();
 }
 

@@ -4,18 +4,23 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
 /// What a trial cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Uid 0 with all rights over the machine's namespaces.
+    /// Uid 0 with `CAP_SYS_ADMIN`: over the machine's namespaces, or over those of a container.
     Root,
     /// Not root.
     Ordinary,
     /// New user namespaces in which an id map can be written and other namespaces made.
     UserNamespaces,
+    /// Where we are root, other users' ids that we may take: most containers of ordinary users have none.
+    OtherIds,
+    /// Rights over the machine itself.
+    InitialUserNamespace,
     /// A program in PATH.
     Program(&'static str),
     /// A file that some package brings.
@@ -51,11 +56,16 @@ impl Need {
     /// Why it is not met, if it is not.
     pub(crate) fn missing(self) -> Option<String> {
         match self {
-            Self::Root => (!is_root()).then(|| "for root".to_owned()),
+            Self::Root if !is_root() => Some("for root".to_owned()),
+            Self::Root => (!may_administer()).then(|| "root has no CAP_SYS_ADMIN here".to_owned()),
             Self::Ordinary => is_root().then(|| "for an ordinary user".to_owned()),
             Self::UserNamespaces => {
                 (!user_namespaces()).then(|| "no user namespaces here".to_owned())
             }
+            Self::OtherIds => (is_root() && !other_ids())
+                .then(|| "root cannot take the ids of other users here".to_owned()),
+            Self::InitialUserNamespace => (!in_initial_user_namespace())
+                .then(|| "this is not the initial user namespace".to_owned()),
             Self::Program(name) => {
                 in_path(name).is_none().then(|| format!("no program called {name} here"))
             }
@@ -125,6 +135,39 @@ pub(crate) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+fn may_administer() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() & 1 << 21 != 0
+}
+
+/// Takes them in a forked child.
+fn other_ids() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        // SAFETY: this process has one thread; the child changes itself alone.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: as above.
+            unsafe {
+                let groups = libc::setgroups(0, std::ptr::null());
+                let gid = libc::setresgid(54_321, 54_322, 65_534);
+                let uid = libc::setresuid(54_321, 54_322, 65_534);
+                libc::_exit((groups != 0 || gid != 0 || uid != 0).into())
+            }
+        }
+        let mut status = 0;
+        // SAFETY: the child made above.
+        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        status == 0
+    })
+}
+
+/// It has a fixed inode number.
+fn in_initial_user_namespace() -> bool {
+    fs::metadata("/proc/self/ns/user").is_ok_and(|it| it.ino() == 0xefff_fffd)
+}
+
 /// Makes one in a forked child, with a map and a UTS namespace: where AppArmor restricts them, the
 /// namespace can be made but nothing can be done in it.
 fn user_namespaces() -> bool {
@@ -152,17 +195,22 @@ fn user_namespaces() -> bool {
 /// Puts one over two directories, in a forked child.
 fn overlays() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    let text = |text| CString::new(text).unwrap();
-    let (kind, target, layers) = (text("overlay"), text("/etc"), text("lowerdir=/etc:/usr"));
+    // New ones: below the machine's directories there may be mounts, which are locked in there.
+    let tmpfs = c"tmpfs".as_ptr();
+    let (kind, layers) = (c"overlay".as_ptr(), c"lowerdir=/etc:/usr".as_ptr());
     *ANSWER.get_or_init(|| {
         // SAFETY: this process has one thread; the child changes itself alone. C strings.
         unsafe {
             let pid = libc::fork();
             if pid == 0 {
-                let made = libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
-                let layers = layers.as_ptr().cast();
-                let done = libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, layers);
-                libc::_exit((made != 0 || done != 0).into())
+                if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) != 0 {
+                    libc::_exit(1);
+                }
+                for dir in [c"/etc", c"/usr"] {
+                    libc::mount(tmpfs, dir.as_ptr(), tmpfs, 0, std::ptr::null());
+                }
+                let done = libc::mount(kind, c"/etc".as_ptr(), kind, 0, layers.cast());
+                libc::_exit((done != 0).into())
             }
             let mut status = 0;
             libc::waitpid(pid, &raw mut status, 0);

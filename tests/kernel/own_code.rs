@@ -10,12 +10,12 @@ use crate::faults::calls::outside_maps;
 use crate::faults::{ALL, available};
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::Need::{OtherIds, Root, UserNamespaces};
 
 cases! {"own_code":
     it_runs_while_the_caller_goes_on [],
     it_is_inside [UserNamespaces],
-    its_ids_may_be_mapped_from_outside [Root],
+    its_ids_may_be_mapped_from_outside [Root, UserNamespaces, OtherIds],
     other_descriptors_are_closed_on_request [],
     signals_have_their_default_action [],
     its_streams_stay_where_the_caller_has_none [UserNamespaces],

@@ -15,7 +15,7 @@ use linux_namespaces::{
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::{Ordinary, Root, UserNamespaces};
+use crate::machine::Need::{Ordinary, OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::stage;
 
@@ -24,7 +24,7 @@ cases! {"pinned":
     a_pin_ends_with_its_value_or_stays [UserNamespaces],
     the_newest_call_is_taken_and_the_old_one_will_do [UserNamespaces],
     what_is_there_is_not_replaced [UserNamespaces],
-    another_user_s_file_is_not_used [Root],
+    another_user_s_file_is_not_used [Root, OtherIds],
     what_was_mounted_over_it_is_left_alone [UserNamespaces],
     there_are_no_loops_of_mount_namespaces [UserNamespaces],
     where_mounts_propagate_no_mount_namespace_is_pinned [UserNamespaces],

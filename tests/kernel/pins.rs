@@ -19,14 +19,14 @@ use crate::stage;
 cases! {"pins":
     a_member [UserNamespaces],
     an_open_file [UserNamespaces],
-    a_mounted_file [Root],
+    a_mounted_file [Root, UserNamespaces],
     a_zombie [UserNamespaces],
     a_pidfd [UserNamespaces],
-    a_thread_whose_children_go_there [Root],
+    a_thread_whose_children_go_there [Root, UserNamespaces],
     a_namespace_inside [UserNamespaces, Program("unshare")],
     an_owned_namespace [UserNamespaces, Program("unshare")],
     a_file_that_a_member_opened [UserNamespaces],
-    a_socket [Root],
+    a_socket [Root, UserNamespaces],
     a_mounted_proc [UserNamespaces, Program("unshare")],
 }
 

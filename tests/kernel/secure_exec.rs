@@ -13,11 +13,11 @@ use linux_namespaces::{Command, IdExtent, IdMap};
 
 use crate::counts::ACTION;
 use crate::harness::cases;
-use crate::machine::Need::Root;
+use crate::machine::Need::{OtherIds, Root};
 
 cases! {"secure_exec":
-    a_set_user_id_program_does_not_believe_its_path [Root],
-    an_ordinary_program_does [Root],
+    a_set_user_id_program_does_not_believe_its_path [Root, OtherIds],
+    an_ordinary_program_does [Root, OtherIds],
 }
 
 const CALLER: u32 = 65_534;

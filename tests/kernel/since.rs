@@ -15,7 +15,7 @@ use linux_namespaces::{
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::forbid;
-use crate::machine::Need::{MappedOwners, OverlayModule, Root, UserNamespaces};
+use crate::machine::Need::{MappedOwners, OtherIds, OverlayModule, Root, UserNamespaces};
 use crate::machine::{kernel_version, lists_mount_namespaces};
 use crate::mounts::layers::shifted;
 use crate::stage;
@@ -24,7 +24,7 @@ cases! {"since":
     every_interface [UserNamespaces],
     every_version_of_the_documentation [UserNamespaces],
     every_version_of_overlays [UserNamespaces, OverlayModule],
-    every_version_of_what_is_root_s [Root],
+    every_version_of_what_is_root_s [Root, UserNamespaces, OtherIds],
     // Linux 5.12 to 5.18 would refuse them.
     every_version_of_layers_with_other_owners [Root, MappedOwners, OverlayModule],
 }

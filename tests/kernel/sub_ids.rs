@@ -13,7 +13,7 @@ use crate::faults::fork::in_fork;
 use crate::faults::{FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Program, Root};
+use crate::machine::Need::{OtherIds, Program, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"sub_ids":
@@ -22,9 +22,9 @@ cases! {"sub_ids":
     this_thread_gets_them_too [Root, Program("newuidmap")],
     the_programs_are_waited_for_where_sigchld_is_ignored [Root, Program("newuidmap")],
     chosen_ranges_are_mapped [Root, Program("newuidmap")],
-    root_needs_no_program [Root],
-    nothing_is_set_aside [Root],
-    ranges_that_overlap [Root],
+    root_needs_no_program [Root, UserNamespaces, OtherIds],
+    nothing_is_set_aside [Root, OtherIds],
+    ranges_that_overlap [Root, OtherIds],
     a_range_of_somebody_else [Root, Program("newuidmap")],
     a_program_that_is_missing [Root, Program("newuidmap")],
     a_program_without_its_privilege [Root, Program("newuidmap")],

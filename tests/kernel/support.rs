@@ -39,7 +39,7 @@ cases! {"support":
     a_filter_that_kills_for_new_calls [UserNamespaces],
     a_process_without_descriptors [UserNamespaces, PidfdNamespaces],
     a_namespace_without_rights [UserNamespaces],
-    a_chroot [Root, PidfdNamespaces],
+    a_chroot [Root, UserNamespaces, PidfdNamespaces],
     a_sysctl_of_debian [UserNamespaces],
     a_sysctl_of_ubuntu [UserNamespaces],
     a_pending_pid_namespace_survives [UserNamespaces],

@@ -9,14 +9,14 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Ordinary, Root, UserNamespaces};
+use crate::machine::Need::{Ordinary, OtherIds, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"unshare":
     each_kind_changes_for_this_thread_alone [Root],
     all_kinds_at_once_with_a_user_namespace [UserNamespaces],
     ids_are_mapped_from_inside [UserNamespaces],
-    ids_are_mapped_from_outside [Root],
+    ids_are_mapped_from_outside [Root, UserNamespaces, OtherIds],
     a_map_that_is_refused_is_told [UserNamespaces],
     names_change_inside_only [UserNamespaces],
     the_loopback_interface_comes_up [UserNamespaces],

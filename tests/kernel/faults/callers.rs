@@ -11,13 +11,13 @@ use super::fork::in_fork;
 use super::{ALL, Engine, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{PidfdNamespaces, Root, UserNamespaces};
+use crate::machine::Need::{OtherIds, PidfdNamespaces, Root, UserNamespaces};
 use crate::machine::is_root;
 
 cases! {"callers":
     one_without_standard_streams [],
     one_without_standard_streams_who_maps_ids [UserNamespaces],
-    one_without_standard_streams_who_has_ids_mapped [Root],
+    one_without_standard_streams_who_has_ids_mapped [Root, UserNamespaces, OtherIds],
     one_who_ignores_sigchld [],
     one_who_wants_no_zombies [],
     one_who_is_not_dumpable [],

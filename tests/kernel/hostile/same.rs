@@ -481,7 +481,7 @@ fn a_directory_that_is_gone() {
             fs::remove_dir_all(work.join("deep")).unwrap();
             let command = || {
                 let mut command = Command::new("/bin/pwd");
-                choose(command.env_clear().mount(Mount::tmpfs("/mnt").unwrap()));
+                choose(command.env_clear().mount(Mount::tmpfs("/sys").unwrap()));
                 command
             };
             assert_eq!(command().spawn().unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -517,7 +517,7 @@ fn a_thread_does_not_stay_beneath_a_mount() {
         let swapper = Swapper::new(&[(work.to_owned(), link)]);
         for _ in 0..50 {
             in_fork(|| {
-                if unshare().mount(Mount::tmpfs("/mnt").unwrap()).apply().is_ok() {
+                if unshare().mount(Mount::tmpfs("/sys").unwrap()).apply().is_ok() {
                     assert!(fs::read("key").is_ok());
                 }
             });

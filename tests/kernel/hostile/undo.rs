@@ -15,7 +15,8 @@ use super::image::each_way;
 use crate::counts::ACTION;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::kernel;
+use crate::machine::Need::{InitialUserNamespace, OtherIds, Root, UserNamespaces};
 use crate::machine::{is_root, kernel_version};
 use crate::mounts::{dir, output, sh};
 
@@ -23,10 +24,10 @@ cases! {"hostile_undo":
     root_inside_can_undo_mounts [UserNamespaces],
     nobody_undoes_locked_mounts [UserNamespaces],
     a_new_proc_shows_what_is_masked_without_the_lock [UserNamespaces],
-    nobody_undoes_them_without_a_user_namespace [Root],
-    a_set_user_id_program_does_not [Root],
-    processes_of_others_are_a_way_around [Root],
-    the_kernel_s_settings_are_a_way_around_for_root [Root, UserNamespaces],
+    nobody_undoes_them_without_a_user_namespace [Root, OtherIds],
+    a_set_user_id_program_does_not [Root, OtherIds],
+    processes_of_others_are_a_way_around [Root, OtherIds],
+    the_kernel_s_settings_are_a_way_around_for_root [Root, UserNamespaces, InitialUserNamespace],
     the_capabilities_that_are_left [UserNamespaces],
 }
 
@@ -511,8 +512,8 @@ fn the_capabilities_that_are_left() {
         each_way(|choose| {
             for keep in [false, true] {
                 let sets = |locks: bool| {
-                    let mut command = sh("grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status");
-                    choose(command.mount(Mount::tmpfs("/mnt").unwrap()));
+                    let mut command = sh("cat /proc/self/status");
+                    choose(command.mount(Mount::tmpfs("/sys").unwrap()));
                     if keep {
                         command.keep_caps();
                     }
@@ -520,7 +521,8 @@ fn the_capabilities_that_are_left() {
                         command.lock_mounts();
                     }
                     let text = output(&mut command);
-                    let sets = text.lines().map(|line| line.split_whitespace().nth(1).unwrap());
+                    let names = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+                    let sets = kernel::fields(&text, &names).into_iter();
                     sets.map(|set| u64::from_str_radix(set, 16).unwrap()).collect::<Vec<_>>()
                 };
                 let (before, now) = (sets(false), sets(true));

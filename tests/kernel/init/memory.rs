@@ -18,11 +18,11 @@ use crate::machine::is_root;
 cases! {"init_memory":
     text_may_be_anonymous [UserNamespaces],
     the_stack_may_be_several_mappings [UserNamespaces],
-    beside_a_shadow_nothing_is_given_back [Root],
-    secrets_are_gone_whatever_their_protection [Root],
-    secrets_are_gone_whatever_their_file [Root],
-    the_environment_is_gone [Root],
-    what_is_executable_stays [Root],
+    beside_a_shadow_nothing_is_given_back [Root, UserNamespaces],
+    secrets_are_gone_whatever_their_protection [Root, UserNamespaces],
+    secrets_are_gone_whatever_their_file [Root, UserNamespaces],
+    the_environment_is_gone [Root, UserNamespaces],
+    what_is_executable_stays [Root, UserNamespaces],
     the_arguments_stay [],
 }
 

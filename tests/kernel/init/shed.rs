@@ -9,10 +9,10 @@ use crate::harness::cases;
 use crate::machine::Need::{Root, UserNamespaces};
 
 cases! {"init_shed":
-    the_working_directory_is_free [Root],
-    descriptors_are_closed [Root],
+    the_working_directory_is_free [Root, UserNamespaces],
+    descriptors_are_closed [Root, UserNamespaces],
     as_much_where_a_filter_forbids_to_unshare [Root],
-    capabilities_are_dropped [Root],
+    capabilities_are_dropped [Root, UserNamespaces],
     no_new_privileges_are_to_be_had [UserNamespaces],
     who_shares_its_directory_or_descriptors_keeps_them [Root],
     names_and_streams_stay_with_finish [Root],

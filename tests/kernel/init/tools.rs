@@ -12,11 +12,11 @@ use crate::machine::Need::{Example, Program, Root, UserNamespaces};
 use crate::machine::{example, in_path};
 
 cases! {"init_tools":
-    it_does_what_tini_does [Example("init"), Program("tini")],
-    it_does_what_dumb_init_does [Example("init"), Program("dumb-init")],
-    it_does_what_tini_does_as_pid_1 [Example("init"), Program("tini"), Program("unshare"), UserNamespaces],
+    it_does_what_tini_does [Example("init"), Program("tini"), Program("ps"), Program("setsid")],
+    it_does_what_dumb_init_does [Example("init"), Program("dumb-init"), Program("ps"), Program("setsid")],
+    it_does_what_tini_does_as_pid_1 [Example("init"), Program("tini"), Program("ps"), Program("setsid"), Program("unshare"), UserNamespaces],
     it_does_what_dumb_init_does_as_pid_1
-        [Example("init"), Program("dumb-init"), Program("unshare"), UserNamespaces],
+        [Example("init"), Program("dumb-init"), Program("ps"), Program("setsid"), Program("unshare"), UserNamespaces],
     its_rules_are_checked [Example("init")],
     it_keeps_mask_and_ignored_signals_where_dumb_init_does_not [Example("init"), Program("dumb-init"), Root],
 }

@@ -84,12 +84,12 @@ fn an_open_file_and_a_mount_are_told() {
     let descriptor = format!("    descriptor {} of process {}", handle.as_raw_fd(), me());
     expect(ino, "uts", &["- open files of it, until they are closed:", &descriptor]);
     stage::private();
-    stage::tmpfs("/mnt");
-    std::fs::write("/mnt/a b", "").unwrap();
-    stage::bind(format!("/proc/self/fd/{}", handle.as_raw_fd()), "/mnt/a b");
+    stage::tmpfs("/sys");
+    std::fs::write("/sys/a b", "").unwrap();
+    stage::bind(format!("/proc/self/fd/{}", handle.as_raw_fd()), "/sys/a b");
     drop(handle);
     let mounts = kernel::ns("self", "mnt");
-    let mount = format!("    mounted at \"/mnt/a b\" in mount namespace {mounts}");
+    let mount = format!("    mounted at \"/sys/a b\" in mount namespace {mounts}");
     expect(ino, "uts", &["- mounts of its file, until they are unmounted:", &mount]);
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use linux_namespaces::{
     Command, Error, ErrorKind, Mount, NamespaceSet, Overlay, Rootfs, Step, Unshare,
@@ -27,7 +28,7 @@ cases! {"undone":
 }
 
 /// A root with all that takes other calls.
-fn everything(has_rights: bool) -> Unshare {
+fn everything(has_rights: bool, layer: &Path) -> Unshare {
     let unshare = Unshare::new(NamespaceSet::MOUNT);
     let unshare = if has_rights { unshare } else { unshare.map_root() };
     unshare
@@ -39,12 +40,16 @@ fn everything(has_rights: bool) -> Unshare {
         .mount(Mount::mask("/a/b").unwrap())
         .mount(Mount::mask("/no/such/file").unwrap())
         .mount(Mount::read_only_path("/dev").unwrap())
-        .mount(Mount::overlay("/usr", Overlay::new(["/usr"]).unwrap()).unwrap())
+        .mount(Mount::overlay("/usr", Overlay::new([layer]).unwrap()).unwrap())
 }
 
 fn a_thread_s_failure_leaves_nothing() {
     let has_rights = is_root();
-    in_fork(|| everything(has_rights).apply().unwrap_or_else(|error| panic!("{error:#}")));
+    // Below the machine's directories there may be mounts, which are locked in a user namespace.
+    let layer = dir();
+    in_fork(|| {
+        everything(has_rights, layer.path()).apply().unwrap_or_else(|error| panic!("{error:#}"))
+    });
     let calls = [
         libc::SYS_open_tree,
         libc::SYS_move_mount,
@@ -62,7 +67,7 @@ fn a_thread_s_failure_leaves_nothing() {
         in_fork(|| {
             let before = kernel::census();
             refuse(call, libc::EIO);
-            let error = everything(has_rights).apply().unwrap_err();
+            let error = everything(has_rights, layer.path()).apply().unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EIO), "{call}: {error:?}");
             if has_rights && call != libc::SYS_umount2 {
                 assert_eq!(kernel::census(), before);
@@ -72,7 +77,7 @@ fn a_thread_s_failure_leaves_nothing() {
 }
 
 /// What a spawn answers if `change` happens when the child is about to open the source again.
-fn if_meanwhile(source: &std::path::Path, change: impl Fn() + Send + Sync) -> Error {
+fn if_meanwhile(source: &Path, change: impl Fn() + Send + Sync) -> Error {
     let mut command = shell("true");
     command.mount(Mount::bind(source, "/x").unwrap());
     let mut is_first = true;

@@ -24,7 +24,7 @@ cases! {"unshare_tool::keep":
     all_or_none_are_kept [UserNamespaces, Example("unshare")],
     what_is_at_the_file_stays [UserNamespaces, Example("unshare")],
     mounts_take_privileges [Ordinary, UserNamespaces, Example("unshare")],
-    the_file_can_be_entered [Root, Example("unshare"), Program("nsenter")],
+    the_file_can_be_entered [Root, Example("unshare"), Program("nsenter"), Program("hostname")],
 }
 
 /// The option for a kind.

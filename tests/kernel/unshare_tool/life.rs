@@ -78,7 +78,7 @@ fn without_forwarding_the_program_is_asked() {
 
 fn an_ignored_signal_stays_ignored() {
     for args in ["-r", "-rf", "-rp --forward-signals"] {
-        let mut command = prepare(&ours(), &format!("{args} -- grep ^SigIgn /proc/self/status"));
+        let mut command = prepare(&ours(), &format!("{args} -- cat /proc/self/status"));
         // SAFETY: one call in the child.
         unsafe {
             command.pre_exec(|| {
@@ -93,7 +93,8 @@ fn an_ignored_signal_stays_ignored() {
         let ours = u64::from_str_radix(&crate::kernel::status("SigIgn"), 16).unwrap();
         // Deafness to SIGCHLD ends here, as in the original, and std takes back its own to SIGPIPE.
         let kept = (ours | bit(libc::SIGINT)) & !bit(libc::SIGCHLD) & !bit(libc::SIGPIPE);
-        assert_eq!(text, format!("SigIgn:\t{kept:016x}\n"), "{args}: {output:?}");
+        let ignored = crate::kernel::fields(&text, &["SigIgn"]);
+        assert_eq!(ignored, [format!("{kept:016x}")], "{args}: {output:?}");
     }
 }
 

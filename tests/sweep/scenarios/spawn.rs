@@ -289,10 +289,10 @@ fn cgroup() -> Act {
 /// Each kind of mount over what is there.
 fn mounts(command: &mut Command) {
     let kinds = [
-        Mount::bind("/usr", "/opt").unwrap().read_only(),
+        Mount::bind("/usr", "/var").unwrap().read_only(),
         Mount::tmpfs("/tmp").unwrap().size(1 << 20),
         Mount::proc("/proc").unwrap(),
-        Mount::mqueue("/mnt").unwrap(),
+        Mount::mqueue("/run").unwrap(),
         Mount::dev("/dev").unwrap(),
         Mount::mask("/etc/passwd").unwrap(),
         Mount::read_only_path("/etc").unwrap(),
@@ -303,14 +303,14 @@ fn mounts(command: &mut Command) {
     }
     command.mount(Mount::sysfs("/sys").unwrap());
     if Overlays.missing().is_none() {
-        command.mount(Mount::overlay("/srv", Overlay::new(["/etc"]).unwrap()).unwrap());
+        command.mount(Mount::overlay("/tmp", Overlay::new(["/etc"]).unwrap()).unwrap());
     }
 }
 
 /// Those that show a namespace of another kind, or are new each time.
 fn mounts_of_the_kernel(command: &mut Command) {
-    command.map_root().mount(Mount::devpts("/mnt").unwrap());
-    command.unshare(NamespaceSet::CGROUP).mount(Mount::cgroup2("/opt").unwrap());
+    command.map_root().mount(Mount::devpts("/run").unwrap());
+    command.unshare(NamespaceSet::CGROUP).mount(Mount::cgroup2("/var").unwrap());
 }
 
 /// A new root with the program and its libraries.
@@ -345,11 +345,11 @@ fn other_owners(mount: fn(&Path, NsFd) -> Mount) -> Act {
 }
 
 fn of_a_directory(dir: &Path, user: NsFd) -> Mount {
-    Mount::bind(dir, "/mnt").unwrap().idmapped(user)
+    Mount::bind(dir, "/run").unwrap().idmapped(user)
 }
 
 fn of_layers(dir: &Path, user: NsFd) -> Mount {
-    Mount::overlay("/mnt", Overlay::new([dir]).unwrap().idmapped(user)).unwrap()
+    Mount::overlay("/run", Overlay::new([dir]).unwrap().idmapped(user)).unwrap()
 }
 
 fn init(command: &mut Command) {

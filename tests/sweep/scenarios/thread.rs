@@ -20,7 +20,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("unshare::lo", &[Root], || unshare(|| Unshare::new(NamespaceSet::NET).loopback_up())),
     scenario("unshare::pid", &[Root], || unshare(|| Unshare::new(NamespaceSet::PID | NamespaceSet::UTS).hostname("x".parse().unwrap()))),
     scenario("unshare::time", &[Root], || unshare(|| Unshare::new(NamespaceSet::TIME).time_offset(Clock::Boottime, ClockOffset::new(1000, 0).unwrap()))),
-    scenario("unshare::mounts", &[Root], || unshare(|| Unshare::new(NamespaceSet::MOUNT).mount(Mount::tmpfs("/tmp").unwrap()).mount(Mount::bind("/etc", "/opt").unwrap().read_only()))),
+    scenario("unshare::mounts", &[Root], || unshare(|| Unshare::new(NamespaceSet::MOUNT).mount(Mount::tmpfs("/tmp").unwrap()).mount(Mount::bind("/etc", "/run").unwrap().read_only()))),
     scenario("unshare::root", &[Root], || unshare(|| Unshare::new(NamespaceSet::MOUNT).rootfs(Rootfs::dir("/").unwrap().read_only()))),
     scenario("unshare::user", USERS, || unshare(|| Unshare::new(NamespaceSet::UTS).map_root().hostname("x".parse().unwrap()))),
     scenario("unshare::user_by_helper", &[Root], || unshare(by_helper)),
