@@ -1,7 +1,7 @@
 //! One forked process for each trial, so that a trial may change its namespaces, ids and signals, and
 //! so that what it leaves behind is seen: processes, descriptors, mounts, a changed thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::panic::{self, AssertUnwindSafe};
@@ -49,8 +49,57 @@ pub(crate) fn main(groups: &[&'static [Case]]) -> ExitCode {
     // More threads would make every trial the child of a process with threads.
     arguments.test_threads = Some(1);
     let strict = std::env::var_os("STRICT").is_some_and(|value| value == "1");
-    let trials = groups.iter().flat_map(|cases| cases.iter()).map(|case| trial(case, strict));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let cases = || groups.iter().flat_map(|cases| cases.iter());
+    let wanted = cases().filter(|case| is_wanted(&arguments, case.name));
+    let needs: Vec<_> = wanted.clone().map(|case| case.needs).collect();
+    let trials = wanted.map(|case| trial(case, strict)).collect();
+    let code = libtest_mimic::run(&arguments, trials).exit_code();
+    if let (false, Some(summary)) = (arguments.list, missing_programs(&needs)) {
+        println!("{summary}");
+    }
+    code
+}
+
+pub(crate) fn is_wanted(arguments: &Arguments, name: &str) -> bool {
+    let matches =
+        |text: &String| if arguments.exact { name == text } else { name.contains(&**text) };
+    arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
+}
+
+/// How many trials are ignored only because programs are not here, and how to install them.
+pub(crate) fn missing_programs(trials: &[&[Need]]) -> Option<String> {
+    let (mut count, mut programs, mut packages) = (0, BTreeMap::new(), BTreeSet::new());
+    for needs in trials {
+        let missing: Vec<_> = needs.iter().filter(|need| need.missing().is_some()).collect();
+        let found: Option<Vec<_>> = missing.iter().map(|need| need.package()).collect();
+        let Some(found) = found.filter(|found| !found.is_empty()) else { continue };
+        count += 1;
+        for (name, package) in found {
+            *programs.entry(name).or_insert(0) += 1;
+            packages.insert(package);
+        }
+    }
+    let mut programs: Vec<_> = programs.into_iter().collect();
+    programs.sort_by_key(|(_, trials)| std::cmp::Reverse(*trials));
+    let programs: Vec<_> =
+        programs.into_iter().map(|(name, trials)| format!("{name} ({trials})")).collect();
+    let packages: Vec<_> = packages.into_iter().collect();
+    (count > 0).then(|| {
+        format!(
+            "ignored: {count} trials for missing programs: {}; install them with: apt-get install {}",
+            programs.join(", "),
+            packages.join(" ")
+        )
+    })
+}
+
+/// Prints the packages of the programs that trials of any user need and that are not here.
+pub(crate) fn print_packages(groups: &[&'static [Case]]) -> ExitCode {
+    let needs = groups.iter().flat_map(|cases| cases.iter()).flat_map(|case| case.needs);
+    let missing = needs.filter_map(|need| Some((need.package()?, need.missing()?)));
+    let packages: BTreeSet<_> = missing.map(|((_, package), _)| package).collect();
+    packages.iter().for_each(|package| println!("{package}"));
+    ExitCode::SUCCESS
 }
 
 fn trial(case: &'static Case, strict: bool) -> Trial {

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// What a trial cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +52,40 @@ pub(crate) enum Need {
     UniqueIds,
 }
 
+/// Debian's package of each program and file that trials need.
+const PACKAGES: &[(&str, &str)] = &[
+    ("/usr/share/containers/seccomp.json", "golang-github-containers-common"),
+    ("bash", "bash"),
+    ("busybox", "busybox-static"),
+    ("crun", "crun"),
+    ("dumb-init", "dumb-init"),
+    ("hostname", "hostname"),
+    ("ip", "iproute2"),
+    ("lsns", "util-linux"),
+    ("mount", "mount"),
+    ("newuidmap", "uidmap"),
+    ("nsenter", "util-linux"),
+    ("ps", "procps"),
+    ("setsid", "util-linux"),
+    ("strace", "strace"),
+    ("tini", "tini"),
+    ("unshare", "util-linux"),
+];
+
 impl Need {
-    /// Why it is not met, if it is not.
+    /// Why it is not met, if it is not. The machine is queried once.
     pub(crate) fn missing(self) -> Option<String> {
+        static KNOWN: Mutex<Vec<(Need, Option<String>)>> = Mutex::new(Vec::new());
+        let mut known = KNOWN.lock().unwrap();
+        if let Some((_, reason)) = known.iter().find(|(need, _)| *need == self) {
+            return reason.clone();
+        }
+        let reason = self.query();
+        known.push((self, reason.clone()));
+        reason
+    }
+
+    fn query(self) -> Option<String> {
         match self {
             Self::Root if !is_root() => Some("for root".to_owned()),
             Self::Root => (!may_administer()).then(|| "root has no CAP_SYS_ADMIN here".to_owned()),
@@ -108,6 +139,13 @@ impl Need {
                 (!has_ioctl(0x8008_b70d, false)).then(|| "before Linux 6.18".to_owned())
             }
         }
+    }
+
+    /// The name and the package of a program or file.
+    pub(crate) fn package(self) -> Option<(&'static str, &'static str)> {
+        let (Self::Program(name) | Self::File(name)) = self else { return None };
+        let entry = PACKAGES.iter().find(|(known, _)| *known == name);
+        Some(*entry.unwrap_or_else(|| panic!("{name} has no entry in PACKAGES")))
     }
 
     /// Whether the suite's other run, as another user, makes up for it.

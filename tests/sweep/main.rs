@@ -51,7 +51,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let strict = std::env::var_os("STRICT").is_some_and(|value| value == "1");
-    let all: Vec<_> = scenarios::all().filter(|it| is_wanted(&arguments, it.name)).collect();
+    let all: Vec<_> =
+        scenarios::all().filter(|it| harness::is_wanted(&arguments, it.name)).collect();
+    let summary = harness::missing_programs(&all.iter().map(|it| it.needs).collect::<Vec<_>>());
     if arguments.list {
         all.iter().for_each(|it| println!("{}: test", it.name));
         return ExitCode::SUCCESS;
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         failures.push("too many points were not come to".to_owned());
     }
     failures.iter().for_each(|it| println!("wrong: {it}"));
+    summary.iter().for_each(|it| println!("{it}"));
     ExitCode::from(u8::from(!failures.is_empty() || !tally.failures.is_empty()))
 }
 
@@ -94,11 +97,6 @@ fn main() -> ExitCode {
 fn number(variable: &str, otherwise: usize) -> usize {
     let value = std::env::var(variable).ok().and_then(|value| value.parse().ok());
     value.filter(|&number| number > 0).unwrap_or(otherwise)
-}
-
-fn is_wanted(arguments: &Arguments, name: &str) -> bool {
-    arguments.filter.as_ref().is_none_or(|filter| name.contains(filter))
-        && !arguments.skip.iter().any(|skip| name.contains(skip))
 }
 
 /// Orphans come to this process, and its waits are interrupted every second.
