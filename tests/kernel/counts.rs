@@ -36,6 +36,7 @@ pub(crate) fn act(name: &str) -> ExitCode {
         }
         ("undo", attack) => return crate::hostile::undo::act(attack),
         ("contained", filter) => return crate::contained::act(filter),
+        ("cover", _) => return crate::discover::cover_own_proc(),
         ("mount", path) => return mount_inside(path),
         ("setsid", _) => return in_a_session(),
         ("discover", others) => return discover_among(others.parse().unwrap()),

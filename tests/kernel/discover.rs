@@ -5,16 +5,17 @@ pub(crate) mod sight;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 
 use linux_namespaces::{
-    Child, Command, Discovery, ErrorKind, Found, Gap, Holder, Namespace, NamespaceSet, NsFd, NsId,
-    Stdio, Unshare, discover,
+    Child, Command, Discovery, ErrorKind, Found, Gap, Holder, Mount, Namespace, NamespaceSet, NsFd,
+    NsId, Stdio, Unshare, discover,
 };
 
 use crate::harness::cases;
@@ -30,6 +31,7 @@ cases! {"discover":
     a_thread_that_is_elsewhere_is_found [UserNamespaces],
     an_open_file_is_found_by_whatever_name [UserNamespaces],
     mounts_of_a_foreign_namespace_are_found [UserNamespaces, Program("unshare"), Program("mount")],
+    a_proc_that_is_covered_is_not_waited_for [UserNamespaces],
     a_covered_mount_is_taken_for_what_it_is [UserNamespaces, Program("unshare"), Program("mount")],
     a_proc_tells_whom_it_shows [UserNamespaces],
     where_children_will_be_born_is_found [UserNamespaces],
@@ -196,6 +198,34 @@ fn an_open_file_is_found_by_whatever_name() {
     kernel::until(|| is_gone(&discover().unwrap(), uts));
 }
 
+/// Covers the link to its pid namespace by one to a FIFO, until its input ends.
+pub(crate) fn cover_own_proc() -> ExitCode {
+    stage::tmpfs("/proc/1/ns");
+    // None that is known already.
+    let name = "pid:[1]";
+    std::os::unix::fs::symlink(name, "/proc/1/ns/pid").unwrap();
+    let path = std::ffi::CString::new(format!("/proc/1/ns/{name}")).unwrap();
+    // SAFETY: a C string.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+    println!("ready");
+    std::io::stdin().read_to_string(&mut String::new()).unwrap();
+    ExitCode::SUCCESS
+}
+
+fn a_proc_that_is_covered_is_not_waited_for() {
+    let mut command = crate::counts::command("cover");
+    command.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    let all = discover().unwrap();
+    let id = id_of(child.id(), "pid");
+    assert!(!all.find(id).unwrap().holders().iter().any(|it| matches!(it, Holder::Proc { .. })));
+    assert!(all.find(NsId { ino: 1, ..id }).is_none());
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
 /// A shell in new user and mount namespaces, which has its own `/sys`.
 fn in_foreign_mounts(script: &str) -> (Child, Vec<u64>) {
     let script = format!("mount -t tmpfs none /sys && cd /sys && {script}; exec sleep 600");
@@ -246,7 +276,7 @@ fn a_covered_mount_is_taken_for_what_it_is() {
 fn a_proc_tells_whom_it_shows() {
     let mut command = Command::new("sleep");
     command.arg("600").unshare(NamespaceSet::PID).map_root();
-    let child = command.mount(linux_namespaces::Mount::proc("/proc").unwrap()).spawn().unwrap();
+    let child = command.mount(Mount::proc("/proc").unwrap()).spawn().unwrap();
     let all = discover().unwrap();
     let found = find(&all, id_of(child.id(), "pid"));
     let mount_namespace = id_of(child.id(), "mnt");

@@ -17,7 +17,7 @@ use super::image::{into, is_refused};
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{ns, open_path, refuse};
-use crate::machine::Need::{Program, Root, UserNamespaces};
+use crate::machine::Need::{Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::dir;
 use crate::stage;
@@ -31,7 +31,6 @@ cases! {"hostile_covered":
     nothing_of_others_is_written_without_openat2 [UserNamespaces],
     no_other_mount_is_detached [UserNamespaces],
     a_survey_believes_no_cover [UserNamespaces],
-    a_survey_opens_nothing_of_others [UserNamespaces, Program("mount"), Program("mkfifo")],
     a_mount_namespace_of_ours_is_no_other_root [Root],
     a_pin_stays_inside [UserNamespaces],
     a_proc_that_is_as_it_should_be_is_read_without_openat2 [UserNamespaces],
@@ -279,24 +278,6 @@ fn a_survey_believes_no_cover() {
             assert_eq!(before.open(found).unwrap(), own);
         }
     });
-}
-
-/// Of somebody who has a mount namespace, and proc in it.
-fn a_survey_opens_nothing_of_others() {
-    let script = "mkdir d && mkfifo 'd/pid:[123]' && ln -s 'pid:[123]' d/pid && mount --bind d /proc/1/ns \
-                  && echo ready && read end";
-    let place = dir();
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).current_dir(place.path());
-    command.unshare(NamespaceSet::PID | NamespaceSet::MOUNT).mount(Mount::proc("/proc").unwrap());
-    command.map_root().stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut ready = [0; 6];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
-    let all = discover().unwrap();
-    assert!(all.namespaces().all(|found| found.id().ino != 123));
-    drop(child.stdin.take());
-    child.wait().unwrap();
 }
 
 fn a_proc_that_is_as_it_should_be_is_read_without_openat2() {
