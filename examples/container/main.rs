@@ -40,7 +40,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use linux_namespaces::{Command, Error, ErrorKind, Hostname, Init, NamespaceSet, Step};
+use linux_namespaces::{
+    Availability, Command, Error, ErrorKind, Hostname, Init, NamespaceSet, Step, Support,
+};
 
 #[derive(Debug, Parser)]
 #[command(about = "Runs a program in new namespaces of all eight kinds")]
@@ -93,7 +95,9 @@ fn run(options: &Options) -> Result<u8, Error> {
     };
     let mut command = Command::new(program.map_or("report".as_ref(), OsString::as_os_str));
     command.args(args);
-    let new = NamespaceSet::all() - options.keep;
+    let wanted = NamespaceSet::all() - options.keep;
+    // A program is contained as it was asked for, or not run.
+    let new = if program.is_some() || options.plan { wanted } else { possible(wanted)? };
     let has = |namespaces| new.contains(namespaces);
     command.unshare(new);
     let has_init = program.is_some() && has(NamespaceSet::PID);
@@ -136,6 +140,24 @@ fn run(options: &Options) -> Result<u8, Error> {
         terminal::take_back();
     }
     Ok(status_code(status))
+}
+
+/// What can be shown: root of a container often can make all but user namespaces.
+fn possible(wanted: NamespaceSet) -> Result<NamespaceSet, Error> {
+    let support = Support::probe()?;
+    let possible = wanted & support.available();
+    if possible.is_empty() {
+        return Ok(wanted);
+    }
+    for kind in (wanted - possible).namespaces() {
+        match support.namespace(kind) {
+            Availability::Denied(error) => {
+                eprintln!("container: no new {kind} namespace: {error:#}")
+            }
+            _ => eprintln!("container: this kernel has no {kind} namespaces"),
+        }
+    }
+    Ok(possible)
 }
 
 /// As shells tell it.
