@@ -360,8 +360,8 @@ impl Command {
     /// ```
     /// use linux_namespaces::Command;
     ///
-    /// let script = "grep -q '^NoNewPrivs:.*1' /proc/self/status";
-    /// assert!(Command::new("sh").args(["-c", script]).no_new_privs().status()?.success());
+    /// let output = Command::new("cat").arg("/proc/self/status").no_new_privs().output()?;
+    /// assert!(String::from_utf8_lossy(&output.stdout).contains("NoNewPrivs:\t1"));
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
     #[doc(alias = "PR_SET_NO_NEW_PRIVS")]

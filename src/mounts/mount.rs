@@ -291,7 +291,7 @@ impl Mount {
     /// use linux_namespaces::{Command, Mount, Overlay};
     ///
     /// let mut command = Command::new("sh");
-    /// command.args(["-c", "echo mine >/etc/motd && grep -q mine /etc/motd"]).map_root();
+    /// command.args(["-c", "echo mine >/etc/motd && cat /etc/motd"]).map_root();
     /// command.mount(Mount::overlay("/etc", Overlay::new(["/etc"])?)?);
     /// match command.status() {
     ///     Ok(status) => assert!(status.success()),

@@ -22,7 +22,7 @@ use crate::ns_fd::NsFd;
 ///
 /// // as if /etc could be written
 /// let mut command = Command::new("sh");
-/// command.args(["-c", "echo mine >/etc/motd && grep -q mine /etc/motd"]).map_root();
+/// command.args(["-c", "echo mine >/etc/motd && cat /etc/motd"]).map_root();
 /// command.mount(Mount::overlay("/etc", Overlay::new(["/etc"])?)?);
 /// match command.status() {
 ///     Ok(status) => assert!(status.success()),

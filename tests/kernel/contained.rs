@@ -17,15 +17,15 @@ use crate::counts::ACTION;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{File, Program, Root};
+use crate::machine::Need::{File, OtherIds, Program, Root, UserNamespaces};
 use crate::stage;
 
 /// As Debian's golang-github-containers-common installs it.
 const PROFILE: &str = "/usr/share/containers/seccomp.json";
 
 cases! {"contained":
-    by_podman [Root, Program("crun"), File(PROFILE)],
-    by_docker [Root, Program("crun"), File(PROFILE)],
+    by_podman [Root, UserNamespaces, OtherIds, Program("crun"), File(PROFILE)],
+    by_docker [Root, UserNamespaces, OtherIds, Program("crun"), File(PROFILE)],
 }
 
 /// What both engines leave to root in a container.

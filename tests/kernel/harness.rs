@@ -98,7 +98,7 @@ pub(crate) fn print_packages(groups: &[&'static [Case]]) -> ExitCode {
     let needs = groups.iter().flat_map(|cases| cases.iter()).flat_map(|case| case.needs);
     let missing = needs.filter_map(|need| Some((need.package()?, need.missing()?)));
     let packages: BTreeSet<_> = missing.map(|((_, package), _)| package).collect();
-    packages.iter().for_each(|package| println!("{package}"));
+    println!("{}", packages.into_iter().collect::<Vec<_>>().join(" "));
     ExitCode::SUCCESS
 }
 

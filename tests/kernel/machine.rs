@@ -257,6 +257,18 @@ fn overlays() -> bool {
     })
 }
 
+/// One of the machine's directories as a layer of an overlay. What is mounted below it is locked in a user namespace,
+/// which makes it no layer: in a container /etc has such mounts.
+pub(crate) fn layer() -> &'static str {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let has_mounts = |dir: &str| {
+        let below = |line: &str| line.split(' ').nth(4).unwrap().starts_with(&format!("{dir}/"));
+        table.lines().any(below)
+    };
+    let dirs = ["/etc", "/usr", "/var", "/usr/bin", "/usr/sbin"];
+    dirs.into_iter().find(|dir| Path::new(dir).is_dir() && !has_mounts(dir)).unwrap()
+}
+
 /// Makes one in a network namespace of its own.
 fn network_pairs() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();

@@ -21,7 +21,7 @@ cases! {"nsenter":
     it_does_what_util_linux_s_does_for_root
         [Root, Example("nsenter"), Program("nsenter"), Program("unshare"), Program("hostname")],
     it_does_what_util_linux_s_does_in_a_user_namespace
-        [Root, Example("nsenter"), Program("nsenter"), Program("unshare"), Program("hostname")],
+        [Root, UserNamespaces, OtherIds, Example("nsenter"), Program("nsenter"), Program("unshare"), Program("hostname")],
     it_does_what_util_linux_s_does_for_an_ordinary_user
         [Ordinary, UserNamespaces, Example("nsenter"), Program("nsenter"), Program("unshare"), Program("hostname")],
     a_program_that_stops_stops_it [Root, Example("nsenter"), Program("unshare"), Program("hostname")],

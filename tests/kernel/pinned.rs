@@ -61,10 +61,21 @@ fn uts() -> NsFd {
     NsFd::current(Namespace::Uts).unwrap()
 }
 
-/// How many mounts there are at a path.
+/// How many mounts there are at a path, that are in sight.
 pub(crate) fn mounts_at(path: &str) -> usize {
     let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-    table.lines().filter(|line| line.split(' ').nth(4) == Some(path)).count()
+    let parent_and_point = |line: &'_ str| {
+        let mut words = line.split(' ').skip(1);
+        (words.next().unwrap().to_owned(), words.nth(2).unwrap().to_owned())
+    };
+    let mounts: Vec<_> = table.lines().map(parent_and_point).collect();
+    // The machine's own, beneath the /run of this trial.
+    let is_covered = |parent: &String| {
+        let lies_above =
+            |point: &str| path.strip_prefix(point).is_some_and(|it| it.starts_with('/'));
+        mounts.iter().any(|(other, point)| other == parent && lies_above(point))
+    };
+    mounts.iter().filter(|(parent, point)| point == path && !is_covered(parent)).count()
 }
 
 fn bare(path: &str) {

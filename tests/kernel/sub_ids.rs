@@ -17,17 +17,17 @@ use crate::machine::Need::{OtherIds, Program, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"sub_ids":
-    all_ids_of_a_user_are_mapped [Root, Program("newuidmap")],
-    the_user_may_stand_there_by_number [Root, Program("newuidmap")],
-    this_thread_gets_them_too [Root, Program("newuidmap")],
-    the_programs_are_waited_for_where_sigchld_is_ignored [Root, Program("newuidmap")],
-    chosen_ranges_are_mapped [Root, Program("newuidmap")],
+    all_ids_of_a_user_are_mapped [Root, OtherIds, Program("newuidmap")],
+    the_user_may_stand_there_by_number [Root, OtherIds, Program("newuidmap")],
+    this_thread_gets_them_too [Root, OtherIds, Program("newuidmap")],
+    the_programs_are_waited_for_where_sigchld_is_ignored [Root, OtherIds, Program("newuidmap")],
+    chosen_ranges_are_mapped [Root, OtherIds, Program("newuidmap")],
     root_needs_no_program [Root, UserNamespaces, OtherIds],
     nothing_is_set_aside [Root, OtherIds],
     ranges_that_overlap [Root, OtherIds],
-    a_range_of_somebody_else [Root, Program("newuidmap")],
-    a_program_that_is_missing [Root, Program("newuidmap")],
-    a_program_without_its_privilege [Root, Program("newuidmap")],
+    a_range_of_somebody_else [Root, OtherIds, Program("newuidmap")],
+    a_program_that_is_missing [Root, OtherIds, Program("newuidmap")],
+    a_program_without_its_privilege [Root, OtherIds, Program("newuidmap")],
 }
 
 /// A user with a name on every machine, without rights.

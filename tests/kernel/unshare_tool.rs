@@ -13,18 +13,18 @@ use std::process::{Command, Output, Stdio};
 
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
-use crate::machine::Need::{Example, Ordinary, Program, Root, UserNamespaces};
+use crate::machine::Need::{Example, Ordinary, OtherIds, Program, Root, UserNamespaces};
 use crate::machine::{example, in_path};
 use crate::stage;
 use crate::sub_ids::as_nobody;
 
 cases! {"unshare_tool":
-    it_does_what_util_linux_s_does_for_root [Root, Example("unshare"), Program("unshare")],
+    it_does_what_util_linux_s_does_for_root [Root, UserNamespaces, OtherIds, Example("unshare"), Program("unshare")],
     it_does_what_util_linux_s_does_for_an_ordinary_user
         [Ordinary, UserNamespaces, Example("unshare"), Program("unshare")],
     ids_that_are_set_aside_are_mapped
-        [Root, Example("unshare"), Program("unshare"), Program("newuidmap")],
-    the_root_is_that_of_the_new_mounts [Root, Example("unshare"), Program("unshare")],
+        [Root, OtherIds, Example("unshare"), Program("unshare"), Program("newuidmap")],
+    the_root_is_that_of_the_new_mounts [Root, UserNamespaces, Example("unshare"), Program("unshare")],
     what_is_refused_names_its_reason [UserNamespaces, Example("unshare")],
 }
 
@@ -324,6 +324,9 @@ fn the_root_is_that_of_the_new_mounts() {
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
         stage::private();
         stage::bind("/", &root);
+        let procs =
+            || fs::read_to_string("/proc/self/mountinfo").unwrap().matches(" - proc ").count();
+        let before = procs();
         for options in ["-m", "-mf", "-mpf --mount-proc", "-rmpf --mount-proc", "-mpf --wd=/usr"] {
             let args = format!("--root={root} {options}");
             let output = [ours(), in_path("unshare").unwrap()]
@@ -332,8 +335,7 @@ fn the_root_is_that_of_the_new_mounts() {
             assert_eq!(output[0].stdout, output[1].stdout, "{args}: {output:#?}");
         }
         // Not outside of the root.
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert_eq!(mounts.matches(" - proc ").count(), 2, "{mounts}");
+        assert_eq!(procs(), before);
     });
 }
 

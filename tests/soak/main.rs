@@ -40,13 +40,13 @@ fn main() -> ExitCode {
     // SAFETY: asks for a number.
     let is_root = unsafe { libc::geteuid() == 0 };
     let ready = if is_root {
-        Ok(())
+        modes::try_maps()
     } else {
         // Threads may change their namespaces then.
         Unshare::new(NamespaceSet::USER).map_root().apply()
     };
     if let Err(error) = ready {
-        println!("soak: ignored, since an ordinary user may not: {error:#}");
+        println!("soak: ignored, since this user may not: {error:#}");
         return ExitCode::from(u8::from(std::env::var_os("STRICT").is_some()));
     }
     println!("soak: {}", limits::near_them());

@@ -14,7 +14,7 @@ use super::{ALL, COPIES, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel::{self, Call};
 use crate::machine::Need::{OtherIds, Overlays, PidfdNamespaces, Root, UserNamespaces};
-use crate::machine::is_root;
+use crate::machine::{is_root, layer};
 
 cases! {"calls":
     every_call_of_a_child_refused [],
@@ -173,7 +173,7 @@ fn root(command: &mut Command) {
     command.map_root().rootfs(Rootfs::tmpfs().read_only());
     command.mount(Mount::bind("/dev", "/dev").unwrap().read_only());
     if Overlays.missing().is_none() {
-        command.mount(Mount::overlay("/etc", Overlay::new(["/etc"]).unwrap()).unwrap());
+        command.mount(Mount::overlay("/etc", Overlay::new([layer()]).unwrap()).unwrap());
     }
 }
 

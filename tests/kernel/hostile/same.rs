@@ -309,16 +309,20 @@ fn working_directories_are_found_as_chdir_finds_them() {
                 std::process::Command::new("/bin/pwd").env_clear().current_dir(&dir).output();
             let expected = oracle.map(|output| output.stdout).map_err(|error| error.raw_os_error());
             each_way(|choose| {
-                let mut command = Command::new("/bin/pwd");
-                choose(command.rootfs(Rootfs::tmpfs()).env_clear().current_dir(&dir));
-                with_programs(&mut command);
-                command.mount(Mount::bind(path, path).unwrap());
-                let got = command.output();
-                if let Err(error) = &got {
-                    assert_eq!(error.step(), Some(Step::ChangeDirectory), "{name}: {error:?}");
-                }
-                let got = got.map(|output| output.stdout).map_err(|error| error.raw_os_error());
-                assert_eq!(got, expected, "{name}");
+                let attempt = || {
+                    let mut command = Command::new("/bin/pwd");
+                    choose(command.rootfs(Rootfs::tmpfs()).env_clear().current_dir(&dir));
+                    with_programs(&mut command);
+                    command.mount(Mount::bind(path, path).unwrap());
+                    let got = command.output();
+                    if let Err(error) = &got {
+                        assert_eq!(error.step(), Some(Step::ChangeDirectory), "{name}: {error:?}");
+                    }
+                    got.map(|output| output.stdout).map_err(|error| error.raw_os_error())
+                };
+                // On a busy machine the kernel may begin a lookup again and count the links twice.
+                let got = (0..20).map(|_| attempt()).find(|got| *got != Err(Some(libc::ELOOP)));
+                assert_eq!(got.unwrap_or(Err(Some(libc::ELOOP))), expected, "{name}");
             });
         }
     };

@@ -14,7 +14,9 @@ use linux_namespaces::{
 
 use super::{Place, Scenario, own_mounts, scenario};
 use crate::kernel;
-use crate::machine::Need::{MappedOwners, Overlays, Program, Root, UnifiedCgroup, UserNamespaces};
+use crate::machine::Need::{
+    MappedOwners, OtherIds, Overlays, Program, Root, UnifiedCgroup, UserNamespaces,
+};
 use crate::machine::{self, is_root};
 use crate::stage;
 use crate::subject::{Act, Answer, Came, begin};
@@ -36,18 +38,18 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::death_in_new_namespaces", USERS, || Act::new(|| until_killed(in_many))),
     scenario("spawn::death_by_clone", &[], || Act::new(|| until_killed(|_| ())).staged(without_clone3)),
     scenario("spawn::time_until_killed", USERS, || Act::new(|| until_killed(time))),
-    scenario("spawn::death_of_other_ids", &[Root], || Act::new(|| until_killed(|it| { it.uid(54_321).gid(54_321).groups([]); }))),
-    scenario("spawn::map_by_helper_until_killed", &[Root], || Act::new(|| until_killed(|it| { outside_maps(it); it.uid(0).gid(0).groups([]); }))),
+    scenario("spawn::death_of_other_ids", &[Root, OtherIds], || Act::new(|| until_killed(|it| { it.uid(54_321).gid(54_321).groups([]); }))),
+    scenario("spawn::map_by_helper_until_killed", &[Root, UserNamespaces, OtherIds], || Act::new(|| until_killed(|it| { outside_maps(it); it.uid(0).gid(0).groups([]); }))),
     scenario("spawn::own_code_until_killed", &[], || Act::new(own_code_until_killed)),
-    scenario("spawn::ids", &[Root], || spawn(|it| { it.uid(54_321).gid(54_321).groups([]).keep_caps(); })),
+    scenario("spawn::ids", &[Root, OtherIds], || spawn(|it| { it.uid(54_321).gid(54_321).groups([]).keep_caps(); })),
     scenario("spawn::open_directories", &[Root], || spawn(open_directories)),
     scenario("spawn::own_code", &[], || Act::new(own_code)),
     scenario("spawn::map_by_child", USERS, || spawn(|it| { it.map_root(); })),
     scenario("spawn::map_by_child_copying", USERS, || spawn(|it| { it.map_root(); copying(it); })),
-    scenario("spawn::map_by_helper", &[Root], || spawn(outside_maps)),
-    scenario("spawn::map_by_helper_copying", &[Root], || spawn(|it| { outside_maps(it); copying(it); })),
-    scenario("spawn::map_by_helper_and_ids", &[Root], || spawn(|it| { outside_maps(it); it.uid(0).gid(0).groups([]); })),
-    scenario("spawn::map_by_helper_by_clone", &[Root], || spawn(outside_maps).staged(without_clone3)),
+    scenario("spawn::map_by_helper", &[Root, UserNamespaces, OtherIds], || spawn(outside_maps)),
+    scenario("spawn::map_by_helper_copying", &[Root, UserNamespaces, OtherIds], || spawn(|it| { outside_maps(it); copying(it); })),
+    scenario("spawn::map_by_helper_and_ids", &[Root, UserNamespaces, OtherIds], || spawn(|it| { outside_maps(it); it.uid(0).gid(0).groups([]); })),
+    scenario("spawn::map_by_helper_by_clone", &[Root, UserNamespaces, OtherIds], || spawn(outside_maps).staged(without_clone3)),
     scenario("spawn::map_by_tools", &[Root, Program("newuidmap")], map_by_tools),
     scenario("spawn::chosen_pids", &[Root], || spawn(|it| { it.unshare(NamespaceSet::PID).set_tid([1]).process_group(0); })),
     scenario("spawn::reaped_by_the_kernel", &[], reaped),
@@ -64,13 +66,13 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::root_of_files", USERS, || spawn(root_of_files)),
     scenario("spawn::root_of_a_directory", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().read_only()); })),
     scenario("spawn::root_by_chroot", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().chroot()); })),
-    scenario("spawn::root_of_layers", &[UserNamespaces, Overlays], || spawn(|it| { it.map_root().rootfs(Rootfs::overlay(Overlay::new(["/usr"]).unwrap())); })),
+    scenario("spawn::root_of_layers", &[UserNamespaces, Overlays], || spawn(root_of_layers)),
     scenario("spawn::root_of_kept_layers", &[Root, Overlays], root_of_kept_layers),
     scenario("spawn::other_owners", &[Root, MappedOwners], || other_owners(of_a_directory)),
     scenario("spawn::other_owners_of_layers", &[Root, MappedOwners, Overlays], || other_owners(of_layers)),
     scenario("spawn::init", USERS, || spawn(init)),
     scenario("spawn::init_of_a_group", USERS, || spawn(|it| { it.map_root().init(Init::new().process_group().others(Others::Kill)); })),
-    scenario("spawn::init_with_helper", &[Root], || spawn(|it| { outside_maps(it); it.init(Init::new()); })),
+    scenario("spawn::init_with_helper", &[Root, UserNamespaces, OtherIds], || spawn(|it| { outside_maps(it); it.init(Init::new()); })),
     scenario("spawn::init_in_a_root", USERS, || spawn(|it| { init(it); root_of_files(it); })),
     scenario("spawn::init_until_killed", USERS, || Act::new(|| until_killed(init))),
     scenario("spawn::inside_sharing", &[Root], || inside(NamespaceSet::UTS, |_| ())),
@@ -303,7 +305,7 @@ fn mounts(command: &mut Command) {
     }
     command.mount(Mount::sysfs("/sys").unwrap());
     if Overlays.missing().is_none() {
-        command.mount(Mount::overlay("/tmp", Overlay::new(["/etc"]).unwrap()).unwrap());
+        command.mount(Mount::overlay("/tmp", Overlay::new([machine::layer()]).unwrap()).unwrap());
     }
 }
 
@@ -316,12 +318,22 @@ fn mounts_of_the_kernel(command: &mut Command) {
 /// A new root with the program and its libraries.
 fn root_of_files(command: &mut Command) {
     command.map_root().rootfs(Rootfs::tmpfs().read_only());
+    with_programs(command, |_| true);
+    command.mount(Mount::bind("/dev/null", "/dev/null").unwrap());
+}
+
+/// Some of them may be mounts, which are in no layer.
+fn with_programs(command: &mut Command, is_wanted: fn(&Path) -> bool) {
     for dir in ["/bin", "/lib", "/lib64", "/usr"] {
-        if Path::new(dir).exists() {
+        if Path::new(dir).exists() && is_wanted(Path::new(dir)) {
             command.mount(Mount::bind(dir, dir).unwrap().read_only());
         }
     }
-    command.mount(Mount::bind("/dev/null", "/dev/null").unwrap());
+}
+
+fn root_of_layers(command: &mut Command) {
+    command.map_root().rootfs(Rootfs::overlay(Overlay::new([machine::layer()]).unwrap()));
+    with_programs(command, |_| true);
 }
 
 fn root_of_kept_layers() -> Act {
@@ -330,6 +342,8 @@ fn root_of_kept_layers() -> Act {
     spawn(move |command| {
         let layers = Overlay::new(["/"]).unwrap().upper(dir.path().join("upper")).unwrap();
         command.unshare(NamespaceSet::MOUNT).rootfs(Rootfs::overlay(layers));
+        // The links are in the layer.
+        with_programs(command, |dir| !dir.is_symlink());
     })
 }
 

@@ -8,7 +8,7 @@ use linux_namespaces::{
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
-use crate::machine::Need::{self, Root, UserNamespaces};
+use crate::machine::Need::{self, OtherIds, Root, UserNamespaces};
 use crate::subject::{Act, Came, begin};
 
 const USERS: &[Need] = &[UserNamespaces];
@@ -23,14 +23,14 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("unshare::mounts", &[Root], || unshare(|| Unshare::new(NamespaceSet::MOUNT).mount(Mount::tmpfs("/tmp").unwrap()).mount(Mount::bind("/etc", "/run").unwrap().read_only()))),
     scenario("unshare::root", &[Root], || unshare(|| Unshare::new(NamespaceSet::MOUNT).rootfs(Rootfs::dir("/").unwrap().read_only()))),
     scenario("unshare::user", USERS, || unshare(|| Unshare::new(NamespaceSet::UTS).map_root().hostname("x".parse().unwrap()))),
-    scenario("unshare::user_by_helper", &[Root], || unshare(by_helper)),
+    scenario("unshare::user_by_helper", &[Root, UserNamespaces, OtherIds], || unshare(by_helper)),
     scenario("enter::one", &[Root], || apply(NamespaceSet::UTS)),
     scenario("enter::several", &[Root], || apply(NamespaceSet::UTS | NamespaceSet::MOUNT | NamespaceSet::IPC | NamespaceSet::PID)),
     scenario("enter::user", USERS, || apply(NamespaceSet::USER | NamespaceSet::UTS)),
     scenario("enter::each_by_its_file", &[Root], by_files),
     scenario("enter::scoped", &[Root], || scoped(NamespaceSet::UTS | NamespaceSet::MOUNT | NamespaceSet::NET)),
     scenario("enter::scoped_time", &[Root], || scoped(NamespaceSet::TIME | NamespaceSet::PID)),
-    scenario("exec::without_the_program", &[Root], exec),
+    scenario("exec::without_the_program", &[Root, OtherIds], exec),
     scenario("enter::on_a_thread", &[Root], on_a_thread),
     scenario("enter::inside_user_scoped", USERS, own_scope),
 ];
