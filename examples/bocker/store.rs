@@ -75,10 +75,12 @@ impl Store {
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         let name = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let dir = self.dir.join(kind.dir()).join(&name);
-        DirBuilder::new().mode(0o700).create(&dir)?;
-        let record = Record { name, kind, dir };
-        let lock = record.lock()?.ok_or("a new lock is held")?;
-        Ok((record, lock))
+        // Nobody sees it before it is locked, or who lists the others would lock it for a moment.
+        let hidden = dir.with_file_name(format!(".{name}"));
+        DirBuilder::new().mode(0o700).create(&hidden)?;
+        let lock = try_lock(&hidden.join("lock"))?.ok_or("a new lock is held")?;
+        fs::rename(&hidden, &dir)?;
+        Ok((Record { name, kind, dir }, lock))
     }
 
     /// The oldest first.
