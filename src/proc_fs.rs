@@ -16,6 +16,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::mountinfo;
+use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
 use crate::process_state;
 use crate::sys::file::is_on;
 use crate::sys::in_root::{identity, open_on_same_mount_here};
@@ -187,8 +189,9 @@ impl ProcFs {
             })
         };
         let mut above = mountinfo::lines(mounts).filter(|mount| mount.parent == top.id);
-        self.may_be_covered =
-            process_state::is_in_other_root() || !above.all(|mount| is_of_system(&mount.point));
+        self.may_be_covered = process_state::is_in_other_root()
+            || !above.all(|mount| is_of_system(&mount.point))
+            || !has_own_mounts().unwrap_or(false);
     }
 
     /// How many directories are in one, at least.
@@ -335,6 +338,12 @@ fn refused(errno: Errno) -> Error {
 
 pub(crate) fn covered() -> Error {
     untrusted("something is mounted over a part of /proc")
+}
+
+/// Whether the mount namespace belongs to this thread's user namespace, so that no user below it can mount there.
+fn has_own_mounts() -> Result<bool> {
+    let owner = NsFd::current(Namespace::Mount)?.owner()?;
+    Ok(owner == NsFd::current(Namespace::User)?)
 }
 
 const LINK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW);

@@ -99,7 +99,11 @@ fn is_own(here: &NsFd) -> bool {
     let made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let is_made = !made.is_empty()
         && here.unique_id().ok().flatten().is_some_and(|unique_id| made.contains(&unique_id));
-    let is_home = HOME.get().is_some_and(|home| home.id == Some(id));
+    let is_home = HOME.get().is_some_and(|home| match home.unique_id {
+        // The other number is used again when nobody is left there.
+        Some(_) => here.unique_id().ok().flatten() == home.unique_id,
+        None => home.id == Some(id),
+    });
     let others = OTHERS.lock().unwrap_or_else(PoisonError::into_inner);
     is_made || (is_home && !others.contains(&id))
 }

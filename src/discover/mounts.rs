@@ -192,18 +192,12 @@ impl Procs {
             }
             Err(errno) => return is_gone(errno).map(drop),
         };
-        // It is seen by its PID 1, if that is alive.
+        // It is seen by its PID 1, if that is alive. Nothing is opened there: its owner may mount at any time.
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let first = survey.proc.open_below(place.as_fd(), "1/ns", OFlags::PATH | OFlags::DIRECTORY);
-        let link = first.as_ref().map_err(|errno| *errno).and_then(|first| {
-            survey.proc.read_link_in(first.as_fd(), "pid", &mut buffer).map(text::namespace)
-        });
-        let shown = match (first.as_ref(), link) {
-            (Ok(first), Ok(Some((Namespace::Pid, ino)))) => {
-                let index = survey.add(Namespace::Pid, ino, holder);
-                if let Err(errno) = survey.ask_link(index, first.as_fd(), "pid") {
-                    is_gone(errno)?;
-                }
+        let link = survey.proc.read_link_in(place.as_fd(), "1/ns/pid", &mut buffer);
+        let shown = match link.map(text::namespace) {
+            Ok(Some((Namespace::Pid, ino))) => {
+                survey.add(Namespace::Pid, ino, holder);
                 Some(ino)
             }
             _ => None,

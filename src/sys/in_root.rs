@@ -220,7 +220,7 @@ fn stay(dir: RawFd, path: &CStr, flags: i32) -> Result<Fd> {
         let is_link = identity(next.raw())?.is_link();
         if left.is_done() && (!is_link || flags & libc::O_NOFOLLOW != 0) {
             // Nothing that blocks, should something else have come there since.
-            return open(&at, &name, flags | libc::O_NONBLOCK);
+            return open(&at, &name, flags | libc::O_NONBLOCK | libc::O_NOCTTY);
         }
         if !is_link {
             at = next;

@@ -114,7 +114,12 @@ fn each_way<'a>(
     ground: &Ground,
     work: impl Fn(&str, Work),
 ) {
-    let can_run = |way: &&Way| way.needs.iter().all(|need| need.missing().is_none());
+    // What the machine has is asked once; who this process is may have changed since.
+    let has = |need: &Need| match need {
+        Root => is_root() && need.missing().is_none(),
+        need => need.missing().is_none(),
+    };
+    let can_run = |way: &&Way| way.needs.iter().all(has);
     for way in ways.into_iter().filter(can_run) {
         in_fork(|| {
             // SAFETY: this process alone.

@@ -308,7 +308,7 @@ fn a_filter_on_clone() {
 fn a_filter_on_the_map() {
     // The only file that the throw-away child opens to write.
     let mode = libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mode = mode.cast_unsigned();
+    let mode = (mode | libc::O_NOCTTY).cast_unsigned();
     refuse(libc::SYS_openat2, libc::ENOSYS);
     refuse(Call::with(libc::SYS_openat, 2, mode), libc::EPERM);
     let support = probe();
@@ -425,7 +425,7 @@ fn a_sysctl_of_debian() {
 fn a_sysctl_of_ubuntu() {
     let _dir = with_sysctl("apparmor_restrict_unprivileged_userns", "1\n");
     let mode = libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mode = mode.cast_unsigned();
+    let mode = (mode | libc::O_NOCTTY).cast_unsigned();
     refuse(libc::SYS_openat2, libc::ENOSYS);
     refuse(Call::with(libc::SYS_openat, 2, mode), libc::EPERM);
     let support = probe();

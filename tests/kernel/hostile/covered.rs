@@ -17,7 +17,7 @@ use super::image::{into, is_refused};
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{ns, open_path, refuse};
-use crate::machine::Need::{Root, UserNamespaces};
+use crate::machine::Need::{Root, UniqueIds, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::dir;
 use crate::stage;
@@ -35,7 +35,7 @@ cases! {"hostile_covered":
     a_pin_stays_inside [UserNamespaces],
     a_proc_that_is_as_it_should_be_is_read_without_openat2 [UserNamespaces],
     a_root_that_stays_after_exec_in_any_thread [UserNamespaces],
-    who_goes_on_without_this_crate_is_still_elsewhere [UserNamespaces],
+    who_goes_on_without_this_crate_is_still_elsewhere [UserNamespaces, UniqueIds],
     other_files_than_devices [UserNamespaces],
     set_aside_ids_of_others [UserNamespaces],
     an_error_is_printed_where_proc_is_made_of_fifos [UserNamespaces],
@@ -328,6 +328,15 @@ fn who_goes_on_without_this_crate_is_still_elsewhere() {
         // SAFETY: changes this process alone.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
         is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
+    });
+    // Where nobody is left at home, the next mount namespace may get its number.
+    in_own_mounts(|| {
+        into(image.path()).apply().unwrap();
+        for _ in 0..4 {
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+            is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
+        }
     });
 }
 
