@@ -14,7 +14,7 @@ use crate::faults::Place;
 use crate::faults::fork::{as_ordinary, in_fork};
 use crate::harness::{cases, limit};
 use crate::kernel::{Limit, refuse};
-use crate::machine::Need::{self, Root, UserNamespaces};
+use crate::machine::Need::{self, File as NeedFile, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::with_programs;
 
@@ -65,7 +65,7 @@ const WAYS: &[Way] = &[
     way("root and pre_exec", &[UserNamespaces], |_| status(|it| { in_root(it); with_own_code(it); })),
     way("root without openat2", &[UserNamespaces], |_| without_openat2(status(in_root))),
     way("root and pre_exec without openat2", &[UserNamespaces], |_| without_openat2(status(|it| { in_root(it); with_own_code(it); }))),
-    way("script in a root", &[UserNamespaces], |_| script()),
+    way("script in a root", &[UserNamespaces, NeedFile("/usr/bin/ldd")], |_| script()),
     way("entered UTS namespace", &[Root], |ground| entered(ground, NamespaceSet::UTS, |_| ())),
     way("entered UTS namespace and pre_exec", &[Root], |ground| entered(ground, NamespaceSet::UTS, with_own_code)),
     way("entered pid namespace", &[Root], |ground| entered(ground, NamespaceSet::PID, |_| ())),
