@@ -14,7 +14,7 @@ use crate::faults::Place;
 use crate::faults::fork::{as_ordinary, in_fork};
 use crate::harness::{cases, limit};
 use crate::kernel::{Limit, refuse};
-use crate::machine::Need::{self, File as NeedFile, Root, UserNamespaces};
+use crate::machine::Need::{self, File as NeedFile, OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::with_programs;
 
@@ -50,14 +50,14 @@ const WAYS: &[Way] = &[
     way("spawn_fn", &[], |_| own_code(|_| ())),
     way("spawn_fn in a pid namespace", &[UserNamespaces], |_| own_code(|it| { it.unshare(NamespaceSet::PID).map_root(); })),
     way("spawn_fn in a root", &[UserNamespaces], |_| own_code(in_root)),
-    way("ids", &[Root], |_| status(|it| { it.groups([7]).gid(7).uid(7); })),
+    way("ids", &[Root, OtherIds], |_| status(|it| { it.groups([7]).gid(7).uid(7); })),
     way("map_root", &[UserNamespaces], |_| status(|it| { it.map_root(); })),
     way("map_root without openat2", &[UserNamespaces], |_| without_openat2(status(|it| { it.map_root(); }))),
     way("map_root and pre_exec without openat2", &[UserNamespaces], |_| without_openat2(status(|it| { it.map_root(); with_own_code(it); }))),
     way("all namespaces", &[UserNamespaces], |_| status(|it| { it.unshare(NamespaceSet::all()).map_root().hostname("box".parse().unwrap()).loopback_up(); })),
     way("time", &[UserNamespaces], |_| status(|it| { it.map_root().time_offset(Clock::Boottime, ClockOffset::new(9, 0).unwrap()); })),
-    way("maps from outside", &[Root], |_| status(with_maps)),
-    way("maps from outside and pre_exec", &[Root], |_| status(|it| { with_maps(it); with_own_code(it); })),
+    way("maps from outside", &[Root, OtherIds, UserNamespaces], |_| status(with_maps)),
+    way("maps from outside and pre_exec", &[Root, OtherIds, UserNamespaces], |_| status(|it| { with_maps(it); with_own_code(it); })),
     way("init", &[UserNamespaces], |_| status(|it| { it.map_root().init(Init::new()); })),
     way("init in a root", &[UserNamespaces], |_| status(|it| { in_root(it); it.init(Init::new()); })),
     way("mounts", &[UserNamespaces], |_| status(|it| { it.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap()).mount(Mount::tmpfs("/tmp").unwrap()); })),

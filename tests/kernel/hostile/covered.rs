@@ -17,14 +17,14 @@ use super::image::{into, is_refused};
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{ns, open_path, refuse};
-use crate::machine::Need::{Root, UniqueIds, UserNamespaces};
+use crate::machine::Need::{OtherIds, Root, UniqueIds, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::dir;
 use crate::stage;
 
 cases! {"hostile_covered":
-    no_other_process_is_mapped [Root],
-    no_other_process_is_mapped_by_unshare [Root],
+    no_other_process_is_mapped [Root, OtherIds, UserNamespaces],
+    no_other_process_is_mapped_by_unshare [Root, OtherIds, UserNamespaces],
     no_other_process_is_named [UserNamespaces],
     no_member_is_overlooked [UserNamespaces],
     no_other_namespace_is_taken_for_ours [UserNamespaces],
