@@ -162,6 +162,13 @@ impl ProcFs {
         Ok(bytes)
     }
 
+    /// Whether a debugger or the like has this thread. Where that cannot be read: no.
+    pub(crate) fn is_traced(&self) -> bool {
+        let status = self.read_once(self.root.as_fd(), "thread-self/status").unwrap_or_default();
+        let mut lines = status.split(|&byte| byte == b'\n');
+        lines.any(|line| line.strip_prefix(b"TracerPid:\t").is_some_and(|pid| pid != b"0"))
+    }
+
     /// What one read gives, for files that have all ready at once.
     pub(crate) fn read_once(
         &self,

@@ -13,7 +13,7 @@ use crate::mounts::{Mount, Propagation, Rootfs};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd;
 use crate::process_state;
-use crate::setup::helper::{Helper, Work};
+use crate::setup::helper::{Helper, HelperMemory, Work};
 use crate::setup::id_maps::IdMaps;
 use crate::setup::map_tool::Log;
 use crate::setup::mounts::{MountRights, Workshop};
@@ -305,11 +305,11 @@ fn carry_out(
                 parent: id(),
                 log: log.fd(),
             };
-            let stack = Helper::stack().map_err(before)?;
+            let memory = HelperMemory::new(proc).map_err(before)?;
             let refused = |errno| before(Error::os(Step::StartIdMapHelper, errno));
             let unblocked = |errno| before(Error::os(Step::BlockSignals, errno));
             let blocked = MaskGuard::block_all().map_err(unblocked)?;
-            let started = Helper::start(&work, stack, blocked.proof());
+            let started = Helper::start(&work, memory, blocked.proof());
             drop(blocked);
             Some(started.map_err(refused)?)
         }

@@ -18,7 +18,7 @@ use crate::setup::mounts::MountRights;
 use crate::setup::plan::{Lookup, Op, Plan};
 use crate::setup::time_entry;
 use crate::sys::abi;
-use crate::sys::clone::CAN_SHARE_MEMORY;
+use crate::sys::clone::can_share_memory;
 use crate::sys::features;
 use crate::sys::process;
 
@@ -214,7 +214,7 @@ impl Command {
         Ok(Plan {
             copy,
             before,
-            inner_shares: CAN_SHARE_MEMORY && !needs_birth && !has_code && !has_init,
+            inner_shares: can_share_memory() && !needs_birth && !has_code && !has_init,
             namespaces: namespaces - unshared,
             clone_flags,
             set_tid: self.pids()?,
@@ -330,7 +330,7 @@ fn why_copy(
     needs_birth: bool,
     other_ids: bool,
 ) -> Option<&'static str> {
-    if !CAN_SHARE_MEMORY {
+    if !can_share_memory() {
         Some("this architecture has no other way")
     } else if has_code {
         Some("the caller's code must not write into it")

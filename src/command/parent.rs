@@ -20,7 +20,7 @@ use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::process_state;
-use crate::setup::helper::{Helper, Work};
+use crate::setup::helper::{Helper, HelperMemory, Work};
 use crate::setup::join::{Joins, Target, refused_kind};
 use crate::setup::map_tool::Log;
 use crate::setup::mounts::Workshop;
@@ -28,7 +28,7 @@ use crate::setup::plan::{Op, Plan};
 use crate::setup::run::{Context, ExecArgs, run_all};
 use crate::setup::slot::Slot;
 use crate::setup::{failure_of, no_pid_namespace_pending, open_proc};
-use crate::sys::clone::{CAN_SHARE_MEMORY, InChild, SharedBox, Stack};
+use crate::sys::clone::{InChild, SharedBox, Stack, can_share_memory, exec_enters_time_namespace};
 use crate::sys::file::Fd;
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::{MaskGuard, SignalSet, current_mask};
@@ -73,33 +73,38 @@ impl Launch {
         let plan = &self.plan;
         plan.cgroup.as_ref().map_or(Ok(()), |dir| refuse_frozen(dir.as_fd()))?;
         let shares = plan.copy.is_none();
-        let slot = if shares {
+        let proc = open_proc(plan.all_ops())?;
+        let helper_memory = match &proc {
+            Some(proc) if !plan.maps_outside.is_empty() => Some(HelperMemory::new(proc)?),
+            _ => None,
+        };
+        let slot = if shares && helper_memory.as_ref().is_none_or(HelperMemory::is_shared) {
             SlotPlace::Here(Slot::new())
         } else {
             SlotPlace::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
         };
         let slot = slot.get();
-        let proc = open_proc(plan.all_ops())?;
         // Looked at behind ConnectStdio, which replaces 0 to 2.
         let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
         let parent = parent.map(above).transpose()?;
         let log = Log::for_writes(&plan.maps_outside)?;
         let start = plan.goes_on().then(Start::new).transpose()?;
-        let work = match &proc {
-            Some(proc) if !plan.maps_outside.is_empty() => {
+        let (work, helper_memory) = match (&proc, helper_memory) {
+            (Some(proc), Some(memory)) => {
                 no_pid_namespace_pending()?;
                 let writes = &plan.maps_outside;
-                Some(Work { slot, writes, proc, check_pid_fd: true, parent: id(), log: log.fd() })
+                let (parent, log) = (id(), log.fd());
+                Some((Work { slot, writes, proc, check_pid_fd: true, parent, log }, memory))
             }
             _ => None,
-        };
-        let helper_stack = work.as_ref().map_or(Ok(None), |_| Helper::stack())?;
+        }
+        .unzip();
         let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own. Paths take more room than the calling
         // thread may have left, also in a copy.
         let needs_stack = (shares && has_intermediate)
-            || (CAN_SHARE_MEMORY && (plan.looks_inside() || plan.has_init()));
+            || (can_share_memory() && (plan.looks_inside() || plan.has_init()));
         let size = match (plan.has_own_code(), plan.looks_inside()) {
             (true, _) => Stack::FOR_OWN_CODE,
             (_, true) => Stack::FOR_PATHS,
@@ -111,7 +116,8 @@ impl Launch {
         // Until the signals are unblocked nothing is allocated: see MaskGuard.
         let blocked = MaskGuard::block_all().at_step(Step::BlockSignals)?;
         let outcome = (|| {
-            let helper = work.as_ref().map(|it| Helper::start(it, helper_stack, blocked.proof()));
+            let helper = work.as_ref().zip(helper_memory);
+            let helper = helper.map(|(work, memory)| Helper::start(work, memory, blocked.proof()));
             let helper = helper.transpose().map_err(Refused::Helper)?;
             let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
             let context = Context {
@@ -231,6 +237,15 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
             ErrorKind::Unsupported,
             "this kernel cannot reap or kill a child by itself, nor make a mount namespace that is \
              empty: Linux 7.1 can",
+        )
+        .at_step(Step::Clone);
+    }
+    // The answer of every kernel to this is EFAULT, unless a time namespace is pending before Linux 6.2.
+    if errno == Errno::INVAL && !features::clone3() && !exec_enters_time_namespace() {
+        return Error::new(
+            ErrorKind::Unsupported,
+            "qemu-user or another emulator runs this program, and takes no clone(2) without an exit signal: run it \
+             on the kernel itself, or on a whole emulated machine",
         )
         .at_step(Step::Clone);
     }

@@ -23,7 +23,10 @@ const MEMORY: &str =
 const PROCESSES: &str = "the limit on processes is reached: RLIMIT_NPROC, pids.max of a cgroup, or \
     kernel.threads-max";
 const FILES: &str = "this process has as many descriptors open as RLIMIT_NOFILE allows";
-const FILTERED: &str = "the kernel lacks this system call, or a seccomp filter hides it";
+const FILTERED: &str = "the kernel lacks this system call, a seccomp filter blocks it, or a tool that runs \
+    this program (valgrind, qemu-user) does not support it";
+const CLONE_FILTERED: &str = "a seccomp filter blocks clone(2), or the program runs on valgrind, which does not \
+    support CLONE_FILES: id maps that are written from outside and entered user, pid and time namespaces take it";
 const ENTER_DENIED: &str = "entering needs CAP_SYS_ADMIN both in the user namespace that owns it and \
     in one's own, and CAP_SYS_CHROOT for a mount namespace; a process's namespaces also need the \
     right to trace it; enter its user namespace in the same call if that gives the right";
@@ -68,6 +71,7 @@ const TABLE: &[Row] = &[
     (Step::AskNamespace, None, Errno::INVAL, "only a pid or user namespace has a parent, and only a user namespace an owner's uid"),
     (Step::AskNamespace, None, Errno::PERM, "the answer lies outside of this process's own user or pid namespace"),
     (Step::AskNamespace, None, Errno::SRCH, "no such process there"),
+    (Step::AskNamespace, None, Errno::NOSYS, FILTERED),
     (Step::Clone, None, Errno::PERM, NO_USER_NAMESPACES),
     (Step::Clone, None, Errno::BADF, "the directory is none of a cgroup of version 2"),
     (Step::Clone, None, Errno::BUSY, "the cgroup hands controllers on to the cgroups below it, so that no process may be in it itself"),
@@ -80,7 +84,7 @@ const TABLE: &[Row] = &[
     (Step::Clone, None, Errno::USERS, LIMIT),
     (Step::Clone, None, Errno::AGAIN, PROCESSES),
     (Step::Clone, None, Errno::NOMEM, DEAD_PID_NAMESPACE),
-    (Step::Clone, None, Errno::NOSYS, FILTERED),
+    (Step::Clone, None, Errno::NOSYS, CLONE_FILTERED),
     (Step::Unshare, Some(Namespace::User), Errno::INVAL, "a process with several threads cannot make a user namespace for one of them; use Command, or call this before the first thread"),
     (Step::Unshare, None, Errno::INVAL, "the kernel was built without one of these kinds of namespace, or this thread already has a new pid namespace waiting for its children"),
     (Step::Unshare, None, Errno::PERM, NO_USER_NAMESPACES),
@@ -98,6 +102,7 @@ const TABLE: &[Row] = &[
     (Step::Leave, None, Errno::PERM, "going back needs CAP_SYS_ADMIN in the user namespace that owns the old namespace; a process in a user namespace of its own that kept the machine's namespaces can leave these but not return: use run()"),
     (Step::StartIdMapHelper, None, Errno::AGAIN, PROCESSES),
     (Step::StartIdMapHelper, None, Errno::NOMEM, DEAD_PID_NAMESPACE),
+    (Step::StartIdMapHelper, None, Errno::NOSYS, CLONE_FILTERED),
     (Step::WriteSetgroups, None, Errno::PERM, "setgroups can be denied only before the gid map is written, and allowed only where it was not denied before"),
     (Step::WriteSetgroups, None, Errno::ACCESS, MAP_ACCESS),
     (Step::WriteUidMap, None, Errno::PERM, ONE_LINE),
@@ -197,9 +202,11 @@ const TABLE: &[Row] = &[
     (Step::Exec, None, Errno::AGAIN, PROCESSES),
     (Step::Exec, None, Errno::TXTBSY, "the file is open for writing"),
     (Step::Exec, None, Errno::PERM, "a security policy, or the tracer of a setuid program, forbids it"),
+    (Step::Exec, None, Errno::FAULT, "a tracer that translates paths, such as proot, cannot read the memory of the child: one with an init, or in entered user and pid namespaces, is undumpable until exec"),
     (Step::Wait, None, Errno::CHILD, "another wait in this process took the status; or the kernel reaped the child (SIGCHLD is ignored, or auto_reap was asked for) and does not tell how it ended: before Linux 6.15, or where a filter forbids PIDFD_GET_INFO"),
     (Step::Signal, None, Errno::PERM, "the process belongs to another user"),
     (Step::Signal, None, Errno::INVAL, "there is no such signal, or the process is not visible from this pid namespace"),
+    (Step::Signal, None, Errno::NOSYS, FILTERED),
     (Step::StartThread, None, Errno::INVAL, "after unshare(2) or setns(2) of a pid namespace a thread can start no other one; do that elsewhere"),
     (Step::StartThread, None, Errno::AGAIN, "the limit on processes and threads is reached (RLIMIT_NPROC, pids.max of a cgroup, or threads-max), or memory for the stack is short (RLIMIT_AS)"),
 ];

@@ -14,7 +14,7 @@ use crate::init::finish::BROKEN;
 use crate::init::shed::{LastLoop, NewInit, Way};
 use crate::setup::plan::Op;
 use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, CAN_SHARE_MEMORY, InChild, Request};
+use crate::sys::clone::{self, InChild, Request, can_share_memory};
 use crate::sys::memory::Arguments;
 use crate::sys::signal::{self, ALL};
 use crate::sys::{Errno, Result, abi, file, process};
@@ -64,7 +64,7 @@ pub(super) fn become_init(
 }
 
 fn start(program: &Program<'_>, child: InChild) -> Result<i32> {
-    let flags = match (program.context.has_no_exec, CAN_SHARE_MEMORY) {
+    let flags = match (program.context.has_no_exec, can_share_memory()) {
         (true, _) => 0,
         (false, true) => abi::CLONE_VM | abi::CLONE_VFORK,
         (false, false) => abi::CLONE_VFORK,

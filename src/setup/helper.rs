@@ -20,7 +20,7 @@ use crate::setup::map_tool;
 use crate::setup::plan::{IdMapFile, IdMapWrite};
 use crate::setup::run::write_file;
 use crate::setup::slot::Slot;
-use crate::sys::clone::{self, CAN_SHARE_MEMORY, InChild, Request, Stack};
+use crate::sys::clone::{self, InChild, Request, Stack, can_share_memory};
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::{self, Errno, abi, file, in_root, process};
 
@@ -30,8 +30,36 @@ pub(crate) struct Helper<'a> {
     pid_fd: OwnedFd,
     slot: &'a Slot,
     work: PhantomData<&'a Work<'a>>,
-    /// What it runs on: unmapped when it has ended.
-    _stack: Option<Stack>,
+    /// Unmapped when it has ended.
+    _memory: HelperMemory,
+}
+
+/// What a helper runs in.
+#[derive(Debug)]
+pub(crate) struct HelperMemory {
+    /// Where it shares our memory: what it runs on.
+    stack: Option<Stack>,
+    exit_signal: u64,
+}
+
+impl HelperMemory {
+    /// None: nobody else's wait takes notice of the helper. But gdb(1) takes a process without `SIGCHLD` for a thread
+    /// of ours, which it stops as long as another child shares our memory. So beside a tracer it is a process like any
+    /// other.
+    pub(crate) fn new(proc: &ProcFs) -> Result<Self> {
+        let is_traced = proc.is_traced();
+        let shares = can_share_memory() && !is_traced;
+        let stack = shares.then(|| Stack::new(Stack::SMALL)).transpose();
+        Ok(Self {
+            stack: stack.at_step(Step::StartIdMapHelper)?,
+            exit_signal: if is_traced { libc::SIGCHLD.unsigned_abs().into() } else { 0 },
+        })
+    }
+
+    /// Whether it is ours, so that the slot may lie anywhere.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.stack.is_some()
+    }
 }
 
 /// What the helper sees.
@@ -48,24 +76,20 @@ pub(crate) struct Work<'a> {
 }
 
 impl<'a> Helper<'a> {
-    /// What it runs on, where it shares our memory.
-    pub(crate) fn stack() -> Result<Option<Stack>> {
-        let stack = CAN_SHARE_MEMORY.then(|| Stack::new(Stack::SMALL));
-        stack.transpose().at_step(Step::StartIdMapHelper)
-    }
-
     pub(crate) fn start(
         work: &'a Work<'a>,
-        stack: Option<Stack>,
+        memory: HelperMemory,
         blocked: SignalsBlocked<'_>,
     ) -> sys::Result<Self> {
         let mut pid_fd: RawFd = -1;
-        let memory = if CAN_SHARE_MEMORY { abi::CLONE_VM } else { 0 };
+        let shared = if memory.is_shared() { abi::CLONE_VM } else { 0 };
         // The table of descriptors is shared until the helper starts work: the pidfd of a process
-        // that is made later appears in it. No exit signal: nobody else's wait takes notice.
-        let flags = memory | abi::CLONE_FILES | abi::CLONE_PIDFD;
-        let at = &raw mut pid_fd;
-        let request = Request::new(flags, at, stack.as_ref());
+        // that is made later appears in it.
+        let flags = shared | abi::CLONE_FILES | abi::CLONE_PIDFD;
+        let request = Request {
+            exit_signal: memory.exit_signal,
+            ..Request::new(flags, &raw mut pid_fd, memory.stack.as_ref())
+        };
         // The helper needs nothing of what clone(2) lacks.
         let legacy = AtomicBool::new(false);
         // SAFETY: `work` and the stack live in the Helper until its end was waited for; the entry
@@ -73,7 +97,7 @@ impl<'a> Helper<'a> {
         unsafe { clone::clone(&request, &legacy, main, work, blocked) }?;
         // SAFETY: the kernel has just made this descriptor for us.
         let pid_fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pid_fd) };
-        Ok(Self { pid_fd, slot: work.slot, work: PhantomData, _stack: stack })
+        Ok(Self { pid_fd, slot: work.slot, work: PhantomData, _memory: memory })
     }
 }
 

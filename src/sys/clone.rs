@@ -10,15 +10,18 @@ use super::memory::Span;
 use super::process::{RawFd, arg};
 use super::signal::SignalsBlocked;
 use super::syscall::syscall;
-use super::{Errno, Result};
+use super::{Errno, Result, valgrind};
 
-/// Whether a child may share our memory here. It may not return into the frames of its parent, nor
+/// Whether a child can share our memory. It may not return into the frames of its parent, nor
 /// touch `errno`: that takes assembly, per architecture. `--cfg linux_namespaces_portable` does without,
 /// so that what other architectures run can be tried on these.
-pub(crate) const CAN_SHARE_MEMORY: bool = cfg!(all(
-    not(linux_namespaces_portable),
-    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
-));
+pub(crate) fn can_share_memory() -> bool {
+    let has_assembly = cfg!(all(
+        not(linux_namespaces_portable),
+        any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
+    ));
+    has_assembly && !valgrind::is_around()
+}
 
 /// What a new process runs. It never returns, and sees nothing but the value it is given.
 pub(crate) type Entry<T> = fn(&T, InChild) -> !;
@@ -83,6 +86,10 @@ pub(crate) unsafe fn clone<T: Sync>(
     arg: &T,
     _: SignalsBlocked<'_>,
 ) -> Result<u32> {
+    // Valgrind would end this process.
+    if request.flags & abi::CLONE_FILES != 0 && valgrind::is_around() {
+        return Err(Errno::NOSYS);
+    }
     let start = Start { own: AtomicU32::new(0), entry, arg };
     // A child that we do not wait for outlives this frame, so its start lies on its own stack.
     let at = match request.stack {
@@ -465,7 +472,7 @@ mod child {
     }
 }
 
-/// For copies of the memory only: [`CAN_SHARE_MEMORY`].
+/// For copies of the memory only: [`can_share_memory`].
 #[cfg(not(all(
     not(linux_namespaces_portable),
     any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")

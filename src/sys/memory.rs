@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::ptr;
 
-use super::clone::CAN_SHARE_MEMORY;
+use super::clone::can_share_memory;
 use super::file;
 use super::image::{self, Image};
 use super::process::{RawFd, arg};
@@ -112,7 +112,7 @@ const SHADOW: u64 = 1 << 40;
 /// frames there, and constants.
 pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
     // Elsewhere system calls go through libc, which needs its thread's memory.
-    if !CAN_SHARE_MEMORY {
+    if !can_share_memory() {
         return Err(Errno::NOTSUP);
     }
     let kept_image = kept.image;

@@ -32,6 +32,7 @@ mod syscall;
 pub(crate) mod terminal;
 pub(crate) mod users;
 pub(crate) mod uts;
+pub(crate) mod valgrind;
 
 pub(crate) use rustix::io::Errno;
 

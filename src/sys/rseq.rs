@@ -18,7 +18,7 @@ const UNREGISTER: usize = 1;
 const REACH: usize = 64 * 1024;
 const ALIGNMENT: usize = 32;
 
-/// Ends this thread's registration, on the architectures where [memory is shared](super::clone::CAN_SHARE_MEMORY). Where that lies only libc knows, and the kernel, which compares. `false`
+/// Ends this thread's registration, on the architectures where [memory is shared](super::clone::can_share_memory). Where that lies only libc knows, and the kernel, which compares. `false`
 /// if it was not found.
 ///
 /// # Safety

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::clone::{self, CAN_SHARE_MEMORY, Entry, InChild, Request, SharedBox};
+use super::clone::{self, Entry, InChild, Request, SharedBox, can_share_memory};
 use super::process::{self, Ended, RawFd};
 use super::signal::MaskGuard;
 use super::{Errno, Result, abi, file, in_root};
@@ -131,7 +131,7 @@ fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>, _: InChild) -> ! {
 /// Runs `entry` in a child until its end. It makes system calls and nothing else.
 fn run<T: Sync>(in_copy: bool, entry: Entry<T>, job: &T) -> Result<(Option<Ended>, OwnedFd)> {
     let mut pid_fd: RawFd = -1;
-    let share = CAN_SHARE_MEMORY && !in_copy;
+    let share = can_share_memory() && !in_copy;
     let memory = if share { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 };
     let flags = memory | abi::CLONE_PIDFD;
     // No exit signal: nobody else's wait takes notice.

@@ -69,7 +69,7 @@ unsafe fn raw(number: c_long, a: [usize; 6]) -> isize {
 }
 
 /// Elsewhere libc makes the call. It writes `errno`, which is why no child shares memory there:
-/// see [`super::clone::CAN_SHARE_MEMORY`].
+/// see [`super::clone::can_share_memory`].
 #[cfg(not(all(
     not(linux_namespaces_portable),
     any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")

@@ -34,6 +34,7 @@ pub(crate) fn act(name: &str) -> ExitCode {
             crate::clocks::tell_inside();
             return ExitCode::SUCCESS;
         }
+        ("spawns", _) => return crate::around::act(),
         ("undo", attack) => return crate::hostile::undo::act(attack),
         ("contained", filter) => return crate::contained::act(filter),
         ("cover", _) => return crate::discover::cover_own_proc(),

@@ -59,17 +59,23 @@ const PACKAGES: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("crun", "crun"),
     ("dumb-init", "dumb-init"),
+    ("gdb", "gdb"),
     ("hostname", "hostname"),
     ("ip", "iproute2"),
     ("lsns", "util-linux"),
     ("mount", "mount"),
     ("newuidmap", "uidmap"),
     ("nsenter", "util-linux"),
+    ("proot", "proot"),
     ("ps", "procps"),
+    ("qemu-aarch64-static", "qemu-user-static"),
+    ("qemu-i386-static", "qemu-user-static"),
+    ("qemu-x86_64-static", "qemu-user-static"),
     ("setsid", "util-linux"),
     ("strace", "strace"),
     ("tini", "tini"),
     ("unshare", "util-linux"),
+    ("valgrind", "valgrind"),
 ];
 
 impl Need {

@@ -7,6 +7,7 @@
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "plain calls on this process")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "flags and pids")]
 
+mod around;
 mod birth;
 mod bocker;
 mod clocks;
@@ -48,6 +49,7 @@ mod unshare_tool;
 static ALLOCATOR: faults::blocked::Watching = faults::blocked::Watching;
 
 const CASES: &[&[harness::Case]] = &[
+    around::CASES,
     birth::CASES,
     bocker::CASES,
     clocks::CASES,

@@ -87,6 +87,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("child close", &[], Succeeds, "as above"),
     in_all("helper close", &[], Succeeds, "as above"),
     in_all("program close", &[], Succeeds, "as above"),
+    in_all("parent openat2 \"thread-self/status\"", &[], Succeeds, "a tracer that cannot be looked for is none"),
+    in_all("parent read \"status\"", &[], Succeeds, "as above"),
     in_all("parent lseek", &[], Succeeds, "std asks how much there is to read, and reads anyhow"),
     in_all("thread madvise", &[], Succeeds, "the C library gives the stack of a thread back"),
     in_all("thread sched_getaffinity", &[], Succeeds, "the C library asks where a thread's stack ends"),

@@ -138,6 +138,15 @@ pub(crate) fn read(pid: i32, at: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// Changes the memory of a tracee.
+pub(crate) fn write(pid: i32, at: u64, bytes: &[u8]) {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: at as usize as *mut _, iov_len: bytes.len() };
+    // SAFETY: reads the slice alone.
+    let put = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    assert_eq!(put, bytes.len() as isize, "{}", std::io::Error::last_os_error());
+}
+
 pub(crate) fn kill(pid: i32) {
     // SAFETY: a tracee or child of ours that nobody else has waited for.
     unsafe { libc::kill(pid, libc::SIGKILL) };
