@@ -49,7 +49,7 @@ impl<'a> Job<'a> {
         self.legacy.load(SeqCst)
     }
 
-    /// Makes the child that becomes the program. Returns when it has run exec or ended.
+    /// Makes the child that becomes the program. If that shares our memory, it returns when it has run exec or ended.
     pub(super) fn start(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
         // SAFETY: this thread sleeps until the child has done with our memory, if it shares that; the stack is for
         // this one use.
@@ -57,14 +57,15 @@ impl<'a> Job<'a> {
     }
 
     /// Makes the intermediate child that does what comes before, as entering namespaces, and then makes
-    /// the one above, as a child of our own: it is never itself in a pid namespace that it enters.
+    /// the one above, as a child of our own: it is never itself in a pid namespace that it enters. If it shares our
+    /// memory, this returns when it has ended.
     ///
     /// # Safety
     ///
     /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
     pub(super) unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
-        let flags = self.memory() | abi::CLONE_VFORK | abi::CLONE_FILES;
+        let flags = self.memory() | abi::CLONE_FILES;
         let pid_fd = self.context.slot.middle_pid_fd.as_ptr();
         let request =
             Request { exit_signal: self.exit_signal(), ..Request::new(flags, pid_fd, None) };
@@ -79,8 +80,9 @@ impl<'a> Job<'a> {
         if self.tells_its_end { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
     }
 
+    /// Nobody interrupts a sleep in `clone3`. So the parent sleeps there only for who shares its memory.
     fn memory(&self) -> u64 {
-        if self.plan.copy.is_none() { abi::CLONE_VM } else { 0 }
+        if self.plan.copy.is_none() { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 }
     }
 
     /// # Safety
@@ -89,10 +91,7 @@ impl<'a> Job<'a> {
     /// is killed.
     unsafe fn start_program(&self, flags: u64, blocked: SignalsBlocked<'_>) -> Result<u32> {
         let Plan { namespaces, clone_flags, .. } = self.plan;
-        let mut flags = flags | u64::from(namespaces.bits()) | clone_flags;
-        if !self.plan.goes_on() {
-            flags |= abi::CLONE_VFORK;
-        }
+        let flags = flags | u64::from(namespaces.bits()) | clone_flags;
         let is_sibling = flags & abi::CLONE_PARENT != 0;
         let request = Request {
             exit_signal: if is_sibling { 0 } else { self.exit_signal() },
@@ -141,7 +140,8 @@ fn start_inside(job: &Job<'_>, child: InChild) -> Result<()> {
     slot.begin(job.plan.before.len());
     job.legacy.store(false, SeqCst);
     let memory = if job.plan.inner_shares { abi::CLONE_VM } else { 0 };
-    let flags = memory | abi::CLONE_PARENT;
+    let sleep = if job.plan.goes_on() { 0 } else { abi::CLONE_VFORK };
+    let flags = memory | sleep | abi::CLONE_PARENT;
     // SAFETY: the stack is for this one use; without it our memory is a copy, in which nobody runs if we are
     // killed.
     let pid = unsafe { job.start_program(flags, child.signals_blocked()) }.inspect_err(|_| {

@@ -42,15 +42,17 @@ impl Command {
     /// id maps together with an entered user namespace, a new pid namespace together with an entered one;
     /// and what [`Enter::apply`](crate::Enter::apply) answers for namespaces that cannot be looked at.
     pub fn plan(&self) -> Result<Plan> {
-        self.compile(Op::Exec(self.candidates()?, self.program_lookup()?))
+        let joins = self.enter.joins()?;
+        let last = Op::Exec(self.candidates()?, self.program_lookup(&joins));
+        self.compile(joins, last)
     }
 
     /// Whether the program's root is laid out by somebody else.
-    pub(super) fn has_other_root(&self) -> Result<bool> {
-        Ok(self.setup.rootfs.is_some()
+    pub(super) fn has_other_root(&self, joins: &Joins) -> bool {
+        self.setup.rootfs.is_some()
             || process_state::is_in_other_root()
             || self.place.has_root()
-            || self.enter.joins()?.set().contains(NamespaceSet::MOUNT))
+            || joins.set().contains(NamespaceSet::MOUNT)
     }
 
     /// Below mounts and in open directories.
@@ -59,11 +61,10 @@ impl Command {
     }
 
     /// Among other files, too, unless the caller has named an open file by proc.
-    fn program_lookup(&self) -> Result<Lookup> {
-        let has_other_files = self.has_other_files();
-        let is_inside = self.has_other_root()?
-            || (has_other_files && !names_open_file(self.program.as_bytes()));
-        Ok(if is_inside { Lookup::Inside } else { Lookup::Plain })
+    fn program_lookup(&self, joins: &Joins) -> Lookup {
+        let is_inside = self.has_other_root(joins)
+            || (self.has_other_files() && !names_open_file(self.program.as_bytes()));
+        if is_inside { Lookup::Inside } else { Lookup::Plain }
     }
 
     /// The steps into the working directory: what was inherited is looked up again where something may be mounted
@@ -77,11 +78,10 @@ impl Command {
         self.setup.return_op(self.current_dir_fallback.as_deref())
     }
 
-    /// A plan with this last step.
-    pub(super) fn compile(&self, last: Op) -> Result<Plan> {
+    /// A plan that enters these and has this last step.
+    pub(super) fn compile(&self, joins: Joins, last: Op) -> Result<Plan> {
         let namespaces = self.setup.checked()?;
         self.check_numbers()?;
-        let joins = self.enter.joins()?;
         let maps = IdMaps::of(&self.setup)?;
         if !maps.is_empty() && joins.set().contains(NamespaceSet::USER) {
             return Err(Error::invalid(
@@ -127,7 +127,7 @@ impl Command {
         let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
 
         let return_op = self.return_op(&joins)?;
-        let has_other_files = self.has_other_root()? || self.has_other_files();
+        let has_other_files = self.has_other_root(&joins) || self.has_other_files();
         let dir_lookup = if has_other_files { Lookup::Inside } else { Lookup::Plain };
         let has_joins = !joins.is_empty();
         let mut entering = Vec::new();

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -11,9 +12,12 @@ use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
-use crate::sys::Errno;
+use crate::sys::{Errno, process};
 
-/// How a parent learns that its child runs on without exec.
+/// How a parent that does not sleep in `clone3` learns that its child runs on without exec, or has run exec.
+///
+/// A child that has its own memory may also have the ids of somebody else, who can stop it before exec: a parent that
+/// slept in `clone3` would do so uninterruptibly.
 pub(super) struct Start {
     reader: OwnedFd,
     writer: OwnedFd,
@@ -50,6 +54,39 @@ impl Start {
             let told = ready[0].revents().contains(PollFlags::IN);
             if told || ready.iter().any(|ready| !ready.revents().is_empty()) {
                 return told;
+            }
+        }
+    }
+}
+
+impl Start {
+    /// Waits until the child has run exec, or has ended.
+    pub(super) fn await_exec(self, child: &OwnedFd) {
+        drop(self.writer);
+        let has_run_exec = || process::is_seen_after_exec(child.as_raw_fd());
+        let (mut watched, mut pause) = (2, Duration::from_millis(50));
+        loop {
+            let mut ready = [child, &self.reader].map(|fd| PollFd::new(fd, PollFlags::IN));
+            let wait = Timespec::try_from(pause).ok();
+            match poll(&mut ready[..watched], wait.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                // A filter.
+                Err(_) => {
+                    let _ = rustix::io::read(&self.reader, &mut [0]);
+                    return;
+                }
+            }
+            let [ended, closed] = ready.map(|ready| !ready.revents().is_empty());
+            // Another thread's fork may have the other end of the pipe for as long as it likes.
+            if ended || has_run_exec() {
+                return;
+            }
+            if closed {
+                // Before Linux 5.11, `close_other_fds` closes it before exec.
+                if !process::can_wait(child.as_raw_fd()) {
+                    return;
+                }
+                (watched, pause) = (1, Duration::from_millis(1));
             }
         }
     }

@@ -94,7 +94,8 @@ impl Command {
     #[doc(alias = "fork")]
     pub unsafe fn spawn_fn(&mut self, work: impl FnOnce() -> u8 + Send + 'static) -> Result<Child> {
         let mut work = Some(work);
-        let has_other_root = self.has_other_root()?;
+        let joins = self.enter.joins()?;
+        let has_other_root = self.has_other_root(&joins);
         // Called once: in the child.
         let once = move || {
             if has_other_root {
@@ -103,7 +104,7 @@ impl Command {
             }
             work.take().map_or(0, |work| work())
         };
-        let plan = self.compile(Op::Run(Arc::new(Mutex::new(once))))?;
+        let plan = self.compile(joins, Op::Run(Arc::new(Mutex::new(once))))?;
         self.launcher(plan, [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])?.spawn()
     }
 }

@@ -1,8 +1,8 @@
 //! The parent's side of a spawn: gets everything ready, makes the child, and turns what the child
 //! left in the slot into a [`Child`] or an [`Error`].
 //!
-//! Invariant: what the child sees is dropped only after the child has its own memory. The thread
-//! sleeps in `clone3` (`CLONE_VFORK`) until then. The exception is a child that an intermediate
+//! Invariant: what the child sees is dropped only after the child has its own memory. A child that shares ours is
+//! waited for in `clone3` (`CLONE_VFORK`), uninterruptibly; one that has a copy by a pipe and its pidfd. The exception is a child that an intermediate
 //! process made, if that one is killed: then the child is killed and its end awaited here.
 
 #![allow(unsafe_code, reason = "it makes processes that share memory, and takes over their pidfds")]
@@ -21,7 +21,6 @@ use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::process_state;
 use crate::setup::helper::{Helper, HelperMemory, Work};
-use crate::setup::join::{Joins, Target, refused_kind};
 use crate::setup::map_tool::Log;
 use crate::setup::mounts::Workshop;
 use crate::setup::plan::{Op, Plan};
@@ -59,14 +58,6 @@ impl SlotPlace {
     }
 }
 
-/// Why there is no child that runs, without what would have to be allocated for an [`Error`].
-enum Refused {
-    Helper(Errno),
-    Clone(Errno),
-    Intermediate(Errno),
-    IntermediateDied(Option<Ended>),
-}
-
 impl Launch {
     pub(super) fn spawn(self) -> Result<Child> {
         let prepare = |errno| Error::os(Step::Prepare, errno);
@@ -89,7 +80,10 @@ impl Launch {
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
         let parent = parent.map(above).transpose()?;
         let log = Log::for_writes(&plan.maps_outside)?;
-        let start = plan.goes_on().then(Start::new).transpose()?;
+        let has_intermediate = !plan.before.is_empty();
+        // Who sleeps in clone3 needs none, and the intermediate process does.
+        let is_watched = plan.goes_on() || !(shares || has_intermediate);
+        let start = is_watched.then(Start::new).transpose()?;
         let (work, helper_memory) = match (&proc, helper_memory) {
             (Some(proc), Some(memory)) => {
                 no_pid_namespace_pending()?;
@@ -100,7 +94,6 @@ impl Launch {
             _ => None,
         }
         .unzip();
-        let has_intermediate = !plan.before.is_empty();
         // An init keeps nothing but its stack, so that has to be of its own. Paths take more room than the calling
         // thread may have left, also in a copy.
         let needs_stack = (shares && has_intermediate)
@@ -115,53 +108,60 @@ impl Launch {
 
         // Until the signals are unblocked nothing is allocated: see MaskGuard.
         let blocked = MaskGuard::block_all().at_step(Step::BlockSignals)?;
-        let outcome = (|| {
-            let helper = work.as_ref().zip(helper_memory);
-            let helper = helper.map(|(work, memory)| Helper::start(work, memory, blocked.proof()));
-            let helper = helper.transpose().map_err(Refused::Helper)?;
-            let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
-            let context = Context {
-                slot,
-                workshop: &workshop,
-                proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
-                helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
-                parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
-                mask: self.mask.unwrap_or(blocked.before()),
-                stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
-                exec: Some(&self.exec),
-                others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
-                started: fd(start.as_ref().map(Start::for_child)),
-                has_no_exec: plan.has_no_exec(),
-            };
-            let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
-            let started = if has_intermediate {
-                start_through_intermediate(&job, &blocked)
-            } else {
-                job.start(blocked.proof()).map_err(Refused::Clone)
-            };
-            // A clone that failed late may leave a number there that it took back.
-            let number = if started.is_ok() { slot.pid_fd.load(SeqCst) } else { -1 };
-            // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
-            let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
-            let runs = match (start, &pid_fd) {
-                (Some(start), Some(pid_fd)) => start.happens(pid_fd),
-                (None, Some(pid_fd)) => {
-                    slot.failure().is_none()
-                        && slot.step() == plan.before.len() + plan.ops.len()
-                        && process::has_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd())
-                }
-                (_, None) => false,
-            };
-            Ok((started?, pid_fd, runs))
-        })();
+        let helper = work.as_ref().zip(helper_memory);
+        let helper = helper.map(|(work, memory)| Helper::start(work, memory, blocked.proof()));
+        let helper = match helper.transpose() {
+            Ok(helper) => helper,
+            Err(errno) => {
+                drop(blocked);
+                return Err(Error::os(Step::StartIdMapHelper, errno));
+            }
+        };
+        let fd = |fd: Option<RawFd>| fd.unwrap_or(-1);
+        let context = Context {
+            slot,
+            workshop: &workshop,
+            proc: fd(proc.as_ref().map(AsRawFd::as_raw_fd)),
+            helper: fd(helper.as_ref().map(AsRawFd::as_raw_fd)),
+            parent: fd(parent.as_ref().map(AsRawFd::as_raw_fd)),
+            mask: self.mask.unwrap_or(blocked.before()),
+            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child_fd()),
+            exec: Some(&self.exec),
+            others: [0, 1, 2].map(|at: usize| self.streams[at].parent_fd()),
+            started: fd(start.as_ref().map(Start::for_child)),
+            has_no_exec: plan.has_no_exec(),
+        };
+        let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
+        let made = if has_intermediate {
+            // SAFETY: its child is seen to below, by `await_intermediate`.
+            unsafe { job.start_intermediate(blocked.proof()) }
+        } else {
+            job.start(blocked.proof())
+        };
+        // Handlers may not run in children that share our memory. They have all signals blocked, too.
         drop(blocked);
-
-        let (pid, pid_fd, runs) = outcome.map_err(|refused| match refused {
-            Refused::Helper(errno) => Error::os(Step::StartIdMapHelper, errno),
-            Refused::Clone(errno) => clone_refused(plan, errno),
-            Refused::Intermediate(errno) => Error::os(Step::Clone, errno),
-            Refused::IntermediateDied(ended) => died(plan, slot, ended),
-        })?;
+        let started = match (made, has_intermediate) {
+            (Err(errno), false) => Err(clone_refused(plan, errno)),
+            (Err(errno), true) => Err(Error::os(Step::Clone, errno)),
+            (Ok(pid), false) => Ok(pid),
+            (Ok(_), true) => await_intermediate(&job).map_err(|ended| died(plan, slot, ended)),
+        };
+        // A clone that failed late may leave a number there that it took back.
+        let number = if started.is_ok() { slot.pid_fd.load(SeqCst) } else { -1 };
+        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
+        let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
+        let runs = match (start, &pid_fd) {
+            (Some(start), Some(pid_fd)) if plan.goes_on() => start.happens(pid_fd),
+            (start, Some(pid_fd)) => {
+                start.into_iter().for_each(|start| start.await_exec(pid_fd));
+                slot.failure().is_none()
+                    && slot.step() == plan.before.len() + plan.ops.len()
+                    && process::has_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd())
+            }
+            (_, None) => false,
+        };
+        drop(helper);
+        let pid = started?;
         let pid_fd = match pid_fd {
             Some(pid_fd) if runs => PidFd::from_kernel(pid_fd),
             other => return Err(what_became(plan, &log, slot, other)),
@@ -180,7 +180,7 @@ impl Launch {
         let plan = &self.plan;
         for op in &plan.before {
             let done = match op {
-                Op::Enter(joins) => enter_here(joins),
+                Op::Enter(joins) => enter_for_good(&joins.targets),
                 Op::DropGroups => process::drop_groups().at_step(Step::SetGroups),
                 _ => process::set_dumpable(false).at_step(Step::HideMemory),
             };
@@ -218,17 +218,6 @@ impl Launch {
     }
 }
 
-fn enter_here(joins: &Joins) -> Result<()> {
-    enter_for_good(&joins.targets).map_err(|error| {
-        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-        let kind = |target: &Target| refused_kind(*target, errno?);
-        match joins.targets.iter().find_map(kind).filter(|_| error.namespace().is_none()) {
-            Some(kind) => error.of(kind),
-            None => error,
-        }
-    })
-}
-
 /// An unknown flag and wrong arguments have one number: which it is, the kernel tells when asked.
 fn clone_refused(plan: &Plan, errno: Errno) -> Error {
     let flags = plan.clone_flags;
@@ -256,14 +245,10 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
     error
 }
 
-/// Makes the child by way of a process that enters namespaces, and awaits the end of that one.
-fn start_through_intermediate(
-    job: &Job<'_>,
-    blocked: &MaskGuard,
-) -> core::result::Result<u32, Refused> {
+/// Awaits the end of the process that enters namespaces and makes the child, and returns the child's pid; or how that
+/// process ended, if it was killed.
+fn await_intermediate(job: &Job<'_>) -> core::result::Result<u32, Option<Ended>> {
     let slot = job.context.slot;
-    // SAFETY: its child is seen to below.
-    unsafe { job.start_intermediate(blocked.proof()) }.map_err(Refused::Intermediate)?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
     let intermediate = unsafe { OwnedFd::from_raw_fd(slot.middle_pid_fd.load(SeqCst)) };
     let ended = process::await_end(intermediate.as_raw_fd());
@@ -278,7 +263,7 @@ fn start_through_intermediate(
             let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
             process::await_end(child.as_raw_fd());
         }
-        return Err(Refused::IntermediateDied(ended));
+        return Err(ended);
     }
     Ok(slot.pid.load(SeqCst))
 }

@@ -23,7 +23,8 @@ pub use scoped::Scoped;
 /// Existing namespaces to enter: by handle, or those of a process.
 ///
 /// The order in which they are named does not matter, and those that the thread is in already are
-/// left out. What is named by process is entered by one atomic `setns(2)`.
+/// left out. Those of a process are looked up together when they are to be entered, so that a process that
+/// enters others meanwhile does not lead to a mixture of both.
 ///
 /// Three ways to use it: [`apply`](Self::apply) moves this thread for good, [`scoped`](Self::scoped)
 /// until a guard is dropped, [`run`](Self::run) leaves it alone and works on another one. A fourth is
@@ -244,15 +245,15 @@ impl Enter {
 
 /// Where the error names no kind, any of a set may be the one that was refused.
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
-    targets.iter().for_each(|target| ns_fd::children_go(target.set, true));
-    let leaves = targets.iter().any(|target| target.set.contains(NamespaceSet::MOUNT));
+    targets.iter().for_each(|target| ns_fd::children_go(target.kind.into(), true));
+    let leaves = targets.iter().any(|target| target.kind == Namespace::Mount);
     let compass = leaves.then(process_state::note_home).unwrap_or_default();
     join_all(targets).map_err(|refused| {
         if refused.entered.contains(NamespaceSet::MOUNT) {
             compass.note_other_root();
         }
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
-        unless_threads(error, targets[refused.index].set)
+        unless_threads(error, targets[refused.index].kind.into())
     })?;
     if leaves {
         compass.note_other_root();
@@ -330,6 +331,6 @@ impl NsFd {
     }
 
     fn target(&self) -> Target {
-        Target { fd: self.as_raw_fd(), set: self.kind().into() }
+        Target { fd: self.as_raw_fd(), kind: self.kind() }
     }
 }

@@ -75,7 +75,7 @@ impl Scoped {
             return Ok(back);
         };
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
-        let error = unless_threads(error, targets[refused.index].set);
+        let error = unless_threads(error, targets[refused.index].kind.into());
         // What was not entered has no way back to be refused.
         let entered = |namespace: &NsFd| refused.entered.contains(namespace.kind().into());
         for saved in &mut back.saved {
@@ -136,7 +136,7 @@ impl Scoped {
         let mut answer = Ok(());
         for namespace in self.saved.iter_mut().rev().filter_map(Option::take) {
             let kind = namespace.kind();
-            let mut back = join(Target { fd: namespace.as_raw_fd(), set: kind.into() });
+            let mut back = join(Target { fd: namespace.as_raw_fd(), kind });
             if back.is_ok() && kind == Namespace::Mount {
                 back = self.directories.take().map_or(Ok(()), |directories| directories.restore());
             }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use crate::error::{AtStep, Error, Result, Step};
@@ -23,80 +23,56 @@ pub(crate) enum Source {
 pub(crate) struct Joins {
     pub(crate) targets: Vec<Target>,
     /// The descriptors in `targets` are theirs.
-    sources: Vec<Source>,
+    held: Vec<Arc<NsFd>>,
     moved: Vec<Arc<OwnedFd>>,
 }
 
-impl Source {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Namespace(namespace) => namespace.as_fd(),
-            Self::Process(process, _) => process.as_fd(),
-        }
-    }
-
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-/// What `setns(2)` takes: a namespace file with its kind, or a pidfd with a set.
+/// A namespace file and its kind, as `setns(2)` takes them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) fd: RawFd,
-    pub(crate) set: NamespaceSet,
+    pub(crate) kind: Namespace,
 }
 
 impl Joins {
     /// Takes out what this thread is in already: to enter it again takes privileges that a member
-    /// need not have, and for a user namespace the kernel refuses the whole set.
+    /// need not have, and for a user namespace the kernel refuses it.
+    ///
+    /// Everything that a spawn decides by what it enters goes by this one look. A process moves on at any
+    /// time, so what it was in is held by descriptors, and not entered by pidfd.
     pub(crate) fn resolve(sources: &[Source]) -> Result<Self> {
         let mut seen = NamespaceSet::empty();
-        let mut targets = Vec::new();
+        let mut joins = Self::default();
         for source in sources {
-            let (fd, set) = match source {
-                Source::Namespace(namespace) => {
-                    (namespace.as_raw_fd(), NamespaceSet::from(namespace.kind()))
-                }
-                Source::Process(process, set) => (process.as_raw_fd(), set.checked()?),
+            let namespaces = match source {
+                Source::Namespace(namespace) => vec![Arc::clone(namespace)],
+                Source::Process(process, set) => namespaces_of(process, set.checked()?)?,
             };
-            if set.is_empty() {
+            if namespaces.is_empty() {
                 return Err(Error::invalid("the set of namespaces to enter is empty"));
             }
-            if seen.intersects(set) {
-                let twice = seen & set;
-                return Err(Error::invalid(format!(
-                    "two namespaces to enter are of one kind: {twice}"
-                )));
-            }
-            seen |= set;
-            let mut foreign = NamespaceSet::empty();
-            for kind in set.namespaces() {
-                let is_own = match source {
-                    Source::Namespace(namespace) => is_own(namespace)?,
-                    Source::Process(process, _) => is_own(&NsFd::of_process(process, kind)?)?,
-                };
-                if !is_own {
-                    foreign |= kind.into();
+            for namespace in namespaces {
+                let kind = namespace.kind();
+                if seen.contains(kind.into()) {
+                    return Err(Error::invalid(format!(
+                        "two namespaces to enter are of one kind: {kind}"
+                    )));
+                }
+                seen |= kind.into();
+                if !is_own(&namespace)? {
+                    joins.targets.push(Target { fd: namespace.as_raw_fd(), kind });
+                    joins.held.push(namespace);
                 }
             }
-            if !foreign.is_empty() {
-                targets.push(Target { fd, set: foreign });
-            }
         }
-        Ok(Self { targets, sources: sources.to_vec(), moved: Vec::new() })
+        Ok(joins)
     }
 
     /// The same with descriptors of 3 or more.
     pub(crate) fn above_stdio(mut self) -> Result<Self> {
-        for target in &mut self.targets {
-            if target.fd > 2 {
-                continue;
-            }
-            let source = self.sources.iter().find(|source| source.as_raw_fd() == target.fd);
-            if let Some(source) = source {
-                let fd =
-                    rustix::io::fcntl_dupfd_cloexec(source.as_fd(), 3).at_step(Step::Prepare)?;
+        for (target, held) in self.targets.iter_mut().zip(&self.held) {
+            if target.fd <= 2 {
+                let fd = rustix::io::fcntl_dupfd_cloexec(held, 3).at_step(Step::Prepare)?;
                 target.fd = fd.as_raw_fd();
                 self.moved.push(Arc::new(fd));
             }
@@ -105,12 +81,35 @@ impl Joins {
     }
 
     pub(crate) fn set(&self) -> NamespaceSet {
-        self.targets.iter().fold(NamespaceSet::empty(), |set, target| set | target.set)
+        self.targets.iter().map(|target| NamespaceSet::from(target.kind)).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }
+}
+
+/// The namespaces that a process is in, all at one moment: a process that enters a user namespace and others together is
+/// not to be taken for one in its old user namespace and the new others. Two equal looks prove it, as nobody returns to
+/// a user namespace that was left.
+fn namespaces_of(process: &PidFd, set: NamespaceSet) -> Result<Vec<Arc<NsFd>>> {
+    let look = || -> Result<Vec<_>> {
+        set.namespaces().map(|kind| Ok(Arc::new(NsFd::of_process(process, kind)?))).collect()
+    };
+    let ids = |all: &[Arc<NsFd>]| all.iter().map(|it| it.id()).collect::<Result<Vec<_>>>();
+    let mut before = look()?;
+    for _ in 0..16 {
+        if before.len() < 2 {
+            return Ok(before);
+        }
+        let now = look()?;
+        if ids(&now)? == ids(&before)? {
+            return Ok(now);
+        }
+        before = now;
+    }
+    Err(Error::os(Step::OpenNamespace, Errno::AGAIN)
+        .on("of a process that enters other namespaces all the time"))
 }
 
 fn is_own(namespace: &NsFd) -> Result<bool> {
@@ -127,46 +126,11 @@ fn is_own(namespace: &NsFd) -> Result<bool> {
     }
 }
 
-/// Says which kind was refused, if the target was of one.
+/// Says which kind was refused.
 pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno) -> Error {
     let error = Error::os(step, errno);
-    let Some(target) = targets.get(index) else {
-        return error;
-    };
-    let mut kinds = target.set.namespaces();
-    match (kinds.next(), kinds.next()) {
-        (Some(kind), None) => error.of(kind),
-        _ if errno == Errno::USERS => error.of(Namespace::Time),
-        _ => error.on(format!("of the process: {}", target.set)),
-    }
-}
-
-/// Which kind of a target is the refused one, found by entering one after the other: for a process that
-/// is about to end, or to be given up. `None` where it takes all of them.
-pub(crate) fn refused_kind(target: Target, errno: Errno) -> Option<Namespace> {
-    let is_set = target.set.bits().count_ones() > 1;
-    let user_first = |user: bool| {
-        Namespace::ALL.into_iter().filter(move |kind| (*kind == Namespace::User) == user)
-    };
-    let kinds = user_first(true).chain(user_first(false));
-    kinds.filter(|kind| is_set && target.set.contains((*kind).into())).find(|kind| {
-        let one = Target { fd: target.fd, set: (*kind).into() };
-        join(one) == Err(errno)
-    })
-}
-
-/// The index of a target and the kind that was refused, in the one number of a slot: no flag of a kind
-/// is below 64, the number of targets.
-pub(crate) fn pack(index: usize, kind: Option<Namespace>) -> usize {
-    index | kind.map_or(0, |kind| kind.flag() as usize)
-}
-
-/// The error for what [`pack`] put together.
-pub(crate) fn packed_refusal(targets: &[Target], packed: usize, errno: Errno) -> Error {
-    let error = refusal(Step::Enter, targets, packed & 63, errno);
-    let kind = u32::try_from(packed & !63).ok().and_then(Namespace::from_flag);
-    match kind {
-        Some(kind) => error.of(kind),
+    match targets.get(index) {
+        Some(target) => error.of(target.kind),
         None => error,
     }
 }
@@ -180,28 +144,24 @@ pub(crate) struct Refused {
     pub(crate) entered: NamespaceSet,
 }
 
-/// Enters one target, all of it or nothing.
+/// Enters one target.
 pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
-    let flags = target.set.bits();
-    // With a user namespace in the set, threads are the more likely cause, and would be to no avail.
-    let may_need_own_fs =
-        target.set.contains(NamespaceSet::MOUNT) && !target.set.contains(NamespaceSet::USER);
-    let may_be_refused_guests = target.set.contains(NamespaceSet::TIME);
-    match process::setns(target.fd, flags) {
+    let flag = target.kind.flag();
+    match process::setns(target.fd, flag) {
         // Threads share root and working directory, which the mount namespace is to change.
-        Err(Errno::INVAL) if may_need_own_fs => {
+        Err(Errno::INVAL) if target.kind == Namespace::Mount => {
             process::unshare_fs()?;
-            process::setns(target.fd, flags)
+            process::setns(target.fd, flag)
         }
         // A program that this thread has just started may still be on its way out of the memory.
-        Err(Errno::USERS) if may_be_refused_guests && process::is_alone() => {
-            process::setns(target.fd, flags)
+        Err(Errno::USERS) if target.kind == Namespace::Time && process::is_alone() => {
+            process::setns(target.fd, flag)
         }
         answer => answer,
     }
 }
 
-/// Enters all targets, at most 64.
+/// Enters all targets, at most one of each kind.
 ///
 /// A namespace that an entered user namespace owns can often be entered only after that one, and one
 /// that it does not own only before. So the others come first, those that were denied once more
@@ -209,17 +169,17 @@ pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
 pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> {
     let mut done = 0_u64;
     let mut entered = NamespaceSet::empty();
-    let has_user = |target: &Target| target.set.contains(NamespaceSet::USER);
-    let retry = targets.iter().any(has_user);
+    let is_user = |target: &Target| target.kind == Namespace::User;
+    let retry = targets.iter().any(is_user);
     for round in if retry { 0..3 } else { 0..1 } {
         for (index, &target) in targets.iter().enumerate() {
-            if done & (1 << index) != 0 || (round == 1) != has_user(&target) {
+            if done & (1 << index) != 0 || (round == 1) != is_user(&target) {
                 continue;
             }
             match join(target) {
                 Ok(()) => {
                     done |= 1 << index;
-                    entered |= target.set;
+                    entered |= target.kind.into();
                 }
                 Err(Errno::PERM) if round == 0 && retry => {}
                 Err(errno) => return Err(Refused { index, errno, entered }),

@@ -24,7 +24,7 @@ use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
 use crate::proc_fs::ProcFs;
 use crate::setup::id_maps::Map;
-use crate::setup::join::packed_refusal;
+use crate::setup::join::refusal;
 use crate::setup::map_tool::Log;
 use crate::setup::plan::{IdMapWrite, Op};
 use crate::setup::run::FALLBACK;
@@ -202,7 +202,7 @@ pub(crate) fn failure_of(
         return Error::os(Step::Clone, errno);
     };
     let step = match op {
-        Op::Enter(joins) => return packed_refusal(&joins.targets, detail, errno),
+        Op::Enter(joins) => return refusal(Step::Enter, &joins.targets, detail, errno),
         Op::AwaitIdMaps => maps_outside.get(detail).map_or(op.step(), |write| write.file.step()),
         _ => op.step_at(detail),
     };

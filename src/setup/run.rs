@@ -11,7 +11,7 @@ use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::setup::become_init::become_init;
-use crate::setup::join::{join_all, pack, refused_kind};
+use crate::setup::join::join_all;
 use crate::setup::mounts::{self, Workshop};
 use crate::setup::plan::{IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work};
 use crate::setup::slot::Slot;
@@ -83,9 +83,7 @@ fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
     match op {
         Op::HideMemory => process::set_dumpable(false),
         Op::Enter(joins) => join_all(&joins.targets).map_err(|refused| {
-            let target = joins.targets.get(refused.index);
-            let kind = target.and_then(|target| refused_kind(*target, refused.errno));
-            context.slot.set_detail(pack(refused.index, kind));
+            context.slot.set_detail(refused.index);
             refused.errno
         }),
         Op::Unshare(set) => process::unshare(set.bits()),

@@ -7,7 +7,9 @@
 //! on in their copy (an init, the caller's code), of which a pipe and their pidfd tell, and what the helper starts:
 //!
 //! 1. *Whoever shares the parent's memory has let go of it before the parent frees or reuses any.* The
-//!    parent sleeps in `clone3` (`CLONE_VFORK`) until the process it made has let go by exec or by its end.
+//!    parent sleeps in `clone3` (`CLONE_VFORK`) until the process it made has let go by exec or by its end. Of a process
+//!    with a copy it learns both by a pipe, which exec closes, and its pidfd: such a process may belong to somebody who
+//!    stops it, and nobody interrupts a sleep in `clone3`.
 //!    If that was the intermediate process, then a `finished` that is still false says that it was killed,
 //!    maybe while its own child is at work: the parent kills that one by `pid_fd`, if there is one, and waits
 //!    for its end. `pid` says that there is: `clone3` writes both before the child runs. Where `clone` had to

@@ -372,6 +372,16 @@ pub(crate) fn has_run_exec(kind: libc::idtype_t, id: i32) -> bool {
     waitid_of(kind, id, options) != Err(Errno::CHILD) || waitid(kind, id, options).is_err()
 }
 
+/// As [`has_run_exec`], and `false` where that cannot be found out.
+pub(crate) fn is_seen_after_exec(pidfd: RawFd) -> bool {
+    waitid_of(libc::P_PIDFD, pidfd, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).is_ok()
+}
+
+/// Whether that can be found out: no filter refuses to wait, and nobody else has waited.
+pub(crate) fn can_wait(pidfd: RawFd) -> bool {
+    waitid(libc::P_PIDFD, pidfd, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).is_ok()
+}
+
 /// `waitid(2)` with `__WALL`: which child changed, and how; `None` if none did.
 pub(super) fn waitid(kind: libc::idtype_t, id: i32, options: i32) -> Result<Option<(i32, Ended)>> {
     waitid_of(kind, id, options | libc::__WALL)

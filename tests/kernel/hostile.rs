@@ -3,8 +3,10 @@
 
 pub(crate) mod covered;
 pub(crate) mod image;
+pub(crate) mod moving;
 pub(crate) mod races;
 pub(crate) mod same;
+pub(crate) mod stopped;
 pub(crate) mod undo;
 
 use std::fs::{self, File};

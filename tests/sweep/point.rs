@@ -25,7 +25,8 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn of(parent: Self, flags: u64) -> Self {
         const FILES: u64 = libc::CLONE_FILES as u64;
-        const VFORK: u64 = libc::CLONE_VFORK as u64;
+        // The intermediate process has one of these.
+        const OTHERS: u64 = libc::CLONE_VFORK as u64 | 1 << 32;
         if flags & libc::CLONE_THREAD as u64 != 0 {
             return Self::Thread;
         }
@@ -33,7 +34,7 @@ impl Kind {
             Self::Child => Self::Program,
             Self::Helper => Self::Tool,
             _ if flags & FILES == 0 => Self::Child,
-            _ if flags & VFORK == 0 => Self::Helper,
+            _ if flags & OTHERS == 0 => Self::Helper,
             _ => Self::Intermediate,
         }
     }

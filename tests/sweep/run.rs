@@ -115,9 +115,9 @@ pub(crate) fn run(act: &Act, deed: Option<(Point, Deed)>) -> Run {
 }
 
 /// Beside a tracer the crate does some of its work in another way; here it is to do what it does without one.
-fn hide_tracer(pid: i32, buffer: u64) {
+fn hide_tracer(pid: i32, buffer: u64, length: usize) {
     const FIELD: &[u8] = b"TracerPid:\t";
-    let text = trace::read(pid, buffer, 4096);
+    let text = trace::read(pid, buffer, length);
     if let Some(at) = text.windows(FIELD.len()).position(|part| part == FIELD) {
         trace::write(pid, buffer + (at + FIELD.len()) as u64, b"0\n");
     }
@@ -249,7 +249,7 @@ impl Tracer {
                 if let Some(errno) = task.answer.take() {
                     trace::answer(pid, errno);
                 } else if let Some(at) = task.buffer.take() {
-                    hide_tracer(pid, at);
+                    hide_tracer(pid, at, trace::returned(pid));
                 }
             }
             return;
@@ -292,7 +292,9 @@ impl Tracer {
 
     fn count(&mut self, pid: i32, entry: &Entry) -> Option<Point> {
         let task = self.tasks.get_mut(&pid)?;
-        task.flags = calls::clone_flags(pid, entry);
+        // Where clone3 was refused, its flags say more.
+        let refused = if entry.number == libc::SYS_clone { task.flags } else { 0 };
+        task.flags = calls::clone_flags(pid, entry) | refused;
         task.buffer = (entry.number == libc::SYS_read).then_some(entry.args[1]);
         let count = task.counts.entry(entry.number).or_default();
         *count += 1;

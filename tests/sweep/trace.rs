@@ -86,6 +86,17 @@ pub(crate) fn entry(pid: i32) -> Option<Entry> {
     is_entry.then_some(Entry { number, args, stack })
 }
 
+/// What a call that ends returns; 0 for an error.
+pub(crate) fn returned(pid: i32) -> usize {
+    let mut info = MaybeUninit::<SyscallInfo>::zeroed();
+    let (size, at) = (size_of::<SyscallInfo>(), info.as_mut_ptr() as usize);
+    ptrace!(PTRACE_GET_SYSCALL_INFO.into(), pid, size, at);
+    // SAFETY: all bytes are valid for it.
+    let info = unsafe { info.assume_init() };
+    // What lies at `number` in the structure of an entry.
+    usize::try_from(info.number as i64).unwrap_or(0)
+}
+
 /// At the beginning of a call: it is not made.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn skip(pid: i32) {
