@@ -133,16 +133,23 @@ fn in_a_frozen_cgroup() {
 }
 
 fn in_no_cgroup() {
-    for engine in available(ALL) {
-        let place = engine.place();
-        let mut command = Command::new("true");
-        command.cgroup(File::open("/").unwrap());
-        engine.choose(&mut command, place.as_ref());
-        let error = failure(&mut command);
-        let got = (error.step(), error.raw_os_error());
-        assert_eq!(got, (Some(Step::Clone), Some(libc::EBADF)), "{engine:?}: {error:?}");
-        assert!(error.explain().unwrap().contains("none of a cgroup"));
-    }
+    let is_told = |errno| {
+        for engine in available(ALL) {
+            let place = engine.place();
+            let mut command = Command::new("true");
+            command.cgroup(File::open("/").unwrap());
+            engine.choose(&mut command, place.as_ref());
+            let error = failure(&mut command);
+            let got = (error.step(), error.raw_os_error());
+            assert_eq!(got, (Some(Step::Clone), Some(errno)), "{engine:?}: {error:?}");
+            assert!(error.explain().unwrap().contains("none of a cgroup"));
+        }
+    };
+    is_told(libc::EBADF);
+    in_fork(|| {
+        kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
+        is_told(libc::ENOENT);
+    });
 }
 
 /// A number that nobody has. Others may take it before it is used, though hardly 100 of them.

@@ -8,9 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 
 use linux_namespaces::{
-    Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Step, Unshare,
+    Cause, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Step, Unshare,
 };
 
+use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{Ordinary, OtherIds, Program, Root, UserNamespaces};
@@ -312,6 +313,12 @@ fn a_descriptor_that_cannot_be_copied_is_told() {
         assert!(error.to_string().contains(&number.to_string()), "{error}");
         assert!(error.explain().unwrap().contains("no such descriptor"));
     }
+    in_fork(|| {
+        kernel::refuse(libc::SYS_pidfd_getfd, libc::EPERM);
+        let error = me.copy_fd(0).unwrap_err();
+        assert!(error.causes().contains(&Cause::SeccompFilter), "{error:#}");
+        assert!(error.explain().unwrap().contains("a seccomp filter is active"), "{error:#}");
+    });
     if !crate::machine::is_root() {
         let error = PidFd::open(1).unwrap().copy_fd(0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
