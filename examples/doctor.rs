@@ -103,8 +103,8 @@ fn advice(support: &Support) -> Vec<&'static str> {
     let mut all = Vec::new();
     if !support.has(Interface::Clone3) {
         all.push(
-            "clone3 is hidden, by a seccomp filter of old: programs are started with clone(2) instead; \
-             a newer container engine lets it through",
+            "clone3 is hidden, as Docker's seccomp filter does it for containers without CAP_SYS_ADMIN: \
+             programs are started with clone(2) instead",
         );
     }
     let missing = |kind| matches!(support.namespace(kind), Availability::Missing);

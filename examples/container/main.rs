@@ -41,7 +41,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use linux_namespaces::{
-    Availability, Command, Error, ErrorKind, Hostname, Init, NamespaceSet, Step, Support,
+    Availability, Command, Error, ErrorKind, Hostname, Init, Mount, NamespaceSet, Step, Support,
 };
 
 #[derive(Debug, Parser)]
@@ -115,7 +115,9 @@ fn run(options: &Options) -> Result<u8, Error> {
         command.hostname(options.hostname.clone());
     }
     if has(NamespaceSet::MOUNT) {
-        options.files.mount(&mut command, has(NamespaceSet::PID))?;
+        let wants_proc = has(NamespaceSet::PID);
+        let shows = program.is_none() && !options.plan;
+        options.files.mount(&mut command, wants_proc && (!shows || may_mount_proc(new)))?;
     }
     if has(NamespaceSet::NET) {
         command.loopback_up();
@@ -158,6 +160,27 @@ fn possible(wanted: NamespaceSet) -> Result<NamespaceSet, Error> {
         }
     }
     Ok(possible)
+}
+
+/// In a container parts of `/proc` may be covered, and the kernel then allows no new one that would show them.
+fn may_mount_proc(new: NamespaceSet) -> bool {
+    let attempt = || {
+        let mut command = Command::new("true");
+        command.unshare(new).mount(Mount::proc("/proc")?);
+        if new.contains(NamespaceSet::USER) {
+            command.map_root();
+        }
+        // SAFETY: this process has one thread, and what runs inside does nothing.
+        unsafe { command.spawn_fn(|| 0) }?.wait()
+    };
+    match attempt() {
+        Err(error) if error.step() == Some(Step::Mount) => {
+            eprintln!("container: no new /proc: {error:#}");
+            false
+        }
+        // Of any other error the container itself tells.
+        _ => true,
+    }
 }
 
 /// As shells tell it.

@@ -217,7 +217,7 @@ pub(super) fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Caus
             found.extend(apparmor());
             found.extend(seccomp_filter());
         }
-        (_, Errno::NOSYS) => found.extend(seccomp_filter()),
+        (Step::CopyDescriptor, Errno::PERM) | (_, Errno::NOSYS) => found.extend(seccomp_filter()),
         _ => {}
     }
     found

@@ -64,7 +64,7 @@ const TABLE: &[Row] = &[
     (Step::OpenProcess, None, Errno::INVAL, "a pid is a positive number, and one of a process, not of a thread"),
     (Step::OpenProcess, None, Errno::NOSYS, FILTERED),
     (Step::CopyDescriptor, None, Errno::BADF, "the process has no such descriptor open"),
-    (Step::CopyDescriptor, None, Errno::PERM, "copying a descriptor needs the right to attach to the process as a debugger does: the same user and no more capabilities, or CAP_SYS_PTRACE; a security policy such as Yama may forbid it"),
+    (Step::CopyDescriptor, None, Errno::PERM, "copying a descriptor needs the right to attach to the process as a debugger does: the same user and no more capabilities, or CAP_SYS_PTRACE; a security policy such as Yama, or a seccomp filter such as Docker's, may forbid it"),
     (Step::CopyDescriptor, None, Errno::SRCH, "the process has ended"),
     (Step::CopyDescriptor, None, Errno::NOSYS, FILTERED),
     (Step::AskNamespace, None, Errno::NOTTY, "this kernel cannot be asked that: the unique id came with Linux 6.18, the translation of pids with 6.11"),
@@ -74,6 +74,8 @@ const TABLE: &[Row] = &[
     (Step::AskNamespace, None, Errno::NOSYS, FILTERED),
     (Step::Clone, None, Errno::PERM, NO_USER_NAMESPACES),
     (Step::Clone, None, Errno::BADF, "the directory is none of a cgroup of version 2"),
+    // Where clone3(2) is not to be had, the child opens its file.
+    (Step::Clone, None, Errno::NOENT, "the directory is none of a cgroup of version 2, or the cgroup has been removed"),
     (Step::Clone, None, Errno::BUSY, "the cgroup hands controllers on to the cgroups below it, so that no process may be in it itself"),
     (Step::Clone, None, Errno::OPNOTSUPP, "the cgroup is threaded, or its domain is invalid: cgroups(7)"),
     (Step::Clone, None, Errno::NODEV, "the cgroup has been removed"),

@@ -26,6 +26,9 @@ use crate::sys::{Errno, nsfs};
 ///     Ok(handle) => {
 ///         let text = handle.to_string();                      // "uts:4026531838:27"
 ///         assert_eq!(text.parse::<NsHandle>()?, handle);
+/// #       if handle.open().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+/// #           return Ok(());
+/// #       }
 ///         assert_eq!(handle.open()?, uts);
 ///     }
 ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
@@ -67,7 +70,8 @@ impl NsHandle {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if it is gone, or not for this process to open: the kernel
-    /// does not tell which. [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.18.
+    /// does not tell which. [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.18, and where a seccomp
+    /// filter refuses the call.
     ///
     /// A pid or user namespace can be found for some 10 to 50 ms after its end, as it is being destroyed.
     /// Since Linux 6.19 one is only found as long as a process is in it, or a file of it open or mounted, or, for

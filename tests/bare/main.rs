@@ -5,10 +5,21 @@
 //! cargo test --test bare -- root cargo test
 //! cargo test --test bare -- user /path/of/a/test/binary
 //! cargo test --test bare -- contained /path/of/a/test/binary
+//! cargo test --test bare -- docker /path/of/a/test/binary
+//! cargo test --test bare -- docker-unconfined /path/of/a/test/binary
 //! ```
 //!
 //! `contained` is root of a container that an ordinary user started and that may make no user namespaces. The machine
-//! is used, too: there are mounts in /etc, /run and /tmp, its network has no IPv6, and its loopback is down.
+//! is used, too: there are mounts in /etc, /run and /tmp, there is a cgroup into which nothing can be written, its network
+//! has no IPv6, and its loopback is down. What is left out: swap, and the load of other programs.
+//!
+//! `docker` is root of a container of `docker run`: uid 0 of the machine without `CAP_SYS_ADMIN`, below a pid 1 that
+//! reaps no orphans, with parts of /proc covered or read-only, and with a seccomp filter against all that makes or
+//! enters namespaces or mounts. `docker-unconfined` is the same with `--security-opt seccomp=unconfined`.
+
+#![allow(unsafe_code, reason = "capabilities and filters are not this crate's")]
+
+mod docker;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -19,6 +30,7 @@ use linux_namespaces::{Command, Init, Mount, NamespaceSet, Propagation, Rootfs};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
+const KINDS: [&str; 5] = ["root", "user", "contained", "docker", "docker-unconfined"];
 const USER: u32 = 65_534;
 
 /// The linker, and what it runs.
@@ -37,8 +49,8 @@ fn main() -> Result<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match &*arguments {
         ["inside", who, program, rest @ ..] => inside(who, program, rest),
-        [who @ ("root" | "user" | "contained"), program, rest @ ..] => outside(who, program, rest),
-        _ => Err("usage: root|user|contained PROGRAM [ARGUMENT...], as root".into()),
+        [who, program, rest @ ..] if KINDS.contains(who) => outside(who, program, rest),
+        _ => Err(format!("usage: {} PROGRAM [ARGUMENT...], as root", KINDS.join("|")).into()),
     }
 }
 
@@ -86,7 +98,18 @@ fn outside(who: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
     shared.extend(Path::new(program).parent().filter(|dir| dir.is_absolute()).map(Path::to_owned));
     shared.sort();
     shared.dedup_by(|dir, before| dir.starts_with(before));
-    for dir in ["/dev", "/proc", "/sys"].map(PathBuf::from).iter().chain(&shared) {
+    let others = OthersCgroup::create();
+    if who.starts_with("docker") {
+        docker::mount(&mut command)?;
+    } else {
+        for dir in ["/dev", "/proc", "/sys"] {
+            command.mount(Mount::bind(dir, dir)?);
+        }
+        if let Some(group) = &others {
+            command.mount(Mount::read_only_path(&group.0)?);
+        }
+    }
+    for dir in &shared {
         command.mount(Mount::bind(dir, dir)?);
     }
     // As `ip netns`, systemd and container tools leave it.
@@ -96,19 +119,42 @@ fn outside(who: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
 
     command.env("PATH", format!("{}:/usr/bin:/bin", toolchain.join("bin").display()));
     command.env("CARGO_HOME", cargo_home()?).env("CARGO_NET_OFFLINE", "true").env("HOME", "/tmp");
-    command.current_dir(if who == "root" { here } else { "/tmp".into() });
+    command.current_dir(if matches!(who, "user" | "contained") { "/tmp".into() } else { here });
     Ok(exit_code(command.status()?))
+}
+
+/// Beside those that trials make, where there are cgroups of version 2; removed at the end.
+struct OthersCgroup(PathBuf);
+
+impl OthersCgroup {
+    fn create() -> Option<Self> {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+        let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists())?;
+        let dir = root.join(format!("linux-namespaces-bare-{}", std::process::id()));
+        fs::create_dir(&dir).ok().map(|()| Self(dir))
+    }
+}
+
+impl Drop for OthersCgroup {
+    fn drop(&mut self) {
+        fs::remove_dir(&self.0).ok();
+    }
 }
 
 /// In the root: runs the program as the user.
 fn inside(who: &str, program: &str, arguments: &[&str]) -> Result<ExitCode> {
     let no_ipv6 = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
-    if who != "container" && Path::new(no_ipv6).exists() {
+    if matches!(who, "root" | "user" | "contained") && Path::new(no_ipv6).exists() {
         fs::write(no_ipv6, "1")?;
     }
     let mut command = Command::new(program);
     match who {
-        "root" => {}
+        "root" | "pid 1" => {}
+        "docker" | "docker-unconfined" => {
+            docker::confine(who == "docker")?;
+            let mut command = Command::new("/bare");
+            return Err(command.args(["inside", "pid 1", program]).args(arguments).exec().into());
+        }
         "user" => {
             command.uid(USER).gid(USER);
         }

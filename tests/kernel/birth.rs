@@ -10,7 +10,7 @@ use crate::faults::fork::in_fork;
 use crate::faults::{ALL, Engine, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Ordinary, Root, UnifiedCgroup, UserNamespaces};
+use crate::machine::Need::{Clone3, Ordinary, Root, UnifiedCgroup, UserNamespaces};
 use crate::machine::unified_cgroup;
 
 cases! {"birth":
@@ -22,8 +22,8 @@ cases! {"birth":
     with_pids_that_cannot_be [Root],
     with_pids_without_the_right [Ordinary],
     in_nested_pid_namespaces [UserNamespaces],
-    reaped_by_the_kernel [],
-    killed_with_its_handle [],
+    reaped_by_the_kernel [Clone3],
+    killed_with_its_handle [Clone3],
     without_mounts [UserNamespaces],
 }
 
@@ -133,16 +133,25 @@ fn in_a_frozen_cgroup() {
 }
 
 fn in_no_cgroup() {
-    for engine in available(ALL) {
-        let place = engine.place();
-        let mut command = Command::new("true");
-        command.cgroup(File::open("/").unwrap());
-        engine.choose(&mut command, place.as_ref());
-        let error = failure(&mut command);
-        let got = (error.step(), error.raw_os_error());
-        assert_eq!(got, (Some(Step::Clone), Some(libc::EBADF)), "{engine:?}: {error:?}");
-        assert!(error.explain().unwrap().contains("none of a cgroup"));
+    let is_told = |errno| {
+        for engine in available(ALL) {
+            let place = engine.place();
+            let mut command = Command::new("true");
+            command.cgroup(File::open("/").unwrap());
+            engine.choose(&mut command, place.as_ref());
+            let error = failure(&mut command);
+            let got = (error.step(), error.raw_os_error());
+            assert_eq!(got, (Some(Step::Clone), Some(errno)), "{engine:?}: {error:?}");
+            assert!(error.explain().unwrap().contains("none of a cgroup"));
+        }
+    };
+    if Clone3.missing().is_none() {
+        is_told(libc::EBADF);
     }
+    in_fork(|| {
+        kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
+        is_told(libc::ENOENT);
+    });
 }
 
 /// A number that nobody has. Others may take it before it is used, though hardly 100 of them.

@@ -12,16 +12,17 @@ use tempfile::TempDir;
 
 use crate::harness::cases;
 use crate::kernel::until;
-use crate::machine::Need::{Example, Overlays, Program, Root, UserNamespaces};
+use crate::machine::Need::{Example, NewProc, Overlays, Program, Root, UserNamespaces};
 use crate::machine::{example, in_path, is_root, unified_cgroup, user_attributes};
 
 cases! {"bocker":
-    all_of_its_commands_in_one_story [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
+    all_of_its_commands_in_one_story [UserNamespaces, NewProc, Overlays, Example("bocker"), Program("busybox")],
     containers_on_a_bridge [Root, Overlays, Example("bocker"), Program("busybox"), Program("ip")],
     limits_that_hold_or_are_refused [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     a_monitor_that_is_killed_takes_its_container_along
-        [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
-    what_cannot_be_done_is_told [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
+        [UserNamespaces, NewProc, Overlays, Example("bocker"), Program("busybox")],
+    what_cannot_be_done_is_told
+        [UserNamespaces, NewProc, Overlays, Example("bocker"), Program("busybox")],
 }
 
 /// A state directory, a root file system of busybox, and a network namespace for what root does to the network.

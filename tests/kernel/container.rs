@@ -7,13 +7,15 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 use crate::harness::cases;
-use crate::machine::Need::{Example, Overlays, Program, UserNamespaces};
+use crate::machine::Need::{Example, NewProc, Overlays, Program, UserNamespaces};
 use crate::machine::{example, in_path};
 
 cases! {"container":
-    a_shell_in_a_root_of_busybox [UserNamespaces, Example("container"), Program("busybox")],
-    options_that_mount [UserNamespaces, Overlays, Example("container"), Program("busybox")],
-    statuses_are_those_of_a_shell [UserNamespaces, Example("container")],
+    a_shell_in_a_root_of_busybox
+        [UserNamespaces, NewProc, Example("container"), Program("busybox")],
+    options_that_mount
+        [UserNamespaces, NewProc, Overlays, Example("container"), Program("busybox")],
+    statuses_are_those_of_a_shell [UserNamespaces, NewProc, Example("container")],
     options_that_make_no_sense [Example("container")],
 }
 

@@ -9,16 +9,17 @@ use std::process::{Command as StdCommand, ExitCode};
 use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, discover};
 
 use crate::harness::cases;
-use crate::machine::Need::{PidfdNamespaces, Program, Root, UserNamespaces};
+use crate::machine::Need::{Clone3, NewProc, PidfdNamespaces, Program, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"counts":
     entering_is_one_call [Program("strace"), Root],
     the_current_namespace_is_a_call_and_a_pidfd [Program("strace"), PidfdNamespaces],
     a_stay_is_the_raw_calls_and_no_more [Program("strace"), Root, PidfdNamespaces],
-    a_plain_spawn [Program("strace")],
+    a_plain_spawn [Clone3, Program("strace")],
     a_spawn_with_a_user_namespace [Program("strace"), UserNamespaces],
-    a_process_among_others_is_found_in_few [Program("strace"), Program("unshare"), UserNamespaces],
+    a_process_among_others_is_found_in_few
+        [Program("strace"), Program("unshare"), UserNamespaces, NewProc],
 }
 
 /// The environment variable that names the action.

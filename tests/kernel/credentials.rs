@@ -8,18 +8,18 @@ use std::process::Command as StdCommand;
 use linux_namespaces::{Command, CommandExt, Enter, Init, NamespaceSet, PidFd, Step};
 
 use crate::harness::cases;
-use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{OtherIds, Root, TraceOthers, UserNamespaces};
 use crate::machine::is_root;
 
 cases! {"credentials":
     root_of_outside_is_root_of_inside [Root, UserNamespaces, OtherIds],
     groups_go_where_that_is_allowed [Root, UserNamespaces, OtherIds],
     ids_that_are_set_win [Root, UserNamespaces, OtherIds],
-    ids_that_are_not_mapped_are_refused [UserNamespaces, OtherIds],
-    an_id_that_is_mapped_is_kept [UserNamespaces],
+    ids_that_are_not_mapped_are_refused [UserNamespaces, OtherIds, TraceOthers],
+    an_id_that_is_mapped_is_kept [UserNamespaces, TraceOthers],
     a_new_user_namespace_below_is_made_by_root_of_inside [Root, UserNamespaces, OtherIds],
     an_init_is_root_of_inside_too [Root, UserNamespaces, OtherIds],
-    memory_is_hidden_again_after_each_change [UserNamespaces],
+    memory_is_hidden_again_after_each_change [UserNamespaces, TraceOthers],
     dumps_of_set_user_id_programs_make_no_child_traceable [Root, UserNamespaces, OtherIds],
 }
 

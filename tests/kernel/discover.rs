@@ -21,7 +21,7 @@ use linux_namespaces::{
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{
-    InitialUserNamespace, MountNamespaceList, Ordinary, Program, Root, UserNamespaces,
+    InitialUserNamespace, MountNamespaceList, NewProc, Ordinary, Program, Root, UserNamespaces,
 };
 use crate::machine::lists_namespaces;
 use crate::stage;
@@ -31,12 +31,12 @@ cases! {"discover":
     a_thread_that_is_elsewhere_is_found [UserNamespaces],
     an_open_file_is_found_by_whatever_name [UserNamespaces],
     mounts_of_a_foreign_namespace_are_found [UserNamespaces, Program("unshare"), Program("mount")],
-    a_proc_that_is_covered_is_not_waited_for [UserNamespaces],
+    a_proc_that_is_covered_is_not_waited_for [UserNamespaces, NewProc],
     a_covered_mount_is_taken_for_what_it_is [UserNamespaces, Program("unshare"), Program("mount")],
-    a_proc_tells_whom_it_shows [UserNamespaces],
+    a_proc_tells_whom_it_shows [UserNamespaces, NewProc],
     where_children_will_be_born_is_found [UserNamespaces],
     a_parent_without_a_process_is_found [UserNamespaces, Program("unshare")],
-    pid_namespaces_form_a_tree [UserNamespaces, Program("unshare")],
+    pid_namespaces_form_a_tree [UserNamespaces, NewProc, Program("unshare")],
     a_mount_namespace_without_a_process_is_listed [Root, MountNamespaceList, InitialUserNamespace],
     what_only_a_socket_holds_is_found_through_it [Root],
     what_may_not_be_seen_is_told [Ordinary],

@@ -11,7 +11,9 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel::{Limit, refuse};
-use crate::machine::Need::{Ordinary, PidfdNamespaces, Program, Root, UserNamespaces};
+use crate::machine::Need::{
+    NamespaceLimits, Ordinary, PidfdNamespaces, Program, Root, UserNamespaces,
+};
 use crate::stage;
 
 cases! {"errors":
@@ -19,7 +21,7 @@ cases! {"errors":
     an_error_goes_through_io [],
     files_that_cannot_be_opened [],
     processes_that_cannot_be_asked [Ordinary],
-    limits_on_namespaces [UserNamespaces],
+    limits_on_namespaces [UserNamespaces, NamespaceLimits],
     limits_on_processes [Ordinary, UserNamespaces],
     limits_on_processes_and_the_id_map_helper [Ordinary, UserNamespaces, Program("newuidmap")],
     limits_on_descriptors [UserNamespaces],

@@ -26,7 +26,7 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel::{self, Limit};
-use crate::machine::Need::{OtherIds, Program, UserNamespaces};
+use crate::machine::Need::{Clone3, NamespaceLimits, OtherIds, Program, UserNamespaces};
 use crate::machine::is_root;
 
 use fork::as_ordinary;
@@ -41,11 +41,11 @@ cases! {"faults":
     ids_that_are_not_mapped [UserNamespaces, OtherIds],
     ids_that_may_not_be_changed [OtherIds],
     a_process_group_that_is_not_there [],
-    new_namespaces_without_the_right_to_them [OtherIds],
+    new_namespaces_without_the_right_to_them [OtherIds, Clone3],
     a_full_table_of_descriptors [UserNamespaces, OtherIds],
     the_limit_on_processes [UserNamespaces, OtherIds],
     the_limit_on_processes_and_the_id_map_helper [UserNamespaces, OtherIds, Program("newuidmap")],
-    the_limits_on_namespaces [UserNamespaces],
+    the_limits_on_namespaces [UserNamespaces, NamespaceLimits],
 }
 
 /// The ways in which a child is made.

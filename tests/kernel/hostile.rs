@@ -17,16 +17,16 @@ use std::os::unix::process::CommandExt as _;
 use linux_namespaces::{Command, CommandExt, Enter, NamespaceSet, PidFd};
 
 use crate::harness::cases;
-use crate::machine::Need::{MemoryCgroup, OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{MemoryCgroup, NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::memory_cgroup;
 use crate::stage;
 
 cases! {"hostile":
     the_attack_works_on_a_careless_child [UserNamespaces],
     nobody_inside_a_user_namespace_sees_into_the_child [UserNamespaces],
-    nobody_inside_a_pid_namespace_sees_into_the_child [UserNamespaces],
+    nobody_inside_a_pid_namespace_sees_into_the_child [UserNamespaces, NewProc],
     nobody_sees_into_a_child_of_std_s_command [UserNamespaces],
-    nobody_is_fast_enough [UserNamespaces],
+    nobody_is_fast_enough [UserNamespaces, NewProc],
     a_neighbour_reads_a_copy_in_a_new_user_namespace [Root, UserNamespaces, OtherIds],
     a_full_memory_cgroup_around_the_child_spares_the_parent [Root, MemoryCgroup],
 }

@@ -24,30 +24,30 @@ use crate::counts::setsid;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::since::statuses_are_kept;
 
 cases! {"init":
-    the_program_is_a_process_like_any_other [UserNamespaces],
-    a_status_is_the_program_s [UserNamespaces],
+    the_program_is_a_process_like_any_other [UserNamespaces, NewProc],
+    a_status_is_the_program_s [UserNamespaces, NewProc],
     every_signal_is_passed_on [UserNamespaces],
-    signals_are_rewritten [UserNamespaces],
+    signals_are_rewritten [UserNamespaces, NewProc],
     a_signal_before_exec_is_not_lost [UserNamespaces],
     a_stopped_program_goes_on [UserNamespaces],
-    ten_thousand_orphans_leave_no_zombie [UserNamespaces],
-    a_daemon_ends_with_the_init [UserNamespaces],
-    others_that_ignore_term_are_killed [UserNamespaces],
-    others_are_waited_for_on_request [UserNamespaces],
-    an_init_that_is_killed_takes_all_along [UserNamespaces],
-    an_init_ends_with_the_parent [UserNamespaces],
-    its_memory_is_not_for_the_program [UserNamespaces],
-    nothing_of_the_parent_is_left_in_it [UserNamespaces],
-    the_program_has_the_caller_s_mask_and_ignored_signals [UserNamespaces],
+    ten_thousand_orphans_leave_no_zombie [UserNamespaces, NewProc],
+    a_daemon_ends_with_the_init [UserNamespaces, NewProc],
+    others_that_ignore_term_are_killed [UserNamespaces, NewProc],
+    others_are_waited_for_on_request [UserNamespaces, NewProc],
+    an_init_that_is_killed_takes_all_along [UserNamespaces, NewProc],
+    an_init_ends_with_the_parent [UserNamespaces, NewProc],
+    its_memory_is_not_for_the_program [UserNamespaces, NewProc],
+    nothing_of_the_parent_is_left_in_it [UserNamespaces, NewProc],
+    the_program_has_the_caller_s_mask_and_ignored_signals [UserNamespaces, NewProc],
     ids_are_the_program_s [Root, OtherIds],
-    its_program_is_told_and_can_be_entered [UserNamespaces],
-    no_other_process_is_told_for_its_program [UserNamespaces],
-    nobody_reads_what_it_says [UserNamespaces],
+    its_program_is_told_and_can_be_entered [UserNamespaces, NewProc],
+    no_other_process_is_told_for_its_program [UserNamespaces, NewProc],
+    nobody_reads_what_it_says [UserNamespaces, NewProc],
     inits_nest [UserNamespaces],
     the_caller_s_code_may_be_the_program [UserNamespaces],
     the_caller_s_code_has_a_large_stack [UserNamespaces],

@@ -14,7 +14,7 @@ use crate::faults::Place;
 use crate::faults::fork::{as_ordinary, in_fork};
 use crate::harness::{cases, limit};
 use crate::kernel::{Limit, refuse};
-use crate::machine::Need::{self, File as NeedFile, OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{self, File as NeedFile, NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::with_programs;
 
@@ -49,7 +49,7 @@ const WAYS: &[Way] = &[
     way("pre_exec", &[], |_| status(with_own_code)),
     way("spawn_fn", &[], |_| own_code(|_| ())),
     way("spawn_fn in a pid namespace", &[UserNamespaces], |_| own_code(|it| { it.unshare(NamespaceSet::PID).map_root(); })),
-    way("spawn_fn in a root", &[UserNamespaces], |_| own_code(in_root)),
+    way("spawn_fn in a root", &[UserNamespaces, NewProc], |_| own_code(in_root)),
     way("ids", &[Root, OtherIds], |_| status(|it| { it.groups([7]).gid(7).uid(7); })),
     way("map_root", &[UserNamespaces], |_| status(|it| { it.map_root(); })),
     way("map_root without openat2", &[UserNamespaces], |_| without_openat2(status(|it| { it.map_root(); }))),
@@ -59,13 +59,13 @@ const WAYS: &[Way] = &[
     way("maps from outside", &[Root, OtherIds, UserNamespaces], |_| status(with_maps)),
     way("maps from outside and pre_exec", &[Root, OtherIds, UserNamespaces], |_| status(|it| { with_maps(it); with_own_code(it); })),
     way("init", &[UserNamespaces], |_| status(|it| { it.map_root().init(Init::new()); })),
-    way("init in a root", &[UserNamespaces], |_| status(|it| { in_root(it); it.init(Init::new()); })),
-    way("mounts", &[UserNamespaces], |_| status(|it| { it.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap()).mount(Mount::tmpfs("/tmp").unwrap()); })),
-    way("root", &[UserNamespaces], |_| status(in_root)),
-    way("root and pre_exec", &[UserNamespaces], |_| status(|it| { in_root(it); with_own_code(it); })),
-    way("root without openat2", &[UserNamespaces], |_| without_openat2(status(in_root))),
-    way("root and pre_exec without openat2", &[UserNamespaces], |_| without_openat2(status(|it| { in_root(it); with_own_code(it); }))),
-    way("script in a root", &[UserNamespaces, NeedFile("/usr/bin/ldd")], |_| script()),
+    way("init in a root", &[UserNamespaces, NewProc], |_| status(|it| { in_root(it); it.init(Init::new()); })),
+    way("mounts", &[UserNamespaces, NewProc], |_| status(|it| { it.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap()).mount(Mount::tmpfs("/tmp").unwrap()); })),
+    way("root", &[UserNamespaces, NewProc], |_| status(in_root)),
+    way("root and pre_exec", &[UserNamespaces, NewProc], |_| status(|it| { in_root(it); with_own_code(it); })),
+    way("root without openat2", &[UserNamespaces, NewProc], |_| without_openat2(status(in_root))),
+    way("root and pre_exec without openat2", &[UserNamespaces, NewProc], |_| without_openat2(status(|it| { in_root(it); with_own_code(it); }))),
+    way("script in a root", &[UserNamespaces, NewProc, NeedFile("/usr/bin/ldd")], |_| script()),
     way("entered UTS namespace", &[Root], |ground| entered(ground, NamespaceSet::UTS, |_| ())),
     way("entered UTS namespace and pre_exec", &[Root], |ground| entered(ground, NamespaceSet::UTS, with_own_code)),
     way("entered pid namespace", &[Root], |ground| entered(ground, NamespaceSet::PID, |_| ())),

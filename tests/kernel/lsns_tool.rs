@@ -18,21 +18,22 @@ use serde_json::Value;
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Example, NetworkPairs, Program, UserNamespaces};
+use crate::machine::Need::{Example, NetworkPairs, NewProc, Program, UserNamespaces};
 use crate::machine::{example, in_path};
 
 cases! {"lsns_tool":
     it_prints_what_util_linux_s_does
-        [UserNamespaces, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
+        [UserNamespaces, NewProc, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
     a_terminal_s_width_is_kept
-        [UserNamespaces, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
+        [UserNamespaces, NewProc, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
     it_tells_the_same_of_namespaces_seen_from_outside
-        [UserNamespaces, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
+        [UserNamespaces, NewProc, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
     it_tells_the_same_while_processes_come_and_go
-        [UserNamespaces, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
+        [UserNamespaces, NewProc, Example("lsns"), Program("lsns"), Program("unshare"), Program("mount")],
     what_has_no_process_is_listed
-        [UserNamespaces, Example("lsns"), Program("unshare"), Program("mount")],
-    filters_choose_lines [UserNamespaces, Example("lsns"), Program("unshare"), Program("mount")],
+        [UserNamespaces, NewProc, Example("lsns"), Program("unshare"), Program("mount")],
+    filters_choose_lines
+        [UserNamespaces, NewProc, Example("lsns"), Program("unshare"), Program("mount")],
     what_is_wrong_is_refused [UserNamespaces, Example("lsns")],
     a_network_s_number_is_told
         [UserNamespaces, Example("lsns"), Program("lsns"), Program("ip"), NetworkPairs],

@@ -21,6 +21,18 @@ pub(crate) enum Need {
     OtherIds,
     /// Rights over the machine itself.
     InitialUserNamespace,
+    /// Where we are root, the right to trace processes of other users: in most containers root has it not.
+    TraceOthers,
+    /// A new proc in new user, pid and mount namespaces: refused where parts of the present one are covered.
+    NewProc,
+    /// Limits on namespaces that root of a new user namespace can set: not where /proc/sys is read-only.
+    NamespaceLimits,
+    /// clone3(2): engines hide it.
+    Clone3,
+    /// unshare(2), which engines refuse with whatever flags.
+    Unshare,
+    /// pidfd_getfd(2), of this process itself.
+    CopyDescriptors,
     /// A program in PATH.
     Program(&'static str),
     /// A file that some package brings.
@@ -93,16 +105,29 @@ impl Need {
 
     fn query(self) -> Option<String> {
         match self {
-            Self::Root if !is_root() => Some("for root".to_owned()),
-            Self::Root => (!may_administer()).then(|| "root has no CAP_SYS_ADMIN here".to_owned()),
-            Self::Ordinary => is_root().then(|| "for an ordinary user".to_owned()),
+            Self::Root if !is_uid_0() => Some("for root".to_owned()),
+            Self::Root => (!is_root()).then(|| "root has no CAP_SYS_ADMIN here".to_owned()),
+            Self::Ordinary => is_uid_0().then(|| "for an ordinary user".to_owned()),
             Self::UserNamespaces => {
                 (!user_namespaces()).then(|| "no user namespaces here".to_owned())
             }
-            Self::OtherIds => (is_root() && !other_ids())
+            Self::OtherIds => (is_uid_0() && !other_ids())
                 .then(|| "root cannot take the ids of other users here".to_owned()),
             Self::InitialUserNamespace => (!in_initial_user_namespace())
                 .then(|| "this is not the initial user namespace".to_owned()),
+            Self::TraceOthers => (is_uid_0() && !traces_others())
+                .then(|| "root cannot trace processes of other users here".to_owned()),
+            Self::NewProc => {
+                let refused = "a new proc is refused here, as where parts of /proc are covered";
+                (!new_proc()).then(|| refused.to_owned())
+            }
+            Self::NamespaceLimits => (!namespace_limits())
+                .then(|| "the limits in /proc/sys/user cannot be written here".to_owned()),
+            Self::Clone3 => (!clone3()).then(|| "clone3(2) is hidden here".to_owned()),
+            Self::Unshare => (!unshare()).then(|| "unshare(2) is refused here".to_owned()),
+            Self::CopyDescriptors => {
+                (!copies_descriptors()).then(|| "pidfd_getfd(2) is refused here".to_owned())
+            }
             Self::Program(name) => {
                 in_path(name).is_none().then(|| format!("no program called {name} here"))
             }
@@ -174,7 +199,13 @@ pub(crate) fn kernel_version() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
+/// Uid 0 with `CAP_SYS_ADMIN`. Without it, as in most containers, root can do no more with namespaces than an ordinary
+/// user.
 pub(crate) fn is_root() -> bool {
+    is_uid_0() && may_administer()
+}
+
+pub(crate) fn is_uid_0() -> bool {
     // SAFETY: asks for a number.
     unsafe { libc::geteuid() == 0 }
 }
@@ -189,21 +220,99 @@ fn may_administer() -> bool {
 fn other_ids() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
-        // SAFETY: this process has one thread; the child changes itself alone.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            // SAFETY: as above.
+        in_child(|| {
+            // SAFETY: changes this process alone.
             unsafe {
                 let groups = libc::setgroups(0, std::ptr::null());
                 let gid = libc::setresgid(54_321, 54_322, 65_534);
                 let uid = libc::setresuid(54_321, 54_322, 65_534);
-                libc::_exit((groups != 0 || gid != 0 || uid != 0).into())
+                groups == 0 && gid == 0 && uid == 0
+            }
+        })
+    })
+}
+
+/// What `work` returns in a forked child, whose namespaces and ids it may change.
+fn in_child(work: impl FnOnce() -> bool) -> bool {
+    // SAFETY: this process has one thread.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let done = work();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit((!done).into()) }
+    }
+    let mut status = 0;
+    // SAFETY: the child made above.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    status == 0
+}
+
+/// Opens a namespace of a child that has become another user.
+fn traces_others() -> bool {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: this process has one thread; the child changes itself alone, until it is killed.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: as above.
+        unsafe {
+            libc::setresgid(54_321, 54_321, 54_321);
+            libc::setresuid(54_321, 54_321, 54_321);
+            libc::prctl(libc::PR_SET_DUMPABLE, 1);
+            writer.write_all(b"x").ok();
+            loop {
+                libc::pause();
             }
         }
-        let mut status = 0;
-        // SAFETY: the child made above.
-        unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        status == 0
+    }
+    drop(writer);
+    (&reader).read_exact(&mut [0]).ok();
+    let opened = fs::File::open(format!("/proc/{pid}/ns/user")).is_ok();
+    // SAFETY: the child made above.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, std::ptr::null_mut(), 0);
+    }
+    opened
+}
+
+fn new_proc() -> bool {
+    let (proc, target) = (c"proc".as_ptr(), c"/proc".as_ptr());
+    let set = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+    // SAFETY: C strings.
+    let mounts = || unsafe { libc::mount(proc, target, proc, 0, std::ptr::null()) == 0 };
+    // SAFETY: changes the child alone.
+    in_child(|| (unsafe { libc::unshare(set) == 0 }) && in_child(mounts))
+}
+
+/// Opens one, as root of a new user namespace.
+fn namespace_limits() -> bool {
+    in_child(|| {
+        // SAFETY: changes this process alone.
+        let (uid, made) = unsafe { (libc::geteuid(), libc::unshare(libc::CLONE_NEWUSER)) };
+        let limit = "/proc/sys/user/max_uts_namespaces";
+        made == 0
+            && fs::write("/proc/self/uid_map", format!("0 {uid} 1")).is_ok()
+            && fs::OpenOptions::new().write(true).open(limit).is_ok()
+    })
+}
+
+/// With arguments of no size, which the kernel refuses.
+fn clone3() -> bool {
+    // SAFETY: no memory is read.
+    let answer = unsafe { libc::syscall(libc::SYS_clone3, 0, 0) };
+    answer == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
+}
+
+fn unshare() -> bool {
+    // SAFETY: nothing is unshared.
+    unsafe { libc::unshare(0) == 0 }
+}
+
+fn copies_descriptors() -> bool {
+    // SAFETY: descriptors that the kernel makes here, which the child's end closes.
+    in_child(|| unsafe {
+        let own = libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0);
+        libc::syscall(libc::SYS_pidfd_getfd, own, own, 0) >= 0
     })
 }
 
@@ -217,22 +326,14 @@ fn in_initial_user_namespace() -> bool {
 fn user_namespaces() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
-        // SAFETY: this process has one thread.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
+        in_child(|| {
             // SAFETY: changes this process alone.
             let (uid, made) = unsafe { (libc::geteuid(), libc::unshare(libc::CLONE_NEWUSER)) };
-            let usable = made == 0
+            made == 0
                 && fs::write("/proc/self/uid_map", format!("0 {uid} 1")).is_ok()
                 // SAFETY: as above.
-                && unsafe { libc::unshare(libc::CLONE_NEWUTS) } == 0;
-            // SAFETY: ends the child.
-            unsafe { libc::_exit((!usable).into()) }
-        }
-        let mut status = 0;
-        // SAFETY: the child made above.
-        unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        status == 0
+                && unsafe { libc::unshare(libc::CLONE_NEWUTS) } == 0
+        })
     })
 }
 
@@ -243,23 +344,16 @@ fn overlays() -> bool {
     let tmpfs = c"tmpfs".as_ptr();
     let (kind, layers) = (c"overlay".as_ptr(), c"lowerdir=/etc:/usr".as_ptr());
     *ANSWER.get_or_init(|| {
-        // SAFETY: this process has one thread; the child changes itself alone. C strings.
-        unsafe {
-            let pid = libc::fork();
-            if pid == 0 {
-                if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) != 0 {
-                    libc::_exit(1);
-                }
-                for dir in [c"/etc", c"/usr"] {
-                    libc::mount(tmpfs, dir.as_ptr(), tmpfs, 0, std::ptr::null());
-                }
-                let done = libc::mount(kind, c"/etc".as_ptr(), kind, 0, layers.cast());
-                libc::_exit((done != 0).into())
+        // SAFETY: changes this process alone. C strings.
+        in_child(|| unsafe {
+            if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) != 0 {
+                return false;
             }
-            let mut status = 0;
-            libc::waitpid(pid, &raw mut status, 0);
-            status == 0
-        }
+            for dir in [c"/etc", c"/usr"] {
+                libc::mount(tmpfs, dir.as_ptr(), tmpfs, 0, std::ptr::null());
+            }
+            libc::mount(kind, c"/etc".as_ptr(), kind, 0, layers.cast()) == 0
+        })
     })
 }
 

@@ -21,18 +21,18 @@ use crate::faults::fork::in_fork;
 use crate::faults::{Engine, FRESH};
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::UserNamespaces;
+use crate::machine::Need::{NewProc, UserNamespaces};
 use crate::machine::is_root;
 use crate::stage;
 
 cases! {"mounts":
-    a_sandbox_is_what_its_mounts_say [UserNamespaces],
-    a_sandbox_without_the_calls_of_linux_5_2 [UserNamespaces],
-    a_sandbox_without_mount_setattr [UserNamespaces],
-    nothing_of_the_old_root_is_left [UserNamespaces],
+    a_sandbox_is_what_its_mounts_say [UserNamespaces, NewProc],
+    a_sandbox_without_the_calls_of_linux_5_2 [UserNamespaces, NewProc],
+    a_sandbox_without_mount_setattr [UserNamespaces, NewProc],
+    nothing_of_the_old_root_is_left [UserNamespaces, NewProc],
     a_read_only_bind_is_so_all_the_way_down [UserNamespaces],
-    targets_stay_below_the_root [UserNamespaces],
-    targets_stay_below_the_root_without_openat2 [UserNamespaces],
+    targets_stay_below_the_root [UserNamespaces, NewProc],
+    targets_stay_below_the_root_without_openat2 [UserNamespaces, NewProc],
     missing_targets_are_made_only_where_that_is_ours [UserNamespaces],
     sources_are_told_when_they_are_missing [UserNamespaces],
 }

@@ -13,21 +13,21 @@ use linux_namespaces::{
 };
 
 use crate::harness::cases;
-use crate::machine::Need::{Program, Root, UserNamespaces};
+use crate::machine::Need::{NamespaceLimits, NewProc, Program, Root, UserNamespaces};
 use crate::stage;
 
 cases! {"pins":
-    a_member [UserNamespaces],
-    an_open_file [UserNamespaces],
+    a_member [UserNamespaces, NamespaceLimits],
+    an_open_file [UserNamespaces, NamespaceLimits],
     a_mounted_file [Root, UserNamespaces],
-    a_zombie [UserNamespaces],
-    a_pidfd [UserNamespaces],
+    a_zombie [UserNamespaces, NamespaceLimits],
+    a_pidfd [UserNamespaces, NamespaceLimits],
     a_thread_whose_children_go_there [Root, UserNamespaces],
-    a_namespace_inside [UserNamespaces, Program("unshare")],
-    an_owned_namespace [UserNamespaces, Program("unshare")],
-    a_file_that_a_member_opened [UserNamespaces],
+    a_namespace_inside [UserNamespaces, NamespaceLimits, Program("unshare")],
+    an_owned_namespace [UserNamespaces, NamespaceLimits, Program("unshare")],
+    a_file_that_a_member_opened [UserNamespaces, NamespaceLimits],
     a_socket [Root, UserNamespaces],
-    a_mounted_proc [UserNamespaces, Program("unshare")],
+    a_mounted_proc [UserNamespaces, NewProc, NamespaceLimits, Program("unshare")],
 }
 
 /// What keeps it, in whatever form; given back by a drop.

@@ -8,12 +8,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 
 use linux_namespaces::{
-    Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Step, Unshare,
+    Cause, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Step, Unshare,
 };
 
+use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Ordinary, OtherIds, Program, Root, UserNamespaces};
+use crate::machine::Need::{CopyDescriptors, Ordinary, OtherIds, Program, Root, UserNamespaces};
 
 cases! {"place":
     a_root_directory_is_entered [UserNamespaces],
@@ -27,8 +28,8 @@ cases! {"place":
     a_program_takes_this_one_s_place [UserNamespaces],
     what_exec_cannot_do_is_told [],
     one_refused_among_several_is_named [UserNamespaces],
-    a_descriptor_is_copied [],
-    a_descriptor_that_cannot_be_copied_is_told [],
+    a_descriptor_is_copied [CopyDescriptors],
+    a_descriptor_that_cannot_be_copied_is_told [CopyDescriptors],
     a_socket_tells_its_network_namespace [UserNamespaces],
     what_is_no_socket_is_told [],
 }
@@ -312,7 +313,13 @@ fn a_descriptor_that_cannot_be_copied_is_told() {
         assert!(error.to_string().contains(&number.to_string()), "{error}");
         assert!(error.explain().unwrap().contains("no such descriptor"));
     }
-    if !crate::machine::is_root() {
+    in_fork(|| {
+        kernel::refuse(libc::SYS_pidfd_getfd, libc::EPERM);
+        let error = me.copy_fd(0).unwrap_err();
+        assert!(error.causes().contains(&Cause::SeccompFilter), "{error:#}");
+        assert!(error.explain().unwrap().contains("a seccomp filter is active"), "{error:#}");
+    });
+    if !crate::machine::is_uid_0() {
         let error = PidFd::open(1).unwrap().copy_fd(0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         assert!(error.explain().unwrap().contains("debugger"), "{error:#}");

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Example, PidfdNamespaces, Root, UserNamespaces};
+use crate::machine::Need::{CopyDescriptors, Example, PidfdNamespaces, Root, UserNamespaces};
 use crate::machine::example;
 
 cases! {"special_values":
     ids_of_minus_one_are_refused_by_the_plan [],
-    other_special_numbers_are_refused [],
+    other_special_numbers_are_refused [CopyDescriptors],
     pid_0_is_translated_to_nothing [PidfdNamespaces],
     a_tmpfs_without_a_limit_is_not_made_by_accident [UserNamespaces],
     the_longest_wait_is_no_short_one [],

@@ -11,7 +11,9 @@ use linux_namespaces::{
 
 use crate::harness::cases;
 use crate::kernel::{Call, Limit, census, dumpable, forbid, ns, refuse, status};
-use crate::machine::Need::{Ordinary, PidfdNamespaces, Root, UniqueIds, UserNamespaces};
+use crate::machine::Need::{
+    Clone3, NamespaceLimits, Ordinary, PidfdNamespaces, Root, UniqueIds, UserNamespaces,
+};
 use crate::machine::is_root;
 use crate::stage;
 
@@ -19,12 +21,12 @@ cases! {"support":
     every_kind_can_be_made [UserNamespaces],
     a_probe_changes_nothing [UserNamespaces],
     a_probe_among_threads [UserNamespaces],
-    interfaces_that_a_call_shows [PidfdNamespaces, UniqueIds],
+    interfaces_that_a_call_shows [PidfdNamespaces, UniqueIds, Clone3],
     interfaces_that_a_filter_hides [UserNamespaces],
     clone_flags_are_asked_without_a_child [],
-    a_limit_is_named_with_its_value [UserNamespaces],
-    a_limit_on_user_namespaces [UserNamespaces],
-    a_limit_of_the_kind_concerned_only [UserNamespaces],
+    a_limit_is_named_with_its_value [UserNamespaces, NamespaceLimits],
+    a_limit_on_user_namespaces [UserNamespaces, NamespaceLimits],
+    a_limit_of_the_kind_concerned_only [UserNamespaces, NamespaceLimits],
     a_missing_capability_and_where [Ordinary],
     a_nested_user_namespace [UserNamespaces],
     a_name_that_is_not_one_s_own [Ordinary],

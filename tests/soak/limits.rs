@@ -1,21 +1,25 @@
 //! Near a limit on namespaces, where the kernel gives the place of one that has ended free only later.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{Command, ErrorKind, Namespace, NamespaceSet, Unshare};
 
 /// Says how it went.
 pub(crate) fn near_them() -> String {
-    let (mut told, mut tell) = std::io::pipe().unwrap();
+    let (mut told, mut tell) = io::pipe().unwrap();
     // SAFETY: this process has one thread.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         drop(told);
         // The limits of a user namespace of our own are ours.
         Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
-        let told = [Namespace::User, Namespace::Net, Namespace::Pid].map(near).join("; ");
+        let told = if is_read_only() {
+            "the limits on namespaces cannot be written here".to_owned()
+        } else {
+            [Namespace::User, Namespace::Net, Namespace::Pid].map(near).join("; ")
+        };
         tell.write_all(told.as_bytes()).unwrap();
         // SAFETY: ends the child.
         unsafe { libc::_exit(0) };
@@ -28,6 +32,12 @@ pub(crate) fn near_them() -> String {
     // A panic in there was printed.
     assert!(!text.is_empty(), "near a limit on namespaces it went wrong");
     text
+}
+
+/// As in containers.
+fn is_read_only() -> bool {
+    let limit = fs::OpenOptions::new().write(true).open("/proc/sys/user/max_net_namespaces");
+    limit.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn near(kind: Namespace) -> String {

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         }
     }
     // SAFETY: asks for a number.
-    let is_root = unsafe { libc::geteuid() == 0 };
+    let is_root = unsafe { libc::geteuid() == 0 } && modes::needs_no_user_namespace();
     let ready = if is_root {
         modes::try_maps()
     } else {

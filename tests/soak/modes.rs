@@ -48,6 +48,11 @@ fn map_from_outside(command: &mut Command) {
     command.uid_map(map()).gid_map(map());
 }
 
+/// Not even root of a container has the right to these, if it has no `CAP_SYS_ADMIN`.
+pub(crate) fn needs_no_user_namespace() -> bool {
+    Command::new("true").unshare(NamespaceSet::UTS).status().is_ok()
+}
+
 /// What root may not do in most containers.
 pub(crate) fn try_maps() -> Result<(), Error> {
     let mut command = Command::new("true");

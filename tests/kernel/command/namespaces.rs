@@ -10,7 +10,7 @@ use linux_namespaces::{
 use crate::counts;
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Ordinary, OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, Ordinary, OtherIds, Root, UserNamespaces};
 
 use super::{sh, text};
 
@@ -18,7 +18,7 @@ cases! {"namespaces":
     each_kind_is_new_when_asked_for [UserNamespaces],
     each_kind_alone_is_new_for_root [Root, UserNamespaces],
     root_inside_is_the_caller_outside [UserNamespaces],
-    options_bring_their_namespaces [UserNamespaces],
+    options_bring_their_namespaces [UserNamespaces, NewProc],
     explicit_maps_are_written_from_outside [Root, UserNamespaces, OtherIds],
     explicit_maps_are_refused_to_an_ordinary_user [Ordinary, UserNamespaces],
     setgroups_is_allowed_when_the_map_comes_from_outside [Root, UserNamespaces, OtherIds],

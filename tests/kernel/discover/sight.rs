@@ -5,12 +5,12 @@ use linux_namespaces::{Gap, HidePid, Mount, NamespaceSet, Unshare, discover};
 use crate::faults::fork::{as_ordinary, in_fork};
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
 
 cases! {"discover::sight":
-    processes_outside_of_the_pid_namespace [UserNamespaces],
+    processes_outside_of_the_pid_namespace [UserNamespaces, NewProc],
     hidden_processes_are_told_to_those_who_may_not_trace_them [Root, OtherIds],
-    nothing_is_hidden_from_who_owns_the_processes [UserNamespaces],
+    nothing_is_hidden_from_who_owns_the_processes [UserNamespaces, NewProc],
 }
 
 fn tells(gap: &Gap) -> bool {

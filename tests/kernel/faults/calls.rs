@@ -13,12 +13,12 @@ use super::fork::in_fork;
 use super::{ALL, COPIES, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel::{self, Call};
-use crate::machine::Need::{OtherIds, Overlays, PidfdNamespaces, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, OtherIds, Overlays, PidfdNamespaces, Root, UserNamespaces};
 use crate::machine::{is_root, layer};
 
 cases! {"calls":
     every_call_of_a_child_refused [],
-    every_call_in_new_namespaces_refused [UserNamespaces],
+    every_call_in_new_namespaces_refused [UserNamespaces, NewProc],
     every_call_for_maps_from_outside_refused [Root, UserNamespaces, OtherIds],
     every_call_of_the_parent_refused [],
     a_clone_that_returns_without_a_child [],

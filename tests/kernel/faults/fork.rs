@@ -45,7 +45,7 @@ fn checked(work: impl FnOnce()) {
 pub(crate) fn as_ordinary(work: impl FnOnce()) {
     const NOBODY_ELSE: u32 = 54_321;
     in_fork(|| {
-        if machine::is_root() {
+        if machine::is_uid_0() {
             // SAFETY: this process has one thread. Another user's process is not dumpable at first.
             unsafe {
                 assert_eq!(libc::setgroups(0, std::ptr::null()), 0);

@@ -18,18 +18,18 @@ use super::fork::in_fork;
 use super::{Engine, Place, available, failure};
 use crate::harness::cases;
 use crate::kernel::{self, Call, HeldCall};
-use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{CopyDescriptors, NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
 
 cases! {"kills":
     a_child_at_every_call [],
-    a_child_in_new_namespaces_at_every_call [UserNamespaces],
+    a_child_in_new_namespaces_at_every_call [UserNamespaces, NewProc],
     the_helper_for_maps_at_every_call [Root, UserNamespaces, OtherIds],
     a_child_while_its_maps_are_written [Root, UserNamespaces, OtherIds],
     the_intermediate_process_before_it_has_a_child [UserNamespaces],
     the_intermediate_process_while_its_child_is_at_work [UserNamespaces],
     the_intermediate_process_when_the_program_runs [UserNamespaces],
-    a_parent_before_its_child_is_tied_to_it [],
+    a_parent_before_its_child_is_tied_to_it [CopyDescriptors],
     whatever_appears_at_any_moment [UserNamespaces, OtherIds],
 }
 

@@ -17,34 +17,34 @@ use linux_namespaces::{
 use crate::faults::fork::{as_ordinary, in_fork};
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::{is_root, kernel_version};
 use crate::mounts::{dir, output, sh, staged, with_programs};
 use crate::stage;
 
 cases! {"hostile_image":
-    a_working_directory_of_the_host [UserNamespaces],
-    a_working_directory_of_the_host_without_openat2 [UserNamespaces],
-    a_working_directory_in_an_entered_image [UserNamespaces],
+    a_working_directory_of_the_host [UserNamespaces, NewProc],
+    a_working_directory_of_the_host_without_openat2 [UserNamespaces, NewProc],
+    a_working_directory_in_an_entered_image [UserNamespaces, NewProc],
     a_working_directory_below_a_root_dir [UserNamespaces],
-    the_callers_program [UserNamespaces],
-    the_callers_program_without_openat2 [UserNamespaces],
-    the_callers_program_in_an_entered_image [UserNamespaces],
+    the_callers_program [UserNamespaces, NewProc],
+    the_callers_program_without_openat2 [UserNamespaces, NewProc],
+    the_callers_program_in_an_entered_image [UserNamespaces, NewProc],
     the_callers_program_below_a_root_dir [UserNamespaces],
     the_callers_program_below_a_mount [UserNamespaces],
-    the_callers_program_where_a_thread_has_gone [UserNamespaces],
+    the_callers_program_where_a_thread_has_gone [UserNamespaces, NewProc],
     the_callers_program_where_a_thread_has_come_back [Root],
-    the_callers_program_in_a_child_without_exec [UserNamespaces],
+    the_callers_program_in_a_child_without_exec [UserNamespaces, NewProc],
     the_callers_program_after_an_exec_that_failed [UserNamespaces],
     the_callers_program_where_a_thread_has_to_stay [UserNamespaces],
     other_files_where_a_thread_has_gone [UserNamespaces],
-    links_to_the_root_as_mount_points [UserNamespaces],
-    an_interpreter_whose_path_is_too_long [UserNamespaces],
-    proc_self_exe_in_the_callers_root [UserNamespaces],
-    nobody_reads_the_callers_memory_through_the_init [UserNamespaces],
+    links_to_the_root_as_mount_points [UserNamespaces, NewProc],
+    an_interpreter_whose_path_is_too_long [UserNamespaces, NewProc],
+    proc_self_exe_in_the_callers_root [UserNamespaces, NewProc],
+    nobody_reads_the_callers_memory_through_the_init [UserNamespaces, NewProc],
     files_made_for_mounts_stay_inside [UserNamespaces],
-    nothing_of_the_image_is_opened [UserNamespaces],
-    masks_are_the_callers_dev_null [UserNamespaces],
+    nothing_of_the_image_is_opened [UserNamespaces, NewProc],
+    masks_are_the_callers_dev_null [UserNamespaces, NewProc],
     a_proc_of_the_image_is_not_believed [UserNamespaces],
     an_entered_proc_is_not_believed [Root, UserNamespaces],
     groups_cannot_be_dropped_inside [UserNamespaces, OtherIds],

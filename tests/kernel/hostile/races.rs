@@ -14,15 +14,15 @@ use crate::faults::fork::in_fork;
 use crate::faults::kills::supervised;
 use crate::harness::cases;
 use crate::kernel::refuse;
-use crate::machine::Need::{OverlayModule, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, OverlayModule, Root, UserNamespaces};
 use crate::mounts::{NEW_CALLS, dir, with_programs};
 
 cases! {"hostile_races":
-    a_proc_is_masked_wherever_it_is [UserNamespaces],
-    a_proc_is_masked_without_the_calls_of_linux_5_2 [UserNamespaces],
-    a_bind_is_masked_wherever_it_is [UserNamespaces],
-    a_bind_is_masked_without_the_calls_of_linux_5_2 [UserNamespaces],
-    the_same_directory_twice_is_masked_where_it_should_be [UserNamespaces],
+    a_proc_is_masked_wherever_it_is [UserNamespaces, NewProc],
+    a_proc_is_masked_without_the_calls_of_linux_5_2 [UserNamespaces, NewProc],
+    a_bind_is_masked_wherever_it_is [UserNamespaces, NewProc],
+    a_bind_is_masked_without_the_calls_of_linux_5_2 [UserNamespaces, NewProc],
+    the_same_directory_twice_is_masked_where_it_should_be [UserNamespaces, NewProc],
     a_program_that_becomes_the_callers [UserNamespaces],
     a_program_that_becomes_a_script [UserNamespaces],
     a_working_directory_that_becomes_one_of_the_host [UserNamespaces],

@@ -15,7 +15,7 @@ use super::races::Swapper;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::refuse;
-use crate::machine::Need::UserNamespaces;
+use crate::machine::Need::{NewProc, UserNamespaces};
 use crate::machine::is_root;
 use crate::mounts::{NEW_CALLS, dir, output, sh, staged, with_programs};
 use crate::stage;
@@ -23,15 +23,15 @@ use crate::stage;
 cases! {"hostile_same":
     programs_are_found_as_execve_finds_them [UserNamespaces],
     programs_are_found_so_without_openat2 [UserNamespaces],
-    the_name_of_a_program [UserNamespaces],
+    the_name_of_a_program [UserNamespaces, NewProc],
     working_directories_are_found_as_chdir_finds_them [UserNamespaces],
-    path_is_searched_as_execvp_does [UserNamespaces],
-    files_that_others_would_run [UserNamespaces],
-    scripts_that_nobody_may_execute [UserNamespaces],
+    path_is_searched_as_execvp_does [UserNamespaces, NewProc],
+    files_that_others_would_run [UserNamespaces, NewProc],
+    scripts_that_nobody_may_execute [UserNamespaces, NewProc],
     nobody_stays_beneath_a_mount [UserNamespaces],
     a_directory_that_is_gone [UserNamespaces],
     a_thread_does_not_stay_beneath_a_mount [UserNamespaces],
-    the_flags_of_a_source_survive [UserNamespaces],
+    the_flags_of_a_source_survive [UserNamespaces, NewProc],
 }
 
 /// What a run came to: what it wrote, or the error number of `execve(2)`.

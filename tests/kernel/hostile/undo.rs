@@ -16,14 +16,14 @@ use crate::counts::ACTION;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{InitialUserNamespace, OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{InitialUserNamespace, NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::{is_root, kernel_version};
 use crate::mounts::{dir, output, sh};
 
 cases! {"hostile_undo":
     root_inside_can_undo_mounts [UserNamespaces],
-    nobody_undoes_locked_mounts [UserNamespaces],
-    a_new_proc_shows_what_is_masked_without_the_lock [UserNamespaces],
+    nobody_undoes_locked_mounts [UserNamespaces, NewProc],
+    a_new_proc_shows_what_is_masked_without_the_lock [UserNamespaces, NewProc],
     nobody_undoes_them_without_a_user_namespace [Root, OtherIds],
     a_set_user_id_program_does_not [Root, OtherIds],
     processes_of_others_are_a_way_around [Root, OtherIds],

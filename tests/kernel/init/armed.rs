@@ -14,6 +14,7 @@ use crate::counts::setsid;
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
+use crate::machine::Need::Unshare;
 
 cases! {"init_armed":
     it_supervises_and_leaves_the_thread_as_it_was [],
@@ -28,8 +29,8 @@ cases! {"init_armed":
     an_inherited_parent_death_signal_is_passed_on [],
     inherited_masks_and_ignored_signals_reach_the_program [],
     it_finishes_as_the_program_does [],
-    it_finishes_once_it_is_alone [],
-    it_finishes_with_little_memory [],
+    it_finishes_once_it_is_alone [Unshare],
+    it_finishes_with_little_memory [Unshare],
     it_says_what_happens [],
     a_program_that_was_waited_for_is_told [],
     a_thread_that_gets_no_orphans_is_no_subreaper [],

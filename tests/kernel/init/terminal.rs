@@ -9,13 +9,14 @@ use std::process::{Child, Command};
 
 use crate::harness::cases;
 use crate::kernel;
-use crate::machine::Need::{Example, Program, UserNamespaces};
+use crate::machine::Need::{Example, NewProc, Program, UserNamespaces};
 use crate::machine::example;
 
 cases! {"init_terminal":
     a_shell_in_its_own_group_has_job_control [Example("init"), Program("bash")],
     a_shell_in_its_own_session_has_job_control [Example("init"), Program("bash")],
-    a_shell_below_a_pid_1_has_job_control [Example("container"), Program("bash"), UserNamespaces],
+    a_shell_below_a_pid_1_has_job_control
+        [Example("container"), Program("bash"), UserNamespaces, NewProc],
     an_interrupt_ends_the_program_alone [Example("init"), Program("bash")],
     a_stop_gives_the_terminal_back [Example("init"), Program("bash")],
 }

@@ -7,12 +7,12 @@ use std::thread;
 use linux_namespaces::{Child, Command, Mount, Namespace, NamespaceSet, NsFd, Unshare};
 
 use crate::harness::cases;
-use crate::machine::Need::{Example, Program, UserNamespaces};
+use crate::machine::Need::{Example, NewProc, Program, UserNamespaces};
 use crate::machine::example;
 use crate::{kernel, stage};
 
 cases! {"lsns_tool::holders":
-    processes_and_what_they_show_are_told [UserNamespaces, Example("lsns")],
+    processes_and_what_they_show_are_told [UserNamespaces, NewProc, Example("lsns")],
     an_open_file_and_a_mount_are_told [UserNamespaces, Example("lsns")],
     a_thread_is_told [UserNamespaces, Example("lsns")],
     where_children_will_be_born_is_told [UserNamespaces, Example("lsns")],

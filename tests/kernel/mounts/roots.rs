@@ -13,18 +13,18 @@ use super::{NEW_CALLS, dir, output, refused, sh, shell, staged, with_programs};
 use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::machine::Need::{OtherIds, Overlays, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, OtherIds, Overlays, Root, UserNamespaces};
 use crate::machine::{is_root, layer};
 use crate::stage;
 
 cases! {"roots":
-    what_is_masked_is_out_of_sight [UserNamespaces],
-    proc_hides_what_it_is_told [UserNamespaces],
+    what_is_masked_is_out_of_sight [UserNamespaces, NewProc],
+    proc_hides_what_it_is_told [UserNamespaces, NewProc],
     a_proc_is_refused_where_the_present_one_is_covered [UserNamespaces],
     a_full_table_of_mounts [UserNamespaces],
-    flags_that_are_locked_are_kept [UserNamespaces],
-    a_shared_root_shares_nothing_with_the_machine [UserNamespaces],
-    a_mount_of_another_propagation [UserNamespaces],
+    flags_that_are_locked_are_kept [UserNamespaces, NewProc],
+    a_shared_root_shares_nothing_with_the_machine [UserNamespaces, NewProc],
+    a_mount_of_another_propagation [UserNamespaces, NewProc],
     a_thread_in_a_root_of_its_own [UserNamespaces],
     a_chroot_where_it_is_asked_for [Root],
     a_root_without_a_user_namespace [Root],

@@ -10,14 +10,17 @@ use linux_namespaces::{Namespace, Pinned};
 
 use super::{ours, prepare};
 use crate::harness::cases;
-use crate::machine::Need::{Example, Ordinary, PidfdNamespaces, Program, Root, UserNamespaces};
+use crate::machine::Need::{
+    Example, NewProc, Ordinary, PidfdNamespaces, Program, Root, UserNamespaces,
+};
 use crate::machine::{in_path, kernel_version};
 use crate::pinned::{mounts_at, own_mounts};
 use crate::stage;
 
 cases! {"unshare_tool::keep":
     every_kind_is_kept [UserNamespaces, Example("unshare"), Program("unshare")],
-    a_new_user_s_namespaces_are_kept [UserNamespaces, Example("unshare"), Program("unshare")],
+    a_new_user_s_namespaces_are_kept
+        [UserNamespaces, NewProc, Example("unshare"), Program("unshare")],
     all_are_kept_before_the_program_begins [UserNamespaces, Example("unshare")],
     a_pid_namespace_waits_for_its_first_process
         [UserNamespaces, PidfdNamespaces, Example("unshare")],

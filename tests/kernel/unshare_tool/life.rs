@@ -6,13 +6,13 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use super::{ours, prepare};
 use crate::harness::cases;
-use crate::machine::Need::{Example, UserNamespaces};
+use crate::machine::Need::{Example, NewProc, UserNamespaces};
 
 cases! {"unshare_tool::life":
-    forwarded_signals_reach_the_program [UserNamespaces, Example("unshare")],
+    forwarded_signals_reach_the_program [UserNamespaces, NewProc, Example("unshare")],
     without_forwarding_the_program_is_asked [UserNamespaces, Example("unshare")],
     an_ignored_signal_stays_ignored [UserNamespaces, Example("unshare")],
-    orphans_are_waited_for [UserNamespaces, Example("unshare")],
+    orphans_are_waited_for [UserNamespaces, NewProc, Example("unshare")],
     the_program_dies_with_us [UserNamespaces, Example("unshare")],
 }
 

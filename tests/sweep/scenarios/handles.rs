@@ -11,11 +11,12 @@ use linux_namespaces::{
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
-use crate::machine::Need::{self, PidfdNamespaces, Root, UniqueIds, UserNamespaces};
+use crate::machine::Need::{self, NewProc, PidfdNamespaces, Root, UniqueIds, UserNamespaces};
 use crate::stage;
 use crate::subject::{Act, Came, begin};
 
 const USERS: &[Need] = &[UserNamespaces];
+const PROCS: &[Need] = &[UserNamespaces, NewProc];
 const PIN: &str = "/tmp/sweep-pin";
 const DIR: &str = "/tmp/sweep-dir";
 
@@ -35,11 +36,11 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("pin::opened", USERS, pin_opened),
     scenario("pin::in_a_directory", USERS, pin_in_a_directory),
     scenario("pin::netns", &[Root], pin_netns),
-    scenario("discover::all", USERS, discover_all),
-    scenario("discover::and_opened", USERS, discover_and_opened),
-    scenario("discover::members", USERS, members),
-    scenario("discover::until_empty", USERS, until_empty),
-    scenario("discover::holders", USERS, holders),
+    scenario("discover::all", PROCS, discover_all),
+    scenario("discover::and_opened", PROCS, discover_and_opened),
+    scenario("discover::members", PROCS, members),
+    scenario("discover::until_empty", PROCS, until_empty),
+    scenario("discover::holders", PROCS, holders),
 ];
 
 fn own_uts() -> NsFd {

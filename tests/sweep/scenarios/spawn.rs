@@ -15,7 +15,7 @@ use linux_namespaces::{
 use super::{Place, Scenario, own_mounts, scenario};
 use crate::kernel;
 use crate::machine::Need::{
-    MappedOwners, OtherIds, Overlays, Program, Root, UnifiedCgroup, UserNamespaces,
+    MappedOwners, NewProc, OtherIds, Overlays, Program, Root, UnifiedCgroup, UserNamespaces,
 };
 use crate::machine::{self, is_root};
 use crate::stage;
@@ -59,8 +59,8 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::time_by_clone", USERS, || spawn(time).staged(without_clone3)),
     scenario("spawn::cgroup", &[Root, UnifiedCgroup], cgroup),
     scenario("spawn::cgroup_by_clone", &[Root, UnifiedCgroup], || cgroup().staged(without_clone3)),
-    scenario("spawn::mounts", USERS, || spawn(mounts)),
-    scenario("spawn::locked_mounts", USERS, || spawn(|it| { mounts(it); it.lock_mounts().current_dir_fallback("/"); })),
+    scenario("spawn::mounts", &[UserNamespaces, NewProc], || spawn(mounts)),
+    scenario("spawn::locked_mounts", &[UserNamespaces, NewProc], || spawn(|it| { mounts(it); it.lock_mounts().current_dir_fallback("/"); })),
     scenario("spawn::mounts_of_the_kernel", USERS, || spawn(mounts_of_the_kernel)),
     scenario("spawn::empty_mounts", USERS, empty_mounts),
     scenario("spawn::root_of_files", USERS, || spawn(root_of_files)),
