@@ -1,11 +1,13 @@
 //! The example `bocker`: all of its commands in one story, as whoever runs the suite; and what it refuses.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{self, Output};
 
-use linux_namespaces::{Command, Enter, Namespace, NamespaceSet, NsFd};
+use linux_namespaces::{Command, Enter, Namespace, NamespaceSet, NsFd, Stdio};
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use tempfile::TempDir;
@@ -21,6 +23,7 @@ cases! {"bocker":
     limits_that_hold_or_are_refused [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     a_monitor_that_is_killed_takes_its_container_along
         [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
+    nobody_else_can_hold_its_lock [UserNamespaces, Example("bocker"), Program("busybox")],
     what_cannot_be_done_is_told [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
 }
 
@@ -293,6 +296,47 @@ fn a_monitor_that_is_killed_takes_its_container_along() {
     run.signal(linux_namespaces::Signal::TERM).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(9));
     bocker.text(&["rm", &name(), &image]);
+}
+
+fn nobody_else_can_hold_its_lock() {
+    let bocker = Bocker::new();
+    // As of an older version, in a directory that everybody may enter.
+    let state = bocker.dir.path().join("state");
+    let lock = state.join("lock");
+    fs::create_dir(&state).unwrap();
+    fs::write(&lock, "").unwrap();
+    for (path, mode) in [(&state, 0o755), (&lock, 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let image = bocker.image();
+    bocker.text(&["rm", &image]);
+    assert_eq!(fs::metadata(&lock).unwrap().permissions().mode() & 0o777, 0o600);
+    // Who waits says what for.
+    let image = bocker.image();
+    let held = fs::File::open(&lock).unwrap();
+    // SAFETY: an open file.
+    assert_eq!(unsafe { libc::flock(held.as_raw_fd(), libc::LOCK_EX) }, 0);
+    let mut waiting = bocker.command(&["rm", &image]);
+    let mut waiting = waiting.stderr(Stdio::piped()).spawn().unwrap();
+    let mut words = BufReader::new(waiting.stderr.take().unwrap());
+    let mut line = String::new();
+    words.read_line(&mut line).unwrap();
+    drop(held);
+    assert!(waiting.wait().unwrap().success());
+    assert!(line.contains("waiting") && line.contains(lock.to_str().unwrap()), "{line:?}");
+    // A link in its place is not followed.
+    let image = bocker.image();
+    let target = bocker.dir.path().join("target");
+    fs::remove_file(&lock).unwrap();
+    symlink(&target, &lock).unwrap();
+    let (status, words) = bocker.refusal(&["rm", &image]);
+    assert!(status == 125 && words.contains("lock"), "{words}");
+    assert!(!target.exists());
+    // Nor is a directory of somebody else used.
+    if is_root() && std::os::unix::fs::chown(&state, Some(65534), None).is_ok() {
+        let (status, words) = bocker.refusal(&["images"]);
+        assert!(status == 125 && words.contains("uid 65534"), "{words}");
+    }
 }
 
 fn what_cannot_be_done_is_told() {
