@@ -1,11 +1,13 @@
 //! The example `bocker`: all of its commands in one story, as whoever runs the suite; and what it refuses.
 
+use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{self, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use linux_namespaces::{Command, Enter, Namespace, NamespaceSet, NsFd, Stdio};
 use nix::errno::Errno;
@@ -23,6 +25,7 @@ cases! {"bocker":
     limits_that_hold_or_are_refused [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     a_monitor_that_is_killed_takes_its_container_along
         [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
+    links_lead_a_copy_nowhere [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     nobody_else_can_hold_its_lock [UserNamespaces, Example("bocker"), Program("busybox")],
     what_cannot_be_done_is_told [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
 }
@@ -296,6 +299,79 @@ fn a_monitor_that_is_killed_takes_its_container_along() {
     run.signal(linux_namespaces::Signal::TERM).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(9));
     bocker.text(&["rm", &name(), &image]);
+}
+
+/// Exchanges directories and links of one directory while `work` runs.
+fn while_exchanged(dir: &Path, work: impl FnOnce()) {
+    let path = |name: String| CString::new(dir.join(name).to_str().unwrap()).unwrap();
+    let pairs: Vec<_> =
+        (0..40).map(|at| (path(format!("d{at}")), path(format!("l{at}")))).collect();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for (one, other) in &pairs {
+                    let (cwd, exchange) = (libc::AT_FDCWD, 2);
+                    let call = libc::SYS_renameat2;
+                    // SAFETY: C strings.
+                    unsafe {
+                        libc::syscall(call, cwd, one.as_ptr(), cwd, other.as_ptr(), exchange)
+                    };
+                }
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        is_over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+fn links_lead_a_copy_nowhere() {
+    let bocker = Bocker::new();
+    let secret = bocker.dir.path().join("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::write(secret.join("key"), "").unwrap();
+    let furnish = |dir: &Path| {
+        for at in 0..40 {
+            fs::create_dir(dir.join(format!("d{at}"))).unwrap();
+            symlink(&secret, dir.join(format!("l{at}"))).unwrap();
+        }
+    };
+    let has_key = |image: &str| {
+        let dir = bocker.dir.path().join("state/images").join(image).join("rootfs");
+        (0..40).any(|at| {
+            ["d", "l"].iter().any(|it| {
+                let dir = dir.join(format!("{it}{at}"));
+                !dir.is_symlink() && dir.join("key").exists()
+            })
+        })
+    };
+    // Links are copied as such, also those that lead astray.
+    let source = bocker.root();
+    furnish(&source);
+    let image = bocker.image();
+    let link = bocker.dir.path().join("state/images").join(&image).join("rootfs/l7");
+    assert_eq!(fs::read_link(link).unwrap(), secret);
+    while_exchanged(&source, || {
+        for _ in 0..20 {
+            let output = bocker.output(&["init", source.to_str().unwrap()]);
+            let name = String::from_utf8(output.stdout).unwrap();
+            assert!(!output.status.success() || !has_key(name.trim_end()));
+        }
+    });
+    // Nor one of a container that goes on meanwhile.
+    bocker.text(&["run", "--network", "none", &image, "true"]);
+    let list = bocker.text(&["ps"]);
+    let container = &list.lines().nth(1).unwrap()[..12];
+    let files = bocker.dir.path().join("state/containers").join(container).join("files");
+    furnish(&files);
+    while_exchanged(&files, || {
+        for _ in 0..5 {
+            let output = bocker.output(&["commit", container]);
+            let name = String::from_utf8(output.stdout).unwrap();
+            assert!(!output.status.success() || !has_key(name.trim_end()), "commit");
+        }
+    });
 }
 
 fn nobody_else_can_hold_its_lock() {
