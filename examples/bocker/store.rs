@@ -169,6 +169,13 @@ impl Record {
         Ok(fs::rename(new, self.path(fact))?)
     }
 
+    pub(crate) fn forget(&self, fact: &str) -> Result<()> {
+        match fs::remove_file(self.path(fact)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Held by who makes it, and by who runs a container.
     pub(crate) fn lock(&self) -> Result<Option<Lock>> {
         try_lock(&self.path("lock"))

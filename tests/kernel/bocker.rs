@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use tempfile::TempDir;
 
 use crate::harness::cases;
-use crate::kernel::until;
+use crate::kernel::{Call, refuse, until};
 use crate::machine::Need::{Example, Overlays, Program, Root, UserNamespaces};
 use crate::machine::{example, in_path, is_root, unified_cgroup, user_attributes};
 
@@ -26,6 +26,10 @@ cases! {"bocker":
     a_monitor_that_is_killed_takes_its_container_along
         [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     links_lead_a_copy_nowhere [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
+    no_other_process_is_taken_for_its_program
+        [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
+    no_other_process_is_taken_for_its_program_before_linux_6_18
+        [Root, UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     nobody_else_can_hold_its_lock [UserNamespaces, Example("bocker"), Program("busybox")],
     what_cannot_be_done_is_told [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
 }
@@ -372,6 +376,49 @@ fn links_lead_a_copy_nowhere() {
             assert!(!output.status.success() || !has_key(name.trim_end()), "commit");
         }
     });
+}
+
+fn no_other_process_is_taken_for_its_program() {
+    let bocker = Bocker::new();
+    let image = bocker.image();
+    let container = bocker.name(&["run", "-d", "--network", "none", &image, "sleep", "1000"]);
+    let facts = bocker.dir.path().join("state/containers").join(&container);
+    assert!(bocker.output(&["exec", &container, "true"]).status.success());
+    // One with the same pid, and in a pid namespace with the same inode number.
+    let mut other = Command::new("sleep");
+    let mut other = other.arg("1000").unshare(NamespaceSet::PID).map_root().spawn().unwrap();
+    let pid = fs::read(facts.join("pid")).unwrap();
+    fs::write(facts.join("pid"), other.id().to_string()).unwrap();
+    let inode = other.namespace(Namespace::Pid).unwrap().id().unwrap().ino;
+    fs::write(facts.join("pid_namespace"), inode.to_string()).unwrap();
+    let (status, words) = bocker.refusal(&["exec", &container, "true"]);
+    assert!(status == 125 && words.contains("does not run"), "{words}");
+    assert_eq!(bocker.refusal(&["rm", "--force", &container]).0, 125);
+    assert!(!other.pid_fd().has_ended().unwrap());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    fs::write(facts.join("pid"), pid).unwrap();
+    bocker.text(&["rm", "--force", &container]);
+    // While nobody reads its output, a program that has ended has no pid.
+    let script = "busybox sleep 1; busybox yes | busybox head -c 100000";
+    let mut run = bocker.command(&["run", "--network", "none", &image, "sh", "-c", script]);
+    let mut run = run.stdout(Stdio::piped()).spawn().unwrap();
+    until(|| bocker.text(&["ps"]).contains("running"));
+    let list = bocker.text(&["ps"]);
+    let name = list.lines().nth(1).unwrap().split(' ').next().unwrap();
+    let pid = facts.with_file_name(name).join("pid");
+    until(|| pid.exists());
+    until(|| !pid.exists());
+    assert_eq!(bocker.status(name), "running");
+    assert_eq!(bocker.refusal(&["exec", name, "true"]).0, 125);
+    std::io::copy(&mut run.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+    assert!(run.wait().unwrap().success());
+    assert_eq!(bocker.status(name), "exited 0");
+}
+
+fn no_other_process_is_taken_for_its_program_before_linux_6_18() {
+    refuse(Call::with(libc::SYS_ioctl, 1, 0x8008_b70d), libc::ENOTTY);
+    no_other_process_is_taken_for_its_program();
 }
 
 fn nobody_else_can_hold_its_lock() {
