@@ -26,6 +26,8 @@ cases! {"nsenter":
         [Ordinary, UserNamespaces, Example("nsenter"), Program("nsenter"), Program("unshare"), Program("hostname")],
     a_program_that_stops_stops_it [Root, Example("nsenter"), Program("unshare"), Program("hostname")],
     a_pidfd_s_inode_is_checked [UserNamespaces, Example("nsenter"), Program("unshare"), Program("hostname")],
+    a_proc_of_another_pid_namespace_is_read_by_its_pids
+        [UserNamespaces, Example("nsenter"), Program("unshare")],
     a_socket_leads_to_its_network [Root, Example("nsenter")],
     a_cgroup_is_joined [Root, UnifiedCgroup, Example("nsenter"), Program("unshare"), Program("hostname")],
     capabilities_are_left_to_the_program [Root, UserNamespaces, OtherIds, Example("nsenter")],
@@ -319,6 +321,15 @@ fn a_pidfd_s_inode_is_checked() {
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         assert_eq!(output.stdout, if code == 0 { &b"inside\n"[..] } else { b"" });
     }
+}
+
+fn a_proc_of_another_pid_namespace_is_read_by_its_pids() {
+    // There the target is pid 2, as some other process is in /proc.
+    let script = "sleep 600 & MARK=here exec $NSENTER -t $! -e -w sh -c 'echo $MARK; pwd'";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-Urpf", "sh", "-c", script]).env("MARK", "there").current_dir("/usr");
+    let output = unshare.env("NSENTER", example("nsenter").unwrap()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "there\n/usr\n", "{output:?}");
 }
 
 fn a_socket_leads_to_its_network() {
