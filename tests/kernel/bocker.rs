@@ -16,13 +16,15 @@ use tempfile::TempDir;
 
 use crate::harness::cases;
 use crate::kernel::{Call, refuse, until};
-use crate::machine::Need::{Example, Overlays, Program, Root, UserNamespaces};
+use crate::machine::Need::{Example, Overlays, Program, Root, UnifiedCgroup, UserNamespaces};
 use crate::machine::{example, in_path, is_root, unified_cgroup, user_attributes};
 
 cases! {"bocker":
     all_of_its_commands_in_one_story [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     containers_on_a_bridge [Root, Overlays, Example("bocker"), Program("busybox"), Program("ip")],
     limits_that_hold_or_are_refused [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
+    limits_are_out_of_reach_and_cgroups_do_not_stay
+        [Root, UserNamespaces, UnifiedCgroup, Overlays, Example("bocker"), Program("busybox")],
     a_monitor_that_is_killed_takes_its_container_along
         [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
     links_lead_a_copy_nowhere [UserNamespaces, Overlays, Example("bocker"), Program("busybox")],
@@ -96,6 +98,11 @@ impl Bocker {
     fn refusal(&self, args: &[&str]) -> (i32, String) {
         let output = self.output(args);
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn cgroup(&self, container: &str) -> PathBuf {
+        let fact = self.dir.path().join("state/containers").join(container).join("cgroup");
+        fs::read_to_string(fact).unwrap().into()
     }
 
     /// The status of a container, as `ps` tells it.
@@ -251,15 +258,16 @@ fn limits_that_hold_or_are_refused() {
             enabled.split_whitespace().any(|it| it == controller)
         })
     };
-    let cgroup = |file: &str| format!("cat /sys/fs/cgroup/{file}");
-    for (options, controller, script, expected) in [
-        (["--memory", "64M"], "memory", cgroup("memory.max"), "67108864\n"),
-        (["--cpus", "0.5"], "cpu", cgroup("cpu.max"), "50000 100000\n"),
+    for (options, controller, file, expected) in [
+        (["--memory", "64M"], "memory", "memory.max", "67108864\n"),
+        (["--cpus", "0.5"], "cpu", "cpu.max", "50000 100000\n"),
     ] {
         let [option, value] = options;
-        let run = ["run", "--rm", option, value, &image, "sh", "-c", &script];
+        let run = ["run", "-d", option, value, &image, "sleep", "1000"];
         if is_root() && has(controller) {
-            assert_eq!(bocker.text(&run), expected);
+            let container = bocker.name(&run);
+            assert_eq!(fs::read_to_string(bocker.cgroup(&container).join(file)).unwrap(), expected);
+            bocker.text(&["rm", "--force", &container]);
         } else if !has(controller) {
             let (status, words) = bocker.refusal(&run);
             assert!(status == 125 && words.contains("limits cannot be set"), "{words}");
@@ -268,6 +276,27 @@ fn limits_that_hold_or_are_refused() {
     let (status, words) = bocker.refusal(&["run", "--rm", "--memory", "much", &image, "true"]);
     assert!(status == 125 && words.contains("limits"), "{words}");
     assert_eq!(entries(&bocker.dir.path().join("state/containers")), 0);
+}
+
+fn limits_are_out_of_reach_and_cgroups_do_not_stay() {
+    let bocker = Bocker::new();
+    let image = bocker.image();
+    let script = "cd /sys/fs/cgroup; echo 7 >cgroup.max.descendants; mkdir -p one/two one/three; echo done; \
+                  exec sleep 1000";
+    let container = bocker.name(&["run", "-d", "--network", "none", &image, "sh", "-c", script]);
+    until(|| bocker.text(&["logs", &container]) == "done\n");
+    let cgroup = bocker.cgroup(&container);
+    // The file inside is that of another cgroup, below.
+    let limit = |dir: &Path| fs::read_to_string(dir.join("cgroup.max.descendants")).unwrap();
+    let (outer, inner) = (limit(&cgroup), fs::read_dir(&cgroup).unwrap().flatten());
+    let mut inner = inner.map(|entry| entry.path()).filter(|path| path.is_dir());
+    let inner = inner.next().unwrap();
+    let is_made = inner.join("one/two").is_dir() && inner.join("one/three").is_dir();
+    let seen = bocker.text(&["exec", &container, "cat", "/proc/self/cgroup"]);
+    bocker.text(&["rm", "--force", &container]);
+    let is_left = cgroup.exists();
+    assert_eq!((outer.as_str(), is_made, is_left), ("max\n", true, false));
+    assert!(seen.lines().any(|line| line == "0::/"), "{seen}");
 }
 
 fn a_monitor_that_is_killed_takes_its_container_along() {
