@@ -54,7 +54,8 @@ pub(crate) fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
             return Err(format!("container {} runs: --force ends it", record.name).into());
         }
         // With the program ends the init, and with that all others.
-        let program = exec::program(&record)?.ok_or("the container is being started")?;
+        let program = exec::program(&record)?;
+        let program = program.ok_or("it is being started, or its output is still being read")?;
         program.signal(Signal::KILL)?;
         drop(record.wait_until_unlocked()?);
     }

@@ -1,5 +1,7 @@
 //! Another program in a container that runs.
 
+use std::fs;
+
 use linux_namespaces::{Enter, Namespace, NamespaceSet, NsFd, PidFd};
 
 use crate::store::{Kind, Record, Store};
@@ -22,15 +24,30 @@ pub(crate) fn exec(store: &Store, name: &str, words: &[String]) -> Result<u8> {
     })
 }
 
-/// Its program, if that runs. A pid that another process has by now is told by its pid namespace.
+/// Its program, if that runs. Its pid alone may be another process's by now.
 pub(crate) fn program(container: &Record) -> Result<Option<PidFd>> {
     let (Some(pid), true) = (container.get("pid")?, containers::is_running(container)?) else {
         return Ok(None);
     };
     let process = PidFd::open(pid.parse()?)?;
-    let namespace = NsFd::of_process(&process, Namespace::Pid)?.id()?;
-    if namespace.ino.to_string() != container.require("pid_namespace")? {
-        return Ok(None);
+    let is_it = identity(&process)? == container.require("process")?;
+    Ok(is_it.then_some(process))
+}
+
+/// What no process outside of the container has or gets until the machine restarts: the unique id of the pid namespace
+/// or, before Linux 6.18, the time of its start. A later process with the same pid has started later.
+pub(crate) fn identity(process: &PidFd) -> Result<String> {
+    if let Some(id) = NsFd::of_process(process, Namespace::Pid)?.unique_id()? {
+        return Ok(format!("in pid namespace {id}"));
     }
-    Ok(Some(process))
+    let pid = *process.pids()?.first().ok_or("the process is not visible in /proc")?;
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    // What was read is of this process if that has not ended since.
+    if process.has_ended()? {
+        return Err("the process has ended".into());
+    }
+    let stat = String::from_utf8_lossy(&stat);
+    // Its name, which may be anything, stands in parentheses.
+    let start = stat.rsplit(')').next().and_then(|fields| fields.split(' ').nth(20));
+    Ok(format!("started at {}", start.ok_or("/proc does not say when a process started")?))
 }

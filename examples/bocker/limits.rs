@@ -1,14 +1,19 @@
-//! A cgroup of version 2 for each container, with its limits.
+//! A cgroup of version 2 for each container, with its limits. Its processes are in another one below: that is the
+//! root of their cgroup namespace, and root inside may write to all files that it sees there.
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
 
 use crate::store::Record;
 use crate::{Result, cgroup};
+
+/// Where the processes are.
+const INSIDE: &str = "container";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Limit {
@@ -32,7 +37,8 @@ pub(crate) fn remove(cgroup: &Path) {
     while let Ok(mut events) = File::open(cgroup.join("cgroup.events")) {
         // Read, it tells of changes from here on.
         events.read_to_string(&mut String::new()).ok();
-        if fs::remove_dir(cgroup).is_ok() {
+        let emptied = File::open(cgroup).is_ok_and(|dir| remove_below(&dir).is_ok());
+        if emptied && fs::remove_dir(cgroup).is_ok() {
             return;
         }
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -41,6 +47,20 @@ pub(crate) fn remove(cgroup: &Path) {
             return;
         }
     }
+}
+
+/// Those that a container made inside of its own go first.
+fn remove_below(dir: impl AsFd) -> rustix::io::Result<()> {
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            remove_below(openat(&dir, name, flags, Mode::empty())?)?;
+            unlinkat(&dir, name, AtFlags::REMOVEDIR)?;
+        }
+    }
+    Ok(())
 }
 
 impl Cgroup {
@@ -58,13 +78,14 @@ impl Cgroup {
     }
 
     pub(crate) fn open(&self) -> Result<OwnedFd> {
-        Ok(File::open(&self.0)?.into())
+        Ok(File::open(self.0.join(INSIDE))?.into())
     }
 }
 
 /// The cgroup of a container that runs.
 pub(crate) fn of(container: &Record) -> Result<Option<OwnedFd>> {
-    Ok(container.get("cgroup")?.map(File::open).transpose()?.map(Into::into))
+    let inside = container.get("cgroup")?.map(|cgroup| File::open(Path::new(&cgroup).join(INSIDE)));
+    Ok(inside.transpose()?.map(Into::into))
 }
 
 fn limits(container: &Record) -> Result<Vec<Limit>> {
@@ -108,5 +129,8 @@ fn make_in(parent: &Path, dir: &Path, limits: &[Limit]) -> Result<Cgroup> {
         let set = fs::write(dir.join(file), value);
         set.map_err(|error| format!("{file} cannot be {value:?}: {error}"))?;
     }
+    fs::create_dir(dir.join(INSIDE))?;
+    // Or they could be nested deeper than we can remove them.
+    fs::write(dir.join("cgroup.max.depth"), "32")?;
     Ok(cgroup)
 }

@@ -67,7 +67,7 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an image of a directory, and print its name
+    /// Make an image of a directory, without what is mounted below it, and print its name
     Init { dir: PathBuf },
     /// List the images
     Images,
@@ -101,6 +101,9 @@ enum Command {
     /// Looks after a container in the background
     #[command(hide = true)]
     Monitor { container: String },
+    /// Copies files to an image
+    #[command(hide = true)]
+    Copy { dir: PathBuf, image: String },
 }
 
 /// It could not be done, or our options were wrong.
@@ -131,6 +134,7 @@ fn perform(options: Options) -> Result<u8> {
         Command::Images => images::list(&store)?,
         Command::Run(options) => return run::run(&store, &options),
         Command::Monitor { container } => return run::monitor(&store, &container),
+        Command::Copy { dir, image } => return images::copy(&store, &dir, &image),
         Command::Ps => containers::list(&store)?,
         Command::Exec { container, program } => return exec::exec(&store, &container, &program),
         Command::Logs { container } => containers::logs(&store, &container)?,

@@ -7,15 +7,14 @@ use std::thread::{self, JoinHandle};
 
 use clap::{Args, ValueEnum};
 use linux_namespaces::{
-    Child, Command, Enter, ErrorKind, Init, Mount, Namespace, NamespaceSet, NsFd, Overlay, Rootfs,
-    Stdio,
+    Child, Command, Enter, ErrorKind, Init, Mount, NamespaceSet, Overlay, Rootfs, Stdio,
 };
 use nix::unistd::{dup2_stderr, geteuid};
 
 use crate::limits::Cgroup;
 use crate::sandbox::Sandbox;
 use crate::store::{Kind, Lock, Record, Store};
-use crate::{OUR_FAULT, Result, containers, images, network, program};
+use crate::{OUR_FAULT, Result, containers, exec, images, network, program};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -172,6 +171,8 @@ fn start(
     }
     let copies = tee(&mut child, &log)?;
     let status = supervisor.supervise(child)?;
+    // Whoever reads the output may keep us here, and the pid is free by now.
+    container.forget("pid")?;
     for thread in copies {
         thread.join().map_err(|_| "the output could not be copied")?;
     }
@@ -212,17 +213,17 @@ fn command(container: &Record, image: &Record, sandbox: Sandbox) -> Result<Comma
 
 /// Keeps what others find the program by, unless it has ended already.
 fn note(container: &Record, child: &Child) -> Result<()> {
-    let gone = |error: &linux_namespaces::Error| error.kind() == ErrorKind::ProcessGone;
-    let pid_and_namespace = || {
-        let program = child.program()?;
-        Ok((program.pid()?, NsFd::of_process(&program, Namespace::Pid)?.id()?))
+    let program = match child.program() {
+        Err(error) if error.kind() == ErrorKind::ProcessGone => return Ok(()),
+        program => program?,
     };
-    match pid_and_namespace() {
-        Ok((Some(pid), namespace)) => {
-            container.set("pid_namespace", &namespace.ino.to_string())?;
+    let found = exec::identity(&program).and_then(|identity| Ok((program.pid()?, identity)));
+    match found {
+        Ok((Some(pid), identity)) => {
+            container.set("process", &identity)?;
             container.set("pid", &pid.to_string())
         }
-        Err(error) if !gone(&error) => Err(error.into()),
+        Err(error) if !program.has_ended()? => Err(error),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use linux_namespaces::{Command, IdExtent, IdMap, Namespace, NamespaceSet, NsFd, Stdio, SubIds};
+use linux_namespaces::{
+    Availability, Command, IdExtent, IdMap, Namespace, NamespaceSet, NsFd, Stdio, SubIds, Support,
+};
 use nix::unistd::geteuid;
 
 use crate::Result;
@@ -38,10 +40,26 @@ pub(crate) fn map_ids(command: &mut Command) -> Result<()> {
     if SubIds::uids().is_ok() && SubIds::gids().is_ok() {
         command.map_auto();
     } else if geteuid().is_root() {
-        command.uid_map(all_ids("/proc/self/uid_map")?).gid_map(all_ids("/proc/self/gid_map")?);
+        map_all_ids(command)?;
     } else {
         command.map_root();
     }
+    Ok(())
+}
+
+/// Gives a command a mount namespace in which it may mount, and leaves its ids as they are.
+pub(crate) fn own_mounts(command: &mut Command) -> Result<()> {
+    command.unshare(NamespaceSet::MOUNT);
+    match Support::probe()?.namespace(Namespace::Mount) {
+        Availability::Available => {}
+        _ if geteuid().is_root() => map_all_ids(command)?,
+        _ => _ = command.map_current_user().keep_caps(),
+    }
+    Ok(())
+}
+
+fn map_all_ids(command: &mut Command) -> Result<()> {
+    command.uid_map(all_ids("/proc/self/uid_map")?).gid_map(all_ids("/proc/self/gid_map")?);
     Ok(())
 }
 

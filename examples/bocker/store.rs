@@ -2,10 +2,12 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
 
+use nix::unistd::geteuid;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::Result;
@@ -47,7 +49,7 @@ impl Store {
         let home =
             |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
         let default = || {
-            if nix::unistd::geteuid().is_root() {
+            if geteuid().is_root() {
                 return Some("/var/lib/bocker".into());
             }
             let data =
@@ -60,13 +62,16 @@ impl Store {
             let dir = dir.join(kind.dir());
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.map_err(|error| format!("cannot make {dir:?}: {error}"))?;
+            check_owner(&dir, &fs::symlink_metadata(&dir)?)?;
         }
-        Ok(Self { dir: fs::canonicalize(dir)? })
+        let dir = fs::canonicalize(dir)?;
+        check_owner(&dir, &fs::metadata(&dir)?)?;
+        Ok(Self { dir })
     }
 
     /// Nobody else adds, removes or gives out an address while this is held.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        wait_for_lock(&self.dir.join("lock"))
+        wait_for_lock(&self.dir.join("lock"), "another bocker")
     }
 
     /// A new image or container. It is being made as long as the lock is held.
@@ -164,13 +169,20 @@ impl Record {
         Ok(fs::rename(new, self.path(fact))?)
     }
 
+    pub(crate) fn forget(&self, fact: &str) -> Result<()> {
+        match fs::remove_file(self.path(fact)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Held by who makes it, and by who runs a container.
     pub(crate) fn lock(&self) -> Result<Option<Lock>> {
         try_lock(&self.path("lock"))
     }
 
     pub(crate) fn wait_until_unlocked(&self) -> Result<Lock> {
-        wait_for_lock(&self.path("lock"))
+        wait_for_lock(&self.path("lock"), &format!("the bocker of {}", self.name))
     }
 
     pub(crate) fn created(&self) -> Option<SystemTime> {
@@ -195,13 +207,39 @@ fn try_lock(path: &Path) -> Result<Option<Lock>> {
     }
 }
 
-fn wait_for_lock(path: &Path) -> Result<Lock> {
+/// `whom` is named after a second.
+fn wait_for_lock(path: &Path, whom: &str) -> Result<Lock> {
+    for _ in 0..100 {
+        if let Some(lock) = try_lock(path)? {
+            return Ok(lock);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    eprintln!("bocker: waiting for {whom} to unlock {path:?}");
     let file = lock_file(path)?;
     flock(&file, FlockOperation::LockExclusive)?;
     Ok(Lock(file))
 }
 
+/// Everybody who can open it can lock it, and keep us waiting.
 fn lock_file(path: &Path) -> Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(path);
-    Ok(file.map_err(|error| format!("cannot open {path:?}: {error}"))?)
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path).map_err(|error| format!("cannot open {path:?}: {error}"))?;
+    let about = file.metadata()?;
+    check_owner(path, &about)?;
+    if about.mode() & 0o777 != 0o600 {
+        // Those who have it open keep it.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Somebody else's could be exchanged while we use it.
+fn check_owner(path: &Path, about: &fs::Metadata) -> Result<()> {
+    if about.uid() == geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(format!("{path:?} belongs to uid {}, another user", about.uid()).into())
 }

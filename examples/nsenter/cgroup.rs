@@ -8,6 +8,8 @@ use crate::Result;
 /// The directory of a process's cgroup, by the text of its `cgroup` file, below where all of them are mounted.
 pub(crate) fn dir_of(text: &str) -> Result<(PathBuf, PathBuf)> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    // One outside of our cgroup namespace has a path with "..", which would lead out of the mount.
+    let path = path.filter(|path| !path.split('/').any(|name| name == ".."));
     let top = mount()?;
     let dir =
         top.join(path.ok_or("the process is in no cgroup of version 2 that is visible here")?);

@@ -44,12 +44,12 @@ impl Target {
     }
 
     pub(crate) fn dir(&self, name: &str) -> Result<File> {
-        self.checked(open_dir(&self.path(name))?)
+        self.checked(open_dir(&self.path(name)?)?)
     }
 
     /// Its effective ids are those of its directory in `/proc`, unless it is undumpable.
     pub(crate) fn about(&self) -> Result<Metadata> {
-        let path = self.path("");
+        let path = self.path("")?;
         self.checked(fs::metadata(&path).map_err(|error| format!("cannot open {path:?}: {error}"))?)
     }
 
@@ -76,15 +76,18 @@ impl Target {
     }
 
     fn file(&self, name: &str) -> Result<File> {
-        let path = self.path(name);
+        let path = self.path(name)?;
         self.checked(File::open(&path).map_err(|error| format!("cannot open {path:?}: {error}"))?)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        format!("/proc/{}/{name}", self.pid).into()
+    /// `/proc` may be of another pid namespace, in which the process has another pid.
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        let pids = self.process.pids()?;
+        let pid = pids.first().ok_or_else(|| format!("process {} is not in /proc", self.pid))?;
+        Ok(format!("/proc/{pid}/{name}").into())
     }
 
-    /// What was found under its number is its own if it lives now.
+    /// What was found under its pid is its own if it lives now.
     fn checked<T>(&self, found: T) -> Result<T> {
         if self.process.has_ended()? {
             return Err(format!("process {} has ended", self.pid).into());

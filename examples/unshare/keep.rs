@@ -3,15 +3,15 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use linux_namespaces::{Child, Command, Namespace, NsFd, PidFd, Pinned, Stdio};
 use nix::unistd::geteuid;
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, open, statat, unlinkat};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::failure::Failure;
@@ -38,11 +38,25 @@ fn keep_all(process: &PidFd, files: &[(Namespace, PathBuf)]) -> Result<(), Failu
 
 /// The original mounts on a file that exists. An empty one of ours makes room for a new one.
 fn make_room(file: &Path) -> io::Result<()> {
-    let Ok(about) = fs::symlink_metadata(file) else {
+    let Some(name) = file.file_name() else { return Ok(()) };
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    // Held, as its owner could exchange it for another one.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty()) else {
         return Ok(());
     };
-    let ours = about.is_file() && about.len() == 0 && about.uid() == geteuid().as_raw();
-    if ours && NsFd::open(file).is_err() { fs::remove_file(file) } else { Ok(()) }
+    let Ok(about) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        return Ok(());
+    };
+    let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
+    if !is_file || about.st_size != 0 || about.st_uid != geteuid().as_raw() {
+        return Ok(());
+    }
+    match unlinkat(&dir, name, AtFlags::empty()) {
+        // There is a namespace, which stays.
+        Err(Errno::BUSY) => Ok(()),
+        removed => Ok(removed?),
+    }
 }
 
 /// A process outside of the namespaces that this one is going to make for itself.

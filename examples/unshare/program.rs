@@ -7,12 +7,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::File;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
 use linux_namespaces::{Command, Error, NamespaceSet, Signal, Step};
+use rustix::fs::{Mode, OFlags, open};
 use signal_hook::low_level::{emulate_default_handler, raise};
 
 use crate::failure::Failure;
@@ -57,11 +58,13 @@ impl Program {
     /// Where it stands and who it is. Opens the root directory in the mount namespace of this process.
     pub(crate) fn place(&self, command: &mut Command, options: &Options) -> Result<(), Failure> {
         if let Some(root) = &options.root {
-            let open = File::open(root).map_err(|error| {
-                let (root, reason) = (root.display(), Failure::from(error));
+            // Does not wait for the other end of a FIFO.
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = open(root, flags, Mode::empty()).map_err(|errno| {
+                let (root, reason) = (root.display(), Failure::from(io::Error::from(errno)));
                 Failure::new(format!("cannot change root directory to '{root}': {reason}"))
             })?;
-            command.root_dir(open);
+            command.root_dir(dir);
         }
         if let Some(dir) = &options.wd {
             command.current_dir(dir);

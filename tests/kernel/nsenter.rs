@@ -26,8 +26,12 @@ cases! {"nsenter":
         [Ordinary, UserNamespaces, Example("nsenter"), Program("nsenter"), Program("unshare"), Program("hostname")],
     a_program_that_stops_stops_it [Root, Example("nsenter"), Program("unshare"), Program("hostname")],
     a_pidfd_s_inode_is_checked [UserNamespaces, Example("nsenter"), Program("unshare"), Program("hostname")],
+    a_proc_of_another_pid_namespace_is_read_by_its_pids
+        [UserNamespaces, Example("nsenter"), Program("unshare")],
     a_socket_leads_to_its_network [Root, Example("nsenter")],
     a_cgroup_is_joined [Root, UnifiedCgroup, Example("nsenter"), Program("unshare"), Program("hostname")],
+    a_cgroup_outside_of_the_cgroup_namespace_is_not_joined
+        [Root, UnifiedCgroup, Example("nsenter"), Program("unshare"), Program("hostname"), Program("mount")],
     capabilities_are_left_to_the_program [Root, UserNamespaces, OtherIds, Example("nsenter")],
     what_is_refused_names_its_reason [UserNamespaces, Example("nsenter"), Program("unshare"), Program("hostname")],
 }
@@ -321,6 +325,15 @@ fn a_pidfd_s_inode_is_checked() {
     }
 }
 
+fn a_proc_of_another_pid_namespace_is_read_by_its_pids() {
+    // There the target is pid 2, as some other process is in /proc.
+    let script = "sleep 600 & MARK=here exec $NSENTER -t $! -e -w sh -c 'echo $MARK; pwd'";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-Urpf", "sh", "-c", script]).env("MARK", "there").current_dir("/usr");
+    let output = unshare.env("NSENTER", example("nsenter").unwrap()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "there\n/usr\n", "{output:?}");
+}
+
 fn a_socket_leads_to_its_network() {
     // A socket of a network that we are not in, and nobody else either.
     let before = kernel::ns("self", "net");
@@ -385,6 +398,31 @@ fn a_cgroup_is_joined() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.lines().any(|line| line == expected), "{output:?}");
     }
+}
+
+fn a_cgroup_outside_of_the_cgroup_namespace_is_not_joined() {
+    let name = |which| format!("linux-namespaces-nsenter-{which}-{}", std::process::id());
+    let cgroups = ["ours", "theirs"].map(|which| unified_cgroup().unwrap().join(name(which)));
+    cgroups.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    let target = Target::start("-u");
+    fs::write(cgroups[1].join("cgroup.procs"), target.pid.to_string()).unwrap();
+    // Its path is ../theirs, which beside the mount is another directory.
+    let dir = tempfile::tempdir().unwrap();
+    let trap = dir.path().join(name("theirs")).join("cgroup.procs");
+    fs::create_dir(dir.path().join("mount")).unwrap();
+    fs::create_dir(trap.parent().unwrap()).unwrap();
+    fs::write(&trap, "").unwrap();
+    let script = "echo $$ >$OURS/cgroup.procs; exec unshare -C sh -c 'mount -t cgroup2 cgroup2 $MOUNT && \
+                  exec $NSENTER -t $TARGET -c true'";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "sh", "-c", script]).env("TARGET", target.pid.to_string());
+    unshare.env("OURS", &cgroups[0]).env("MOUNT", dir.path().join("mount"));
+    let output = unshare.env("NSENTER", example("nsenter").unwrap()).output().unwrap();
+    drop(target);
+    cgroups.iter().for_each(|dir| kernel::until(|| fs::remove_dir(dir).is_ok()));
+    assert_eq!(fs::read_to_string(&trap).unwrap(), "");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && words.contains("is in no cgroup"), "{words}");
 }
 
 fn what_is_refused_names_its_reason() {

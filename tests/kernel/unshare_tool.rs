@@ -359,6 +359,13 @@ fn what_is_refused_names_its_reason() {
         let named = told.starts_with("unshare: ") && told.contains(word);
         assert!(output.status.code() == Some(1) && named, "{args}: {output:?}");
     }
+    // Nor does it wait for somebody to open the other end.
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let output = prepare(&ours(), &format!("-r --root={}", fifo.display())).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("Not a directory"), "{told}");
     let output = prepare(&ours(), "-rp --kill-child=TERM -- exit 6").output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(6) && told.contains("will be PID 1"), "{output:?}");

@@ -5,8 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use linux_namespaces::{Namespace, Pinned};
+use linux_namespaces::{Namespace, NamespaceSet, Pinned, Unshare};
 
 use super::{ours, prepare};
 use crate::harness::cases;
@@ -26,6 +27,7 @@ cases! {"unshare_tool::keep":
         [UserNamespaces, PidfdNamespaces, Example("unshare")],
     all_or_none_are_kept [UserNamespaces, Example("unshare")],
     what_is_at_the_file_stays [UserNamespaces, Example("unshare")],
+    no_file_is_removed_by_a_link [Root, Example("unshare")],
     mounts_take_privileges [Ordinary, UserNamespaces, Example("unshare")],
     the_file_can_be_entered [Root, Example("unshare"), Program("nsenter"), Program("hostname")],
 }
@@ -172,6 +174,41 @@ fn what_is_at_the_file_stays() {
         }
         assert_eq!(mounts_at("/run/pinned"), 1);
     }
+}
+
+fn no_file_is_removed_by_a_link() {
+    Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
+    stage::tmpfs("/run");
+    // The owner of a directory exchanges it for a link to another one.
+    for dir in ["/run/dir", "/run/other"] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::write("/run/other/x", "text").unwrap();
+    std::os::unix::fs::symlink("other", "/run/link").unwrap();
+    let is_over = AtomicBool::new(false);
+    let is_left = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let (dir, link) = (c"/run/dir".as_ptr(), c"/run/link".as_ptr());
+                let (call, cwd, exchange) = (libc::SYS_renameat2, libc::AT_FDCWD, 2);
+                // SAFETY: C strings.
+                unsafe { libc::syscall(call, cwd, dir, cwd, link, exchange) };
+            }
+        });
+        let is_left = (0..200).all(|_| {
+            // One of them is the directory.
+            for dir in ["/run/dir", "/run/link"] {
+                fs::OpenOptions::new().create(true).append(true).open(format!("{dir}/x")).ok();
+            }
+            let mut command = linux_namespaces::Command::new(ours());
+            command.args(["--uts=/run/dir/x", "-f", "true"]).unshare(NamespaceSet::MOUNT);
+            command.stderr(linux_namespaces::Stdio::null()).status().unwrap();
+            fs::read("/run/other/x").is_ok_and(|text| text == b"text")
+        });
+        is_over.store(true, Ordering::Relaxed);
+        is_left
+    });
+    assert!(is_left);
 }
 
 fn mounts_take_privileges() {
