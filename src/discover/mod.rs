@@ -75,6 +75,9 @@ use survey::Survey;
 /// on its way over a socket holds; nor are mounts in a mount namespace that no process is in, or outside of the root
 /// directory of all processes in there.
 ///
+/// In mount namespaces of others no file system is queried except nsfs and proc, so that one whose server does not
+/// respond (FUSE) blocks nobody. Before Linux 5.12 it does if it contains a directory above a mounted namespace or proc.
+///
 /// # References
 ///
 /// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html),

@@ -24,9 +24,12 @@ use crate::proc_fs::ProcFs;
 /// Answers the paths at which namespaces are mounted, anywhere.
 pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
     let (mut bound, mut procs) = (HashSet::new(), Procs::default());
+    let user = user_namespace(survey);
+    let is_ours = |found: &Found| user.is_some() && found.owner.map(|owner| owner.ino) == user;
     let all = survey.found.iter().filter(|found| found.kind == Namespace::Mount);
-    let all: Vec<_> = all.map(|found| (found.id, members(found))).collect();
-    for (id, members) in all {
+    let all: Vec<_> = all.map(|found| (found.id, is_ours(found), members(found))).collect();
+    for (id, is_ours, members) in all {
+        procs.checks = if is_ours { None } else { Some(MOST) };
         match view(survey, id, members)? {
             Some(view) => look(survey, &view, &mut bound, &mut procs)?,
             None => survey.gaps.push(Gap::Mounts { mount_namespace: id }),
@@ -34,6 +37,13 @@ pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
     }
     procs.add_covered(survey);
     Ok(bound)
+}
+
+/// In mount namespaces that belong to it, nobody with less rights mounts.
+fn user_namespace(survey: &Survey) -> Option<u64> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let link = survey.proc.read_link(survey.proc.as_fd(), "thread-self/ns/user", &mut buffer);
+    text::namespace(link.ok()?).map(|(_, ino)| ino)
 }
 
 /// Directories in `/proc` of the tasks in a mount namespace.
@@ -45,6 +55,9 @@ pub(super) fn members(found: &Found) -> Vec<String> {
     };
     found.holders.iter().filter_map(task).collect()
 }
+
+/// What more there is of one mount namespace is not looked at.
+const MOST: usize = 16;
 
 /// A mount namespace as one of its tasks sees it.
 struct View {
@@ -59,7 +72,7 @@ struct View {
 fn view(survey: &Survey, id: NsId, members: Vec<String>) -> Result<Option<View>> {
     let mut best = None;
     // Others will hardly see more than these.
-    for task in members.into_iter().take(16) {
+    for task in members.into_iter().take(MOST) {
         match view_of(survey, id, &task) {
             Ok(Some(view)) => {
                 let sees_all = mountinfo::lines(&view.mountinfo).any(|mount| *mount.point == *b"/");
@@ -167,6 +180,8 @@ struct Procs {
     shown: HashMap<Vec<u8>, Option<u64>>,
     /// With something else on top.
     covered: Vec<(Vec<u8>, Holder)>,
+    /// How many more of the mount namespace that is looked at are checked, if they need it.
+    checks: Option<usize>,
 }
 
 impl Procs {
@@ -185,7 +200,7 @@ impl Procs {
             return Ok(());
         }
         let place = match place() {
-            Ok(place) if is_root_of(&place, mount.device) => place,
+            Ok(place) if self.is_root_of(&place, survey, view, mount.device)? => place,
             Ok(_) => {
                 self.covered.push((mount.device.to_vec(), holder));
                 return Ok(());
@@ -206,6 +221,36 @@ impl Procs {
         Ok(())
     }
 
+    /// Whether it is the root of the proc that had this device number.
+    fn is_root_of(
+        &mut self,
+        place: &OwnedFd,
+        survey: &Survey,
+        view: &View,
+        device: &[u8],
+    ) -> Result<bool> {
+        let is_root = sys::file::known(place).is_ok_and(|it| {
+            let its = format!("{}:{}", it.stx_dev_major, it.stx_dev_minor);
+            it.stx_ino == abi::PROC_ROOT_INO && its.as_bytes() == device
+        });
+        let Some(checks) = self.checks.as_mut().filter(|_| is_root) else {
+            return Ok(is_root);
+        };
+        // The number may be another file system's since, which may never respond. While `place` is open, it is nobody
+        // else's. A look at each takes as long as there are mounts.
+        if *checks == 0 {
+            return Ok(false);
+        }
+        *checks -= 1;
+        match survey.proc.read(view.task.as_fd(), "../mountinfo") {
+            Ok(now) => {
+                let mut mounts = mountinfo::lines(&now).filter(|mount| mount.device == device);
+                Ok(mounts.any(|mount| mount.file_system == b"proc"))
+            }
+            Err(errno) => is_gone(errno).map(|_| false),
+        }
+    }
+
     /// The same file system may be in sight elsewhere.
     fn add_covered(self, survey: &mut Survey) {
         for (device, holder) in self.covered {
@@ -214,13 +259,6 @@ impl Procs {
             }
         }
     }
-}
-
-fn is_root_of(place: &OwnedFd, device: &[u8]) -> bool {
-    let number = |dev| format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
-    rustix::fs::fstat(place)
-        .is_ok_and(|it| it.st_ino == abi::PROC_ROOT_INO && number(it.st_dev).as_bytes() == device)
-        && sys::file::is_on(place, abi::PROC_SUPER_MAGIC).is_ok_and(|is_on| is_on)
 }
 
 fn path(point: &[u8]) -> PathBuf {

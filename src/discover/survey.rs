@@ -222,9 +222,11 @@ pub(super) fn open_place(
     Ok(kind.map(|kind| (kind, ino, file)))
 }
 
+/// Nothing but the device number tells whose file system would have to respond to more.
 fn number_on(device: u64, file: impl AsFd) -> Option<u64> {
-    let about = rustix::fs::fstat(file).ok()?;
-    (about.st_dev == device).then_some(about.st_ino)
+    let about = sys::file::known(file).ok()?;
+    let its = rustix::fs::makedev(about.stx_dev_major, about.stx_dev_minor);
+    (its == device).then_some(about.stx_ino)
 }
 
 /// Whether what was looked for is gone, or else may not be seen. That this process has no descriptors or
