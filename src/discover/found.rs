@@ -113,7 +113,8 @@ pub enum Gap {
         /// The mount namespace.
         mount_namespace: NsId,
     },
-    /// A mount that cannot be reached, since another one covers it.
+    /// A mounted namespace or proc that cannot be reached: another mount covers it, a directory above it or a part of
+    /// it, or the file system of a directory above it would have to be queried.
     CoveredMount {
         /// The mount namespace.
         mount_namespace: NsId,

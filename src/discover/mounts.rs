@@ -35,7 +35,7 @@ pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
             None => survey.gaps.push(Gap::Mounts { mount_namespace: id }),
         }
     }
-    procs.add_covered(survey);
+    procs.tell_unknown(survey);
     Ok(bound)
 }
 
@@ -176,10 +176,10 @@ fn bound_at(
 /// Which pid namespaces are shown by proc file systems, of which one may be mounted many times.
 #[derive(Default)]
 struct Procs {
-    /// By the device number of the file system; none where it could not be seen.
-    shown: HashMap<Vec<u8>, Option<u64>>,
-    /// With something else on top.
-    covered: Vec<(Vec<u8>, Holder)>,
+    /// By the device number of the file system.
+    shown: HashMap<Vec<u8>, u64>,
+    /// The others, and whether something keeps them out of reach.
+    unknown: Vec<(Vec<u8>, NsId, PathBuf, bool)>,
     /// How many more of the mount namespace that is looked at are checked, if they need it.
     checks: Option<usize>,
 }
@@ -192,33 +192,53 @@ impl Procs {
         mount: &MountLine<'_>,
         place: impl FnOnce() -> sys::Result<OwnedFd>,
     ) -> Result<()> {
-        let holder = Holder::Proc { mount_namespace: view.id, path: path(&mount.point) };
-        if let Some(shown) = self.shown.get(mount.device) {
-            if let Some(ino) = *shown {
-                survey.add(Namespace::Pid, ino, holder);
+        let path = path(&mount.point);
+        let mut shown = self.shown.get(mount.device).copied();
+        let mut is_out_of_reach = false;
+        if shown.is_none() {
+            match self.ask(survey, view, mount, place) {
+                Ok(ino) => {
+                    shown = ino;
+                    self.shown.extend(ino.map(|ino| (mount.device.to_vec(), ino)));
+                }
+                Err(errno) => {
+                    is_gone(errno)?;
+                    is_out_of_reach = true;
+                }
             }
-            return Ok(());
         }
-        let place = match place() {
-            Ok(place) if self.is_root_of(&place, survey, view, mount.device)? => place,
-            Ok(_) => {
-                self.covered.push((mount.device.to_vec(), holder));
-                return Ok(());
-            }
-            Err(errno) => return is_gone(errno).map(drop),
-        };
-        // It is seen by its PID 1, if that is alive. Nothing is opened there: its owner may mount at any time.
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let link = survey.proc.read_link_in(place.as_fd(), "1/ns/pid", &mut buffer);
-        let shown = match link.map(text::namespace) {
-            Ok(Some((Namespace::Pid, ino))) => {
+        match shown {
+            Some(ino) => {
+                let holder = Holder::Proc { mount_namespace: view.id, path };
                 survey.add(Namespace::Pid, ino, holder);
-                Some(ino)
             }
-            _ => None,
-        };
-        self.shown.insert(mount.device.to_vec(), shown);
+            None => self.unknown.push((mount.device.to_vec(), view.id, path, is_out_of_reach)),
+        }
         Ok(())
+    }
+
+    /// What its PID 1 tells, unless that has ended or may not be looked into. Nothing is opened there: its owner may
+    /// mount at any time.
+    fn ask(
+        &mut self,
+        survey: &Survey,
+        view: &View,
+        mount: &MountLine<'_>,
+        place: impl FnOnce() -> sys::Result<OwnedFd>,
+    ) -> sys::Result<Option<u64>> {
+        let place = place()?;
+        if !self.is_root_of(&place, survey, view, mount.device)? {
+            return Err(Errno::XDEV);
+        }
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        match survey.proc.read_link_in(place.as_fd(), "1/ns/pid", &mut buffer) {
+            Ok(link) => match text::namespace(link) {
+                Some((Namespace::Pid, ino)) => Ok(Some(ino)),
+                _ => Err(Errno::XDEV),
+            },
+            Err(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Whether it is the root of the proc that had this device number.
@@ -228,7 +248,7 @@ impl Procs {
         survey: &Survey,
         view: &View,
         device: &[u8],
-    ) -> Result<bool> {
+    ) -> sys::Result<bool> {
         let is_root = sys::file::known(place).is_ok_and(|it| {
             let its = format!("{}:{}", it.stx_dev_major, it.stx_dev_minor);
             it.stx_ino == abi::PROC_ROOT_INO && its.as_bytes() == device
@@ -242,20 +262,18 @@ impl Procs {
             return Ok(false);
         }
         *checks -= 1;
-        match survey.proc.read(view.task.as_fd(), "../mountinfo") {
-            Ok(now) => {
-                let mut mounts = mountinfo::lines(&now).filter(|mount| mount.device == device);
-                Ok(mounts.any(|mount| mount.file_system == b"proc"))
-            }
-            Err(errno) => is_gone(errno).map(|_| false),
-        }
+        let now = survey.proc.read(view.task.as_fd(), "../mountinfo")?;
+        let mut mounts = mountinfo::lines(&now).filter(|mount| mount.device == device);
+        Ok(mounts.any(|mount| mount.file_system == b"proc"))
     }
 
     /// The same file system may be in sight elsewhere.
-    fn add_covered(self, survey: &mut Survey) {
-        for (device, holder) in self.covered {
-            if let Some(ino) = self.shown.get(&device).copied().flatten() {
-                survey.add(Namespace::Pid, ino, holder);
+    fn tell_unknown(self, survey: &mut Survey) {
+        for (device, mount_namespace, path, is_out_of_reach) in self.unknown {
+            if let Some(ino) = self.shown.get(&device) {
+                survey.add(Namespace::Pid, *ino, Holder::Proc { mount_namespace, path });
+            } else if is_out_of_reach {
+                survey.gaps.push(Gap::CoveredMount { mount_namespace, path });
             }
         }
     }

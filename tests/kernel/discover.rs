@@ -34,6 +34,7 @@ cases! {"discover":
     a_proc_that_is_covered_is_not_waited_for [UserNamespaces],
     a_covered_mount_is_taken_for_what_it_is [UserNamespaces, Program("unshare"), Program("mount")],
     a_proc_tells_whom_it_shows [UserNamespaces],
+    a_proc_out_of_reach_is_told [UserNamespaces, Program("mount")],
     where_children_will_be_born_is_found [UserNamespaces],
     a_parent_without_a_process_is_found [UserNamespaces, Program("unshare")],
     pid_namespaces_form_a_tree [UserNamespaces, Program("unshare")],
@@ -222,6 +223,8 @@ fn a_proc_that_is_covered_is_not_waited_for() {
     let id = id_of(child.id(), "pid");
     assert!(!all.find(id).unwrap().holders().iter().any(|it| matches!(it, Holder::Proc { .. })));
     assert!(all.find(NsId { ino: 1, ..id }).is_none());
+    let mount_namespace = id_of(child.id(), "mnt");
+    assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: "/proc".into() }));
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
 }
@@ -283,6 +286,27 @@ fn a_proc_tells_whom_it_shows() {
     let holder = Holder::Proc { mount_namespace, path: "/proc".into() };
     // The one below it is another one's.
     assert_eq!(found.holders().iter().filter(|it| **it == holder).count(), 1, "{found:?}");
+    end(child);
+}
+
+fn a_proc_out_of_reach_is_told() {
+    let script = "mount -t tmpfs none /sys && cd /sys && mkdir a b b/c d e && mount -t proc none a && \
+        mount -t tmpfs none a && mount -t proc none b/c && mount -t tmpfs none b && \
+        mount -t proc none d && mount --bind d e && mount -t tmpfs none d && echo && exec sleep 600";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).unshare(NamespaceSet::PID | NamespaceSet::MOUNT).map_root();
+    let (child, _) = ready(&mut command);
+    let all = discover().unwrap();
+    let mount_namespace = id_of(child.id(), "mnt");
+    let is_gap =
+        |path: &str| all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: path.into() });
+    assert_eq!(["/sys/a", "/sys/b/c", "/sys/d", "/sys/e"].map(is_gap), [true, true, false, false]);
+    // The same proc is in sight elsewhere.
+    let found = find(&all, id_of(child.id(), "pid"));
+    for path in ["/sys/d", "/sys/e"] {
+        let holder = Holder::Proc { mount_namespace, path: path.into() };
+        assert!(found.holders().contains(&holder), "{path} {found:?}");
+    }
     end(child);
 }
 
