@@ -213,6 +213,19 @@ impl ProcFs {
         about.map_or(0, |about| about.stx_nlink.saturating_sub(2))
     }
 
+    /// The number of the mount that a magic link leads to, without a request to its file system.
+    pub(crate) fn mount_behind(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+    ) -> core::result::Result<u64, Errno> {
+        if self.may_be_covered {
+            drop(self.open_below(dir, path, LINK)?);
+        }
+        let about = rustix::fs::statx(dir, path, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID)?;
+        Ok(about.stx_mnt_id)
+    }
+
     /// The number of the mount, as mountinfo has it.
     pub(crate) fn mount(&self) -> u64 {
         self.mount

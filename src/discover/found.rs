@@ -108,7 +108,8 @@ pub enum Gap {
         /// Its number.
         pid: u32,
     },
-    /// The mounts of a namespace with no process that may be looked into.
+    /// Mounts of a namespace: no process that may be looked into sees all of them. Either there is none, or all
+    /// have another root directory than that of the namespace (`chroot(2)`), or they have more than 16 different ones.
     Mounts {
         /// The mount namespace.
         mount_namespace: NsId,

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,9 +30,8 @@ pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
     let all: Vec<_> = all.map(|found| (found.id, is_ours(found), members(found))).collect();
     for (id, is_ours, members) in all {
         procs.checks = if is_ours { None } else { Some(MOST) };
-        match view(survey, id, members)? {
-            Some(view) => look(survey, &view, &mut bound, &mut procs)?,
-            None => survey.gaps.push(Gap::Mounts { mount_namespace: id }),
+        if !namespace(survey, (id, is_ours), members, &mut bound, &mut procs)? {
+            survey.gaps.push(Gap::Mounts { mount_namespace: id });
         }
     }
     procs.tell_unknown(survey);
@@ -56,7 +55,7 @@ pub(super) fn members(found: &Found) -> Vec<String> {
     found.holders.iter().filter_map(task).collect()
 }
 
-/// What more there is of one mount namespace is not looked at.
+/// Of one mount namespace: how many root directories of its tasks are looked at, and how many proc mounts are checked.
 const MOST: usize = 16;
 
 /// A mount namespace as one of its tasks sees it.
@@ -67,25 +66,80 @@ struct View {
     mountinfo: Vec<u8>,
 }
 
-/// What the first task tells that sees all of the namespace; else what the last one does. One in a
-/// `chroot(2)` sees only what is mounted in there.
-fn view(survey: &Survey, id: NsId, members: Vec<String>) -> Result<Option<View>> {
-    let mut best = None;
-    // Others will hardly see more than these.
-    for task in members.into_iter().take(MOST) {
-        match view_of(survey, id, &task) {
-            Ok(Some(view)) => {
-                let sees_all = mountinfo::lines(&view.mountinfo).any(|mount| *mount.point == *b"/");
-                best = Some(view);
-                if sees_all {
+impl View {
+    fn has_root(&self) -> bool {
+        mountinfo::lines(&self.mountinfo).any(|mount| *mount.point == *b"/")
+    }
+}
+
+/// Looks at the mounts that the tasks see, and returns whether those are all of the namespace. A task in a `chroot(2)`
+/// sees only what is mounted in there, so each root directory is looked at; in a namespace of ours until one has all.
+fn namespace(
+    survey: &mut Survey,
+    (id, is_ours): (NsId, bool),
+    members: Vec<String>,
+    bound: &mut HashSet<Vec<u8>>,
+    procs: &mut Procs,
+) -> Result<bool> {
+    let (mut members, mut told) = (members.into_iter(), HashSet::new());
+    let (mut sees_all, mut left) = (false, MOST);
+    while members.len() > 0 && !(is_ours && sees_all) {
+        for ((root, _), tasks) in roots(survey, is_ours, &mut members)? {
+            if left == 0 {
+                return Ok(false);
+            }
+            left -= 1;
+            if let Some(view) = view(survey, id, tasks)? {
+                look(survey, &view, &mut told, bound, procs)?;
+                sees_all |= root == b"/" && view.has_root();
+            }
+        }
+    }
+    Ok(sees_all)
+}
+
+/// A root directory: its path, and the mount that it is on, since others may be mounted over it.
+type Root = (Vec<u8>, u64);
+
+/// Tasks by their root directories, of which `/` is the first. Of a namespace of ours only up to the first task that
+/// has it.
+fn roots(
+    survey: &Survey,
+    is_ours: bool,
+    members: &mut impl Iterator<Item = String>,
+) -> Result<BTreeMap<Root, Vec<String>>> {
+    let mut roots = BTreeMap::<Root, Vec<_>>::new();
+    for task in members {
+        match root_seen(&survey.proc, &task) {
+            Ok(root) => {
+                let is_last = is_ours && root.0 == b"/";
+                roots.entry(root).or_default().push(task);
+                if is_last {
                     break;
                 }
             }
-            Ok(None) => {}
             Err(errno) => drop(is_gone(errno)?),
         }
     }
-    Ok(best)
+    Ok(roots)
+}
+
+fn root_seen(proc: &ProcFs, task: &str) -> sys::Result<Root> {
+    let (link, mut buffer) = (format!("{task}/../root"), [MaybeUninit::uninit(); 4096]);
+    let path = proc.read_link(proc.as_fd(), &link, &mut buffer)?.to_vec();
+    Ok((path, proc.mount_behind(proc.as_fd(), &link)?))
+}
+
+/// By the first one of the tasks that is still there.
+fn view(survey: &Survey, id: NsId, tasks: Vec<String>) -> Result<Option<View>> {
+    for task in tasks {
+        match view_of(survey, id, &task) {
+            Ok(None) => {}
+            Ok(view) => return Ok(view),
+            Err(errno) => drop(is_gone(errno)?),
+        }
+    }
+    Ok(None)
 }
 
 fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
@@ -101,6 +155,7 @@ fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
 fn look(
     survey: &mut Survey,
     view: &View,
+    told: &mut HashSet<(u64, Vec<u8>, Vec<u8>)>,
     bound: &mut HashSet<Vec<u8>>,
     procs: &mut Procs,
 ) -> Result<()> {
@@ -111,13 +166,18 @@ fn look(
         if !is_proc && namespace.is_none() {
             continue;
         }
+        if namespace.is_some() {
+            bound.insert(mount.point.to_vec());
+        }
+        if !told.insert((mount.id, mount.device.to_vec(), mount.root.to_vec())) {
+            continue;
+        }
         let root = root.get_or_insert_with(|| root_of(&survey.proc, &view.task).ok());
         let mut place = || match root {
             Some(root) => open(root, &mount.point),
             None => Err(Errno::NOENT),
         };
         if let Some(namespace) = namespace {
-            bound.insert(mount.point.to_vec());
             bound_at(survey, view, &mount, namespace, place())?;
         } else {
             procs.mounted(survey, view, &mount, place)?;
