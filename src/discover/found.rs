@@ -96,7 +96,9 @@ pub enum Gap {
     /// This thread's `/proc` is not that of the first pid namespace, so that it shows but some of the
     /// processes.
     OtherPidNamespaces,
-    /// `/proc` is mounted so that it hides the processes of other users: `hidepid` of `proc(5)`.
+    /// `/proc` is mounted with `hidepid` (`proc(5)`), and may hide processes from this thread: it has no
+    /// `CAP_SYS_PTRACE` in the initial user namespace. Being root in the user namespace that owns the pid namespace is
+    /// not enough: processes from outside may have joined it.
     HiddenProcesses,
     /// A process that may not be looked into.
     Process {

@@ -37,7 +37,7 @@ impl Survey {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let me = proc.read_link(proc.as_fd(), "self", &mut buffer).ok();
         let me = me.and_then(text::number).unwrap_or_default();
-        let gaps = sight::gaps(&proc, &own, about.st_ino, &mounts);
+        let gaps = sight::gaps(&proc, about.st_ino, &mounts);
         let (found, index) = (Vec::new(), HashMap::new());
         Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
     }
