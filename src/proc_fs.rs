@@ -19,7 +19,7 @@ use crate::mountinfo;
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::process_state;
-use crate::sys::file::is_on;
+use crate::sys::file::{is_on, known};
 use crate::sys::in_root::{identity, open_on_same_mount_here};
 use crate::sys::{Errno, abi, process};
 
@@ -46,10 +46,9 @@ impl ProcFs {
             };
             Error::os(Step::ReadProc, errno).with_kind(kind)
         })?;
-        let is_proc = is_on(&root, abi::PROC_SUPER_MAGIC).map_err(refused)?;
-        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
-        let about = rustix::fs::statx(&root, "", AtFlags::EMPTY_PATH, wanted).map_err(refused)?;
-        if !is_proc || about.stx_ino != abi::PROC_ROOT_INO {
+        let about = known(&root).map_err(refused)?;
+        let is_root = about.stx_ino == abi::PROC_ROOT_INO;
+        if !is_root || !is_on(&root, abi::PROC_SUPER_MAGIC).map_err(refused)? {
             return Err(untrusted("/proc is not the root of a proc file system"));
         }
         Ok(Self { root, mount: about.stx_mnt_id, may_be_covered: true })
@@ -212,6 +211,19 @@ impl ProcFs {
             }),
         };
         about.map_or(0, |about| about.stx_nlink.saturating_sub(2))
+    }
+
+    /// The number of the mount that a magic link leads to, without a request to its file system.
+    pub(crate) fn mount_behind(
+        &self,
+        dir: BorrowedFd<'_>,
+        path: &str,
+    ) -> core::result::Result<u64, Errno> {
+        if self.may_be_covered {
+            drop(self.open_below(dir, path, LINK)?);
+        }
+        let about = rustix::fs::statx(dir, path, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID)?;
+        Ok(about.stx_mnt_id)
     }
 
     /// The number of the mount, as mountinfo has it.

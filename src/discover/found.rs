@@ -96,7 +96,9 @@ pub enum Gap {
     /// This thread's `/proc` is not that of the first pid namespace, so that it shows but some of the
     /// processes.
     OtherPidNamespaces,
-    /// `/proc` is mounted so that it hides the processes of other users: `hidepid` of `proc(5)`.
+    /// `/proc` is mounted with `hidepid` (`proc(5)`), and may hide processes from this thread: it has no
+    /// `CAP_SYS_PTRACE` in the initial user namespace. Being root in the user namespace that owns the pid namespace is
+    /// not enough: processes from outside may have joined it.
     HiddenProcesses,
     /// A process that may not be looked into.
     Process {
@@ -108,12 +110,14 @@ pub enum Gap {
         /// Its number.
         pid: u32,
     },
-    /// The mounts of a namespace with no process that may be looked into.
+    /// Mounts of a namespace: no process that may be looked into sees all of them. Either there is none, or all
+    /// have another root directory than that of the namespace (`chroot(2)`), or they have more than 16 different ones.
     Mounts {
         /// The mount namespace.
         mount_namespace: NsId,
     },
-    /// A mount that cannot be reached, since another one covers it.
+    /// A mounted namespace or proc that cannot be reached: another mount covers it, a directory above it or a part of
+    /// it, or the file system of a directory above it would have to be queried.
     CoveredMount {
         /// The mount namespace.
         mount_namespace: NsId,

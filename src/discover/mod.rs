@@ -73,7 +73,10 @@ use survey::Survey;
 ///
 /// A namespace that only a socket or a pidfd holds is not found, and before Linux 6.19 none that only a file
 /// on its way over a socket holds; nor are mounts in a mount namespace that no process is in, or outside of the root
-/// directory of all processes in there.
+/// directory of all processes in there, nor a pid namespace without processes that only a mounted proc holds.
+///
+/// In mount namespaces of others no file system is queried except nsfs and proc, so that one whose server does not
+/// respond (FUSE) blocks nobody. Before Linux 5.12 it does if it contains a directory above a mounted namespace or proc.
 ///
 /// # References
 ///

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,16 +24,25 @@ use crate::proc_fs::ProcFs;
 /// Answers the paths at which namespaces are mounted, anywhere.
 pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
     let (mut bound, mut procs) = (HashSet::new(), Procs::default());
+    let user = user_namespace(survey);
+    let is_ours = |found: &Found| user.is_some() && found.owner.map(|owner| owner.ino) == user;
     let all = survey.found.iter().filter(|found| found.kind == Namespace::Mount);
-    let all: Vec<_> = all.map(|found| (found.id, members(found))).collect();
-    for (id, members) in all {
-        match view(survey, id, members)? {
-            Some(view) => look(survey, &view, &mut bound, &mut procs)?,
-            None => survey.gaps.push(Gap::Mounts { mount_namespace: id }),
+    let all: Vec<_> = all.map(|found| (found.id, is_ours(found), members(found))).collect();
+    for (id, is_ours, members) in all {
+        procs.checks = if is_ours { None } else { Some(MOST) };
+        if !namespace(survey, (id, is_ours), members, &mut bound, &mut procs)? {
+            survey.gaps.push(Gap::Mounts { mount_namespace: id });
         }
     }
-    procs.add_covered(survey);
+    procs.tell_unknown(survey);
     Ok(bound)
+}
+
+/// In mount namespaces that belong to it, nobody with less rights mounts.
+fn user_namespace(survey: &Survey) -> Option<u64> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let link = survey.proc.read_link(survey.proc.as_fd(), "thread-self/ns/user", &mut buffer);
+    text::namespace(link.ok()?).map(|(_, ino)| ino)
 }
 
 /// Directories in `/proc` of the tasks in a mount namespace.
@@ -46,6 +55,9 @@ pub(super) fn members(found: &Found) -> Vec<String> {
     found.holders.iter().filter_map(task).collect()
 }
 
+/// Of one mount namespace: how many root directories of its tasks are looked at, and how many proc mounts are checked.
+const MOST: usize = 16;
+
 /// A mount namespace as one of its tasks sees it.
 struct View {
     id: NsId,
@@ -54,25 +66,80 @@ struct View {
     mountinfo: Vec<u8>,
 }
 
-/// What the first task tells that sees all of the namespace; else what the last one does. One in a
-/// `chroot(2)` sees only what is mounted in there.
-fn view(survey: &Survey, id: NsId, members: Vec<String>) -> Result<Option<View>> {
-    let mut best = None;
-    // Others will hardly see more than these.
-    for task in members.into_iter().take(16) {
-        match view_of(survey, id, &task) {
-            Ok(Some(view)) => {
-                let sees_all = mountinfo::lines(&view.mountinfo).any(|mount| *mount.point == *b"/");
-                best = Some(view);
-                if sees_all {
+impl View {
+    fn has_root(&self) -> bool {
+        mountinfo::lines(&self.mountinfo).any(|mount| *mount.point == *b"/")
+    }
+}
+
+/// Looks at the mounts that the tasks see, and returns whether those are all of the namespace. A task in a `chroot(2)`
+/// sees only what is mounted in there, so each root directory is looked at; in a namespace of ours until one has all.
+fn namespace(
+    survey: &mut Survey,
+    (id, is_ours): (NsId, bool),
+    members: Vec<String>,
+    bound: &mut HashSet<Vec<u8>>,
+    procs: &mut Procs,
+) -> Result<bool> {
+    let (mut members, mut told) = (members.into_iter(), HashSet::new());
+    let (mut sees_all, mut left) = (false, MOST);
+    while members.len() > 0 && !(is_ours && sees_all) {
+        for ((root, _), tasks) in roots(survey, is_ours, &mut members)? {
+            if left == 0 {
+                return Ok(false);
+            }
+            left -= 1;
+            if let Some(view) = view(survey, id, tasks)? {
+                look(survey, &view, &mut told, bound, procs)?;
+                sees_all |= root == b"/" && view.has_root();
+            }
+        }
+    }
+    Ok(sees_all)
+}
+
+/// A root directory: its path, and the mount that it is on, since others may be mounted over it.
+type Root = (Vec<u8>, u64);
+
+/// Tasks by their root directories, of which `/` is the first. Of a namespace of ours only up to the first task that
+/// has it.
+fn roots(
+    survey: &Survey,
+    is_ours: bool,
+    members: &mut impl Iterator<Item = String>,
+) -> Result<BTreeMap<Root, Vec<String>>> {
+    let mut roots = BTreeMap::<Root, Vec<_>>::new();
+    for task in members {
+        match root_seen(&survey.proc, &task) {
+            Ok(root) => {
+                let is_last = is_ours && root.0 == b"/";
+                roots.entry(root).or_default().push(task);
+                if is_last {
                     break;
                 }
             }
-            Ok(None) => {}
             Err(errno) => drop(is_gone(errno)?),
         }
     }
-    Ok(best)
+    Ok(roots)
+}
+
+fn root_seen(proc: &ProcFs, task: &str) -> sys::Result<Root> {
+    let (link, mut buffer) = (format!("{task}/../root"), [MaybeUninit::uninit(); 4096]);
+    let path = proc.read_link(proc.as_fd(), &link, &mut buffer)?.to_vec();
+    Ok((path, proc.mount_behind(proc.as_fd(), &link)?))
+}
+
+/// By the first one of the tasks that is still there.
+fn view(survey: &Survey, id: NsId, tasks: Vec<String>) -> Result<Option<View>> {
+    for task in tasks {
+        match view_of(survey, id, &task) {
+            Ok(None) => {}
+            Ok(view) => return Ok(view),
+            Err(errno) => drop(is_gone(errno)?),
+        }
+    }
+    Ok(None)
 }
 
 fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
@@ -88,6 +155,7 @@ fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
 fn look(
     survey: &mut Survey,
     view: &View,
+    told: &mut HashSet<(u64, Vec<u8>, Vec<u8>)>,
     bound: &mut HashSet<Vec<u8>>,
     procs: &mut Procs,
 ) -> Result<()> {
@@ -98,13 +166,18 @@ fn look(
         if !is_proc && namespace.is_none() {
             continue;
         }
+        if namespace.is_some() {
+            bound.insert(mount.point.to_vec());
+        }
+        if !told.insert((mount.id, mount.device.to_vec(), mount.root.to_vec())) {
+            continue;
+        }
         let root = root.get_or_insert_with(|| root_of(&survey.proc, &view.task).ok());
         let mut place = || match root {
             Some(root) => open(root, &mount.point),
             None => Err(Errno::NOENT),
         };
         if let Some(namespace) = namespace {
-            bound.insert(mount.point.to_vec());
             bound_at(survey, view, &mount, namespace, place())?;
         } else {
             procs.mounted(survey, view, &mount, place)?;
@@ -163,10 +236,12 @@ fn bound_at(
 /// Which pid namespaces are shown by proc file systems, of which one may be mounted many times.
 #[derive(Default)]
 struct Procs {
-    /// By the device number of the file system; none where it could not be seen.
-    shown: HashMap<Vec<u8>, Option<u64>>,
-    /// With something else on top.
-    covered: Vec<(Vec<u8>, Holder)>,
+    /// By the device number of the file system.
+    shown: HashMap<Vec<u8>, u64>,
+    /// The others, and whether something keeps them out of reach.
+    unknown: Vec<(Vec<u8>, NsId, PathBuf, bool)>,
+    /// How many more of the mount namespace that is looked at are checked, if they need it.
+    checks: Option<usize>,
 }
 
 impl Procs {
@@ -177,50 +252,91 @@ impl Procs {
         mount: &MountLine<'_>,
         place: impl FnOnce() -> sys::Result<OwnedFd>,
     ) -> Result<()> {
-        let holder = Holder::Proc { mount_namespace: view.id, path: path(&mount.point) };
-        if let Some(shown) = self.shown.get(mount.device) {
-            if let Some(ino) = *shown {
-                survey.add(Namespace::Pid, ino, holder);
+        let path = path(&mount.point);
+        let mut shown = self.shown.get(mount.device).copied();
+        let mut is_out_of_reach = false;
+        if shown.is_none() {
+            match self.ask(survey, view, mount, place) {
+                Ok(ino) => {
+                    shown = ino;
+                    self.shown.extend(ino.map(|ino| (mount.device.to_vec(), ino)));
+                }
+                Err(errno) => {
+                    is_gone(errno)?;
+                    is_out_of_reach = true;
+                }
             }
-            return Ok(());
         }
-        let place = match place() {
-            Ok(place) if is_root_of(&place, mount.device) => place,
-            Ok(_) => {
-                self.covered.push((mount.device.to_vec(), holder));
-                return Ok(());
-            }
-            Err(errno) => return is_gone(errno).map(drop),
-        };
-        // It is seen by its PID 1, if that is alive. Nothing is opened there: its owner may mount at any time.
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let link = survey.proc.read_link_in(place.as_fd(), "1/ns/pid", &mut buffer);
-        let shown = match link.map(text::namespace) {
-            Ok(Some((Namespace::Pid, ino))) => {
+        match shown {
+            Some(ino) => {
+                let holder = Holder::Proc { mount_namespace: view.id, path };
                 survey.add(Namespace::Pid, ino, holder);
-                Some(ino)
             }
-            _ => None,
-        };
-        self.shown.insert(mount.device.to_vec(), shown);
+            None => self.unknown.push((mount.device.to_vec(), view.id, path, is_out_of_reach)),
+        }
         Ok(())
     }
 
+    /// What its PID 1 tells, unless that has ended or may not be looked into. Nothing is opened there: its owner may
+    /// mount at any time.
+    fn ask(
+        &mut self,
+        survey: &Survey,
+        view: &View,
+        mount: &MountLine<'_>,
+        place: impl FnOnce() -> sys::Result<OwnedFd>,
+    ) -> sys::Result<Option<u64>> {
+        let place = place()?;
+        if !self.is_root_of(&place, survey, view, mount.device)? {
+            return Err(Errno::XDEV);
+        }
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        match survey.proc.read_link_in(place.as_fd(), "1/ns/pid", &mut buffer) {
+            Ok(link) => match text::namespace(link) {
+                Some((Namespace::Pid, ino)) => Ok(Some(ino)),
+                _ => Err(Errno::XDEV),
+            },
+            Err(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether it is the root of the proc that had this device number.
+    fn is_root_of(
+        &mut self,
+        place: &OwnedFd,
+        survey: &Survey,
+        view: &View,
+        device: &[u8],
+    ) -> sys::Result<bool> {
+        let is_root = sys::file::known(place).is_ok_and(|it| {
+            let its = format!("{}:{}", it.stx_dev_major, it.stx_dev_minor);
+            it.stx_ino == abi::PROC_ROOT_INO && its.as_bytes() == device
+        });
+        let Some(checks) = self.checks.as_mut().filter(|_| is_root) else {
+            return Ok(is_root);
+        };
+        // The number may be another file system's since, which may never respond. While `place` is open, it is nobody
+        // else's. A look at each takes as long as there are mounts.
+        if *checks == 0 {
+            return Ok(false);
+        }
+        *checks -= 1;
+        let now = survey.proc.read(view.task.as_fd(), "../mountinfo")?;
+        let mut mounts = mountinfo::lines(&now).filter(|mount| mount.device == device);
+        Ok(mounts.any(|mount| mount.file_system == b"proc"))
+    }
+
     /// The same file system may be in sight elsewhere.
-    fn add_covered(self, survey: &mut Survey) {
-        for (device, holder) in self.covered {
-            if let Some(ino) = self.shown.get(&device).copied().flatten() {
-                survey.add(Namespace::Pid, ino, holder);
+    fn tell_unknown(self, survey: &mut Survey) {
+        for (device, mount_namespace, path, is_out_of_reach) in self.unknown {
+            if let Some(ino) = self.shown.get(&device) {
+                survey.add(Namespace::Pid, *ino, Holder::Proc { mount_namespace, path });
+            } else if is_out_of_reach {
+                survey.gaps.push(Gap::CoveredMount { mount_namespace, path });
             }
         }
     }
-}
-
-fn is_root_of(place: &OwnedFd, device: &[u8]) -> bool {
-    let number = |dev| format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
-    rustix::fs::fstat(place)
-        .is_ok_and(|it| it.st_ino == abi::PROC_ROOT_INO && number(it.st_dev).as_bytes() == device)
-        && sys::file::is_on(place, abi::PROC_SUPER_MAGIC).is_ok_and(|is_on| is_on)
 }
 
 fn path(point: &[u8]) -> PathBuf {

@@ -3,22 +3,22 @@
 #![forbid(unsafe_code)]
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use crate::mountinfo;
 use crate::namespace::Namespace;
 use crate::proc_fs::ProcFs;
-use crate::sys::{abi, caps, nsfs};
+use crate::sys::{abi, caps};
 
 use super::{Gap, text};
 
-/// `own` is this thread's pid namespace, and `ino` its number.
-pub(super) fn gaps(proc: &ProcFs, own: &OwnedFd, ino: u64, mounts: &[u8]) -> Vec<Gap> {
+/// `ino` is the number of this thread's pid namespace.
+pub(super) fn gaps(proc: &ProcFs, ino: u64, mounts: &[u8]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     if ino != abi::PROC_PID_INIT_INO && !is_the_first(proc) {
         gaps.push(Gap::OtherPidNamespaces);
     }
-    if !may_see_all(proc, own) && is_hiding(proc, mounts) {
+    if !may_see_all(proc) && is_hiding(proc, mounts) {
         gaps.push(Gap::HiddenProcesses);
     }
     gaps
@@ -30,25 +30,16 @@ fn is_the_first(proc: &ProcFs) -> bool {
     proc.read_once(proc.as_fd(), "2/stat").is_ok_and(|stat| text::is_kernel_thread(&stat))
 }
 
-/// Whether `hidepid` hides nothing from this thread: it may trace all that are there.
-fn may_see_all(proc: &ProcFs, own: &OwnedFd) -> bool {
-    caps::has(abi::CAP_SYS_PTRACE) && (is_of_first_users(proc) || owns_the_shown(proc, own))
-}
-
-fn is_of_first_users(proc: &ProcFs) -> bool {
+/// Whether `hidepid` hides nothing from this thread, which may trace all that there are. Who owns a pid namespace may
+/// not trace those that joined it from a user namespace around, and does not even see that there are any.
+fn may_see_all(proc: &ProcFs) -> bool {
     let first = Some((Namespace::User, abi::PROC_USER_INIT_INO));
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let link = proc.read_link(proc.as_fd(), "thread-self/ns/user", &mut buffer);
-    link.is_ok_and(|link| text::namespace(link) == first)
-}
-
-/// The pid namespace belongs to our user namespace or one below, and is the one that `/proc` shows, as one
-/// number of ours tells.
-fn owns_the_shown(proc: &ProcFs, own: &OwnedFd) -> bool {
-    nsfs::get_fd(own.as_raw_fd(), abi::NS_GET_USERNS).is_ok()
-        && proc
-            .read_once(proc.as_fd(), "thread-self/status")
-            .is_ok_and(|status| text::depth(&status) == Some(1))
+    let is_of_first_users = || {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let link = proc.read_link(proc.as_fd(), "thread-self/ns/user", &mut buffer);
+        link.is_ok_and(|link| text::namespace(link) == first)
+    };
+    caps::has(abi::CAP_SYS_PTRACE) && is_of_first_users()
 }
 
 fn is_hiding(proc: &ProcFs, mounts: &[u8]) -> bool {

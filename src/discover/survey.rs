@@ -37,7 +37,7 @@ impl Survey {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let me = proc.read_link(proc.as_fd(), "self", &mut buffer).ok();
         let me = me.and_then(text::number).unwrap_or_default();
-        let gaps = sight::gaps(&proc, &own, about.st_ino, &mounts);
+        let gaps = sight::gaps(&proc, about.st_ino, &mounts);
         let (found, index) = (Vec::new(), HashMap::new());
         Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
     }
@@ -222,9 +222,11 @@ pub(super) fn open_place(
     Ok(kind.map(|kind| (kind, ino, file)))
 }
 
+/// Nothing but the device number tells whose file system would have to respond to more.
 fn number_on(device: u64, file: impl AsFd) -> Option<u64> {
-    let about = rustix::fs::fstat(file).ok()?;
-    (about.st_dev == device).then_some(about.st_ino)
+    let about = sys::file::known(file).ok()?;
+    let its = rustix::fs::makedev(about.stx_dev_major, about.stx_dev_minor);
+    (its == device).then_some(about.stx_ino)
 }
 
 /// Whether what was looked for is gone, or else may not be seen. That this process has no descriptors or

@@ -49,14 +49,6 @@ pub(super) fn is_kernel_thread(stat: &[u8]) -> bool {
     task_flags(stat).is_some_and(|flags| flags & PF_KTHREAD != 0)
 }
 
-/// How many pid namespaces a task is in, from the one that its `/proc` shows on: the numbers of the line
-/// `NSpid:` of `/proc/PID/status`.
-pub(super) fn depth(status: &[u8]) -> Option<usize> {
-    let lines = status.split(|byte| *byte == b'\n');
-    let numbers = lines.into_iter().find_map(|line| line.strip_prefix(b"NSpid:"))?;
-    Some(numbers.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count())
-}
-
 /// The words of `/proc/PID/cmdline`, each with a NUL behind it, unless the program wrote over them.
 pub(super) fn words(cmdline: &[u8]) -> Vec<&[u8]> {
     let end = cmdline.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -125,13 +117,6 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_that_of_the_numbers() {
-        assert_eq!(depth(b"Pid:\t7\nNStgid:\t1 2 3\nNSpid:\t7\nNSpgid:\t7\n"), Some(1));
-        assert_eq!(depth(b"NSpid:\t4711\t17\t1\n"), Some(3));
-        assert_eq!(depth(b"Name:\tNSpid:\n"), None);
-    }
-
-    #[test]
     fn words_end_with_nul_or_without() {
         assert_eq!(words(b"sh\0-c\0\0x\0"), [&b"sh"[..], b"-c", b"", b"x"]);
         assert_eq!(words(b"nginx: worker"), [b"nginx: worker"]);
@@ -166,7 +151,6 @@ mod tests {
             hides_processes(&text);
             parent(&text);
             is_kernel_thread(&text);
-            prop_assert!(depth(&text).is_none_or(|depth| depth < text.len()));
         }
     }
 }

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::os::fd::AsFd;
 
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
 use super::abi::Timespec;
 use super::clone::InChild;
@@ -22,6 +22,13 @@ pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
         reason = "magic numbers are positive"
     )]
     Ok(kind as u64 == magic)
+}
+
+/// What the kernel knows of a file without a request to its file system, which may never respond: its device, inode
+/// number and mount. For the parent.
+pub(crate) fn known(file: impl AsFd) -> Result<Statx> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(file, c"", flags, StatxFlags::INO | StatxFlags::MNT_ID)
 }
 
 /// `/dev/null`.

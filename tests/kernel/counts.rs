@@ -38,6 +38,8 @@ pub(crate) fn act(name: &str) -> ExitCode {
         ("spawns", _) => return crate::around::act(),
         ("undo", attack) => return crate::hostile::undo::act(attack),
         ("contained", filter) => return crate::contained::act(filter),
+        ("stall", attack) => return crate::hostile::fuse::act(attack),
+        ("hide", how) => return crate::discover::hide_a_pin(how),
         ("cover", _) => return crate::discover::cover_own_proc(),
         ("mount", path) => return mount_inside(path),
         ("setsid", _) => return in_a_session(),

@@ -34,6 +34,8 @@ cases! {"discover":
     a_proc_that_is_covered_is_not_waited_for [UserNamespaces, NewProc],
     a_covered_mount_is_taken_for_what_it_is [UserNamespaces, Program("unshare"), Program("mount")],
     a_proc_tells_whom_it_shows [UserNamespaces, NewProc],
+    a_proc_out_of_reach_is_told [UserNamespaces, NewProc, Program("mount")],
+    who_sees_less_hides_no_mount [UserNamespaces],
     where_children_will_be_born_is_found [UserNamespaces],
     a_parent_without_a_process_is_found [UserNamespaces, Program("unshare")],
     pid_namespaces_form_a_tree [UserNamespaces, NewProc, Program("unshare")],
@@ -222,6 +224,8 @@ fn a_proc_that_is_covered_is_not_waited_for() {
     let id = id_of(child.id(), "pid");
     assert!(!all.find(id).unwrap().holders().iter().any(|it| matches!(it, Holder::Proc { .. })));
     assert!(all.find(NsId { ino: 1, ..id }).is_none());
+    let mount_namespace = id_of(child.id(), "mnt");
+    assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: "/proc".into() }));
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
 }
@@ -284,6 +288,105 @@ fn a_proc_tells_whom_it_shows() {
     // The one below it is another one's.
     assert_eq!(found.holders().iter().filter(|it| **it == holder).count(), 1, "{found:?}");
     end(child);
+}
+
+fn a_proc_out_of_reach_is_told() {
+    let script = "mount -t tmpfs none /sys && cd /sys && mkdir a b b/c d e && mount -t proc none a && \
+        mount -t tmpfs none a && mount -t proc none b/c && mount -t tmpfs none b && \
+        mount -t proc none d && mount --bind d e && mount -t tmpfs none d && echo && exec sleep 600";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).unshare(NamespaceSet::PID | NamespaceSet::MOUNT).map_root();
+    let (child, _) = ready(&mut command);
+    let all = discover().unwrap();
+    let mount_namespace = id_of(child.id(), "mnt");
+    let is_gap =
+        |path: &str| all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: path.into() });
+    assert_eq!(["/sys/a", "/sys/b/c", "/sys/d", "/sys/e"].map(is_gap), [true, true, false, false]);
+    // The same proc is in sight elsewhere.
+    let found = find(&all, id_of(child.id(), "pid"));
+    for path in ["/sys/d", "/sys/e"] {
+        let holder = Holder::Proc { mount_namespace, path: path.into() };
+        assert!(found.holders().contains(&holder), "{path} {found:?}");
+    }
+    end(child);
+}
+
+/// Pins a UTS namespace in mounts of its own, which only the youngest of its processes sees, if any.
+pub(crate) fn hide_a_pin(how: &str) -> ExitCode {
+    let (count, how) = how.split_once(',').unwrap();
+    stage::tmpfs("/sys");
+    fs::create_dir("/sys/root").unwrap();
+    if how == "mounted" {
+        stage::tmpfs("/sys/root");
+    }
+    let root = |number: usize| match how {
+        "apart" => format!("/sys/root/{number}"),
+        // The mount on top of the root directory.
+        "over" => "/..".to_owned(),
+        _ => "/sys/root".to_owned(),
+    };
+    let stay = |root: Option<String>, ready: std::io::PipeWriter| {
+        // SAFETY: this process alone, which ends with the first one.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        root.into_iter().for_each(|root| std::os::unix::fs::chroot(root).unwrap());
+        drop(ready);
+        loop {
+            // SAFETY: sleeps.
+            unsafe { libc::pause() };
+        }
+    };
+    // Of a namespace that no process is in.
+    // SAFETY: this process alone.
+    let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUTS) }, 0);
+    fs::write("/sys/pin", "").unwrap();
+    unshare();
+    stage::bind("/proc/self/ns/uts", "/sys/pin");
+    let ino = kernel::ns("self", "uts");
+    unshare();
+    if how == "over" {
+        stage::tmpfs("/");
+    }
+    let count: usize = count.parse().unwrap();
+    for number in 0..=count {
+        fs::create_dir_all(root(number)).unwrap();
+        let (mut told, ready) = std::io::pipe().unwrap();
+        // SAFETY: this process has one thread.
+        if unsafe { libc::fork() } == 0 {
+            drop(told);
+            stay((number < count || how == "all").then(|| root(number)), ready);
+        }
+        drop(ready);
+        told.read_to_end(&mut Vec::new()).unwrap();
+    }
+    std::os::unix::fs::chroot(root(0)).unwrap();
+    println!("{ino}");
+    std::io::stdin().read_to_string(&mut String::new()).unwrap();
+    ExitCode::SUCCESS
+}
+
+fn who_sees_less_hides_no_mount() {
+    // How many, how; whether the pin is found, and whether there is more to find.
+    let cases = [
+        ("20,together", true, false),
+        ("1,mounted", true, false),
+        ("1,over", true, false),
+        ("20,apart", true, true),
+        ("1,all", false, true),
+    ];
+    for (how, is_found, has_gap) in cases {
+        let mut command = crate::counts::command(&format!("hide={how}"));
+        command.unshare(NamespaceSet::MOUNT).map_root().stdin(Stdio::piped());
+        let (child, inos) = ready(&mut command);
+        let all = discover().unwrap();
+        let mount_namespace = id_of(child.id(), "mnt");
+        let holder = Holder::Mount { mount_namespace, path: "/sys/pin".into() };
+        let found = all.find(id(inos[0])).filter(|found| found.holders() == [holder.clone()]);
+        assert_eq!(found.is_some(), is_found, "{how}");
+        found.into_iter().for_each(|found| opens(&all, found));
+        assert_eq!(all.gaps().contains(&Gap::Mounts { mount_namespace }), has_gap, "{how}");
+        end(child);
+        reap_orphans();
+    }
 }
 
 fn where_children_will_be_born_is_found() {

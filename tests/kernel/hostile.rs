@@ -2,6 +2,7 @@
 //! and files through it. And what a full memory cgroup around the child does to the parent.
 
 pub(crate) mod covered;
+pub(crate) mod fuse;
 pub(crate) mod image;
 pub(crate) mod moving;
 pub(crate) mod races;

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
@@ -48,6 +48,8 @@ pub(crate) enum Need {
     Overlays,
     /// Overlays, for whomever.
     OverlayModule,
+    /// FUSE, which user namespaces may mount, built in or loaded.
+    Fuse,
     /// Pairs of network interfaces (veth) with ip(8), built in or loaded.
     NetworkPairs,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
@@ -150,6 +152,7 @@ impl Need {
                 let is_here = overlays() || known().contains("\toverlay\n");
                 (!is_here).then(|| "the module for overlays is not here".to_owned())
             }
+            Self::Fuse => fuse_device().is_none().then(|| "no FUSE here".to_owned()),
             Self::NetworkPairs => {
                 (!network_pairs()).then(|| "no pairs of network interfaces here".to_owned())
             }
@@ -367,6 +370,23 @@ pub(crate) fn layer() -> &'static str {
     };
     let dirs = ["/etc", "/usr", "/var", "/usr/bin", "/usr/sbin"];
     dirs.into_iter().find(|dir| Path::new(dir).is_dir() && !has_mounts(dir)).unwrap()
+}
+
+/// A device of FUSE that everybody may open, and what removes it. As root, where there is none for others.
+pub(crate) fn fuse_device() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
+    let dir = tempfile::tempdir().ok()?;
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).ok()?;
+    let node = dir.path().join("fuse");
+    let path = CString::new(node.to_str()?).ok()?;
+    // SAFETY: C strings.
+    unsafe {
+        libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(10, 229));
+        libc::chmod(path.as_ptr(), 0o666);
+    }
+    let node = [node, "/dev/fuse".into()]
+        .into_iter()
+        .find(|node| fs::File::options().read(true).write(true).open(node).is_ok())?;
+    Some((dir, node))
 }
 
 /// Makes one in a network namespace of its own.

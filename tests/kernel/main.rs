@@ -72,6 +72,7 @@ const CASES: &[&[harness::Case]] = &[
     handles::CASES,
     hostile::CASES,
     hostile::covered::CASES,
+    hostile::fuse::CASES,
     hostile::image::CASES,
     hostile::moving::CASES,
     hostile::races::CASES,

@@ -19,8 +19,8 @@ cases! {"discover::reuse":
     a_namespace_is_not_taken_for_the_last_one_of_its_number [UserNamespaces, Program("unshare")],
 }
 
-/// Discovery, with something done just before it looks at a process.
-fn discover_with(pid: u32, work: impl FnOnce()) -> Discovery {
+/// Discovery, with something done just before it opens a path for the first time.
+pub(crate) fn discover_with(opens: &str, work: impl FnOnce()) -> Discovery {
     let (tell, told) = mpsc::channel();
     let (end, writer) = pipe().unwrap();
     let thread = thread::spawn(move || {
@@ -34,12 +34,12 @@ fn discover_with(pid: u32, work: impl FnOnce()) -> Discovery {
     while let Some(call) = HeldCall::next(listener.as_fd(), end.as_fd()) {
         // SAFETY: a C string of a thread of this process, which sleeps in its call.
         let path = unsafe { CStr::from_ptr(call.arguments[1] as *const libc::c_char) };
-        if path.to_bytes() == format!("{pid}/ns").as_bytes() {
+        if path.to_bytes() == opens.as_bytes() {
             work.take().into_iter().for_each(|work| work());
         }
         call.release(listener.as_fd());
     }
-    assert!(work.is_none(), "process {pid} was looked at");
+    assert!(work.is_none(), "{opens} was opened");
     thread.join().unwrap()
 }
 
@@ -76,7 +76,7 @@ fn a_namespace_is_not_taken_for_the_last_one_of_its_number() {
             end(second);
             continue;
         }
-        let all = discover_with(pid, || {
+        let all = discover_with(&format!("{pid}/ns"), || {
             end(first);
             move_on(&mut second, ino);
         });

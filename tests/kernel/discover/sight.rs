@@ -1,5 +1,9 @@
 //! What a `/proc` does not show is told, and nothing else is.
 
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::AsRawFd;
+
 use linux_namespaces::{Gap, HidePid, Mount, NamespaceSet, Unshare, discover};
 
 use crate::faults::fork::{as_ordinary, in_fork};
@@ -10,7 +14,7 @@ use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
 cases! {"discover::sight":
     processes_outside_of_the_pid_namespace [UserNamespaces, NewProc],
     hidden_processes_are_told_to_those_who_may_not_trace_them [Root, OtherIds],
-    nothing_is_hidden_from_who_owns_the_processes [UserNamespaces, NewProc],
+    who_owns_the_processes_may_miss_others [OtherIds, UserNamespaces, NewProc],
 }
 
 fn tells(gap: &Gap) -> bool {
@@ -39,12 +43,14 @@ fn processes_outside_of_the_pid_namespace() {
 
 /// In new user, pid and mount namespaces.
 fn with_own_proc(proc: Mount, work: impl FnOnce()) {
+    in_fork(|| in_own_proc(proc, work));
+}
+
+fn in_own_proc(proc: Mount, work: impl FnOnce()) {
+    Unshare::new(NamespaceSet::PID).map_root().apply().unwrap();
     in_fork(|| {
-        Unshare::new(NamespaceSet::PID).map_root().apply().unwrap();
-        in_fork(|| {
-            Unshare::new(NamespaceSet::MOUNT).mount(proc).apply().unwrap();
-            work();
-        });
+        Unshare::new(NamespaceSet::MOUNT).mount(proc).apply().unwrap();
+        work();
     });
 }
 
@@ -64,7 +70,47 @@ fn hidden_processes_are_told_to_those_who_may_not_trace_them() {
     }
 }
 
-fn nothing_is_hidden_from_who_owns_the_processes() {
-    let proc = Mount::proc("/proc").unwrap().hidepid(HidePid::Invisible);
-    with_own_proc(proc, || assert!(!tells(&Gap::HiddenProcesses)));
+/// Joins the pid namespace that the children of a process are in, once it is told to, and leaves a process there.
+fn guest_of(process: u32) -> (PipeWriter, PipeReader) {
+    let ((mut told, tell), (answered, answer)) = (pipe().unwrap(), pipe().unwrap());
+    // SAFETY: this process has one thread.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: this process alone.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        told.read_exact(&mut [0]).unwrap();
+        let there = File::open(format!("/proc/{process}/ns/pid_for_children")).unwrap();
+        // SAFETY: this process alone; its child, until it is killed.
+        unsafe {
+            assert_eq!(libc::setns(there.as_raw_fd(), libc::CLONE_NEWPID), 0);
+            let guest = libc::fork();
+            if guest == 0 {
+                loop {
+                    libc::pause();
+                }
+            }
+            (&answer).write_all(b"x").unwrap();
+            libc::waitpid(guest, std::ptr::null_mut(), 0);
+            libc::_exit(0)
+        }
+    }
+    (tell, answered)
+}
+
+/// Somebody from outside may be among them. The group 0 of the machine sees all where `gid` names no other one.
+fn who_owns_the_processes_may_miss_others() {
+    as_ordinary(|| {
+        Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+        let (tell, mut answered) = guest_of(std::process::id());
+        let proc = Mount::proc("/proc").unwrap().hidepid(HidePid::Invisible);
+        in_own_proc(proc, || {
+            (&tell).write_all(b"x").unwrap();
+            answered.read_exact(&mut [0]).unwrap();
+            // SAFETY: sends nothing.
+            assert_eq!(unsafe { libc::kill(2, 0) }, 0);
+            assert!(!std::path::Path::new("/proc/2").exists());
+            assert!(tells(&Gap::HiddenProcesses));
+        });
+        // SAFETY: the process that brought it there.
+        unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
+    });
 }
