@@ -29,6 +29,8 @@ pub(super) struct Job<'a> {
     stack: Option<&'a Stack>,
     /// Whether the child's end is reported by `SIGCHLD`, which only exec would set otherwise.
     tells_its_end: bool,
+    /// Whether the parent sleeps in `clone3`.
+    sleeps: bool,
 }
 
 /// A status that no one sees but the parent that already knows from the slot.
@@ -40,9 +42,10 @@ impl<'a> Job<'a> {
         context: Context<'a>,
         stack: Option<&'a Stack>,
         is_supervised: bool,
+        sleeps: bool,
     ) -> Self {
         let tells_its_end = plan.has_init() || (is_supervised && plan.has_no_exec());
-        Self { plan, context, legacy: AtomicBool::new(false), stack, tells_its_end }
+        Self { plan, context, legacy: AtomicBool::new(false), stack, tells_its_end, sleeps }
     }
 
     pub(super) fn is_legacy(&self) -> bool {
@@ -53,7 +56,7 @@ impl<'a> Job<'a> {
     pub(super) fn start(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
         // SAFETY: this thread sleeps until the child has done with our memory, if it shares that; the stack is for
         // this one use.
-        unsafe { self.start_program(self.memory(), blocked) }
+        unsafe { self.start_program(self.memory() | self.sleep(), blocked) }
     }
 
     /// Makes the intermediate child that does what comes before, as entering namespaces, and then makes
@@ -65,7 +68,7 @@ impl<'a> Job<'a> {
     /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
     pub(super) unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
-        let flags = self.memory() | abi::CLONE_FILES;
+        let flags = self.memory() | self.sleep() | abi::CLONE_FILES;
         let pid_fd = self.context.slot.middle_pid_fd.as_ptr();
         let request =
             Request { exit_signal: self.exit_signal(), ..Request::new(flags, pid_fd, None) };
@@ -80,9 +83,12 @@ impl<'a> Job<'a> {
         if self.tells_its_end { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
     }
 
-    /// Nobody interrupts a sleep in `clone3`. So the parent sleeps there only for who shares its memory.
     fn memory(&self) -> u64 {
-        if self.plan.copy.is_none() { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 }
+        if self.plan.copy.is_none() { abi::CLONE_VM } else { 0 }
+    }
+
+    fn sleep(&self) -> u64 {
+        if self.sleeps { abi::CLONE_VFORK } else { 0 }
     }
 
     /// # Safety

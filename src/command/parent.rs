@@ -19,6 +19,7 @@ use crate::command::stdio::Stream;
 use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::pid_fd::PidFd;
+use crate::proc_fs::ProcFs;
 use crate::process_state;
 use crate::setup::helper::{Helper, HelperMemory, Work};
 use crate::setup::map_tool::Log;
@@ -81,8 +82,15 @@ impl Launch {
         let parent = parent.map(above).transpose()?;
         let log = Log::for_writes(&plan.maps_outside)?;
         let has_intermediate = !plan.before.is_empty();
-        // Who sleeps in clone3 needs none, and the intermediate process does.
-        let is_watched = plan.goes_on() || !(shares || has_intermediate);
+        // Nobody interrupts a sleep in clone3, so the parent sleeps there only for who shares its memory. But gdb(1)
+        // takes a child for a thread if the parent does not sleep.
+        let is_traced = || match &proc {
+            Some(proc) => proc.is_traced(),
+            None => ProcFs::open().is_ok_and(|proc| proc.is_traced()),
+        };
+        let is_awaited = has_intermediate || !plan.goes_on();
+        let sleeps = is_awaited && (shares || is_traced());
+        let is_watched = plan.goes_on() || !(sleeps || has_intermediate);
         let start = is_watched.then(Start::new).transpose()?;
         let (work, helper_memory) = match (&proc, helper_memory) {
             (Some(proc), Some(memory)) => {
@@ -131,7 +139,7 @@ impl Launch {
             started: fd(start.as_ref().map(Start::for_child)),
             has_no_exec: plan.has_no_exec(),
         };
-        let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some());
+        let job = Job::new(plan, context, stack.as_ref(), self.mask.is_some(), sleeps);
         let made = if has_intermediate {
             // SAFETY: its child is seen to below, by `await_intermediate`.
             unsafe { job.start_intermediate(blocked.proof()) }
