@@ -87,7 +87,7 @@ fn refuse_to_enter_by_exec() {
 /// This is how the crate asks.
 fn answer_whether_exec_enters(errno: i32) {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    kernel::refuse(Call::with(libc::SYS_clone, 0, flags.cast_unsigned()), errno);
+    kernel::refuse(Call::clone_with(flags), errno);
 }
 
 fn both_clocks_are_set() {
