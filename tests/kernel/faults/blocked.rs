@@ -215,10 +215,10 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
     // SAFETY: asks for a number.
     let spawner = unsafe { libc::gettid() };
     let end = Instant::now() + Duration::from_millis(1500);
-    let mut stops = 0;
+    let stops = AtomicUsize::new(0);
     thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();
-        let over = &is_over;
+        let (over, stops) = (&is_over, &stops);
         scope.spawn(move || {
             // SAFETY: asks for a number.
             tell.send(unsafe { libc::gettid() }).unwrap();
@@ -227,8 +227,7 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
             }
         });
         let allocator = told.recv().unwrap();
-        let stopper = scope.spawn(move || {
-            let mut stops = 0;
+        scope.spawn(move || {
             while !over.load(SeqCst) {
                 IS_STOPPING.store(true, SeqCst);
                 for thread in [spawner, allocator] {
@@ -249,13 +248,13 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
                 while STOPPED.load(SeqCst) > 0 {
                     thread::yield_now();
                 }
-                stops += 1;
+                stops.fetch_add(1, SeqCst);
                 thread::sleep(Duration::from_micros(200));
             }
-            stops
         });
         let ending = Over(over);
-        while Instant::now() < end {
+        // An emulated machine takes longer for as many.
+        while Instant::now() < end || stops.load(SeqCst) <= 20 {
             // Refused by the kernel when the signals are blocked, and started.
             let mut refused = Command::new("true");
             refused.unshare(NamespaceSet::PID).map_root().set_tid([7]);
@@ -264,10 +263,8 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
             assert!(status.unwrap_or_else(|error| panic!("{error:#}")).success());
         }
         drop(ending);
-        stops = stopper.join().unwrap();
     });
     HAS_LOCK.store(false, SeqCst);
-    assert!(stops > 20, "only {stops} stops");
 }
 
 fn signals_that_cannot_be_blocked() {
