@@ -315,7 +315,7 @@ fn time_namespace(pid: u32) -> u64 {
         // SAFETY: numbers, and descriptors that are closed again.
         let (file, errno) = unsafe {
             let pid_fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
-            let file = libc::ioctl(pid_fd, 0xff07, 0);
+            let file = libc::ioctl(pid_fd, kernel::request(0xff07) as _, 0);
             let errno = std::io::Error::last_os_error();
             libc::close(pid_fd);
             (file, errno)

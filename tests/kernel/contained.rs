@@ -66,6 +66,8 @@ const NATIVE: (&str, &str) = if cfg!(target_arch = "x86_64") {
     ("X86_64", "amd64")
 } else if cfg!(target_arch = "s390x") {
     ("S390X", "s390x")
+} else if cfg!(target_arch = "powerpc64") {
+    ("PPC64LE", "ppc64le")
 } else {
     ("AARCH64", "arm64")
 };

@@ -210,6 +210,20 @@ impl From<libc::c_long> for Call {
     }
 }
 
+/// The number of an `ioctl(2)` request here, from that of most architectures: powerpc has three bits for the direction.
+pub(crate) const fn request(number: u32) -> u32 {
+    if !cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+        return number;
+    }
+    let direction = match number >> 30 {
+        0 => 1,
+        1 => 4,
+        2 => 2,
+        _ => 6,
+    };
+    number & 0x1fff_ffff | direction << 29
+}
+
 /// Makes a system call answer an error number from here on, in this process and its children.
 pub(crate) fn refuse(call: impl Into<Call>, errno: i32) {
     filter(call.into(), libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0);
