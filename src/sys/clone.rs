@@ -20,6 +20,11 @@ pub(crate) const CAN_SHARE_MEMORY: bool = cfg!(all(
     any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
 ));
 
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+compile_error!(
+    "linux-namespaces takes whoever gets a pid from clone(2) for the parent; on sparc the child gets one, too"
+);
+
 /// What a new process runs. It never returns, and sees nothing but the value it is given.
 pub(crate) type Entry<T> = fn(&T, InChild) -> !;
 
