@@ -243,7 +243,8 @@
 //! engines; `mount(2)` serves where the calls on open mounts are hidden. Where a kernel cannot do a thing at
 //! all, the error's kind is [`ErrorKind::Unsupported`].
 //!
-//! Any architecture but mips, whose sets of signals have another size: building for it says so.
+//! Any architecture but mips, whose sets of signals have another size, and sparc, where `clone(2)` returns a pid to the
+//! child, too: building for them says so.
 //!
 //! # Limits of this version
 //!

@@ -7,7 +7,7 @@
 //! | a thread's restartable sequence | near the thread pointer | none | `rseq.rs` asks the kernel, and looks there |
 //! | the thread pointer | at `fs:0`, in `tpidr_el0` | as glibc | `rseq.rs`, by the ABI of ELF |
 //! | `set*id(2)` in another thread | waits for a signal in each thread | as glibc | [`MaskGuard`](super::signal::MaskGuard) |
-//! | the least stack of a thread | 16 KiB and TLS | 2 KiB and TLS | a spawn needs 16 KiB |
+//! | the least stack of a thread | 16 KiB and TLS | 2 KiB and TLS | a spawn needs 16 KiB, on s390x 24 KiB |
 //! | the allocator's lock | may be held by a thread that a copy lacks | as glibc | nothing allocates in a child |
 //! | the thread's own number | asked of the kernel by `raise(3)` | remembered: that of the parent | documented at `pre_exec` |
 //! | `errno` | written by its calls alone | as glibc | `syscall.rs`: calls of assembly, or a copy |

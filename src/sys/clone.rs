@@ -23,6 +23,11 @@ pub(crate) fn can_share_memory() -> bool {
     has_assembly && !valgrind::is_around()
 }
 
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+compile_error!(
+    "linux-namespaces takes whoever gets a pid from clone(2) for the parent; on sparc the child gets one, too"
+);
+
 /// What a new process runs. It never returns, and sees nothing but the value it is given.
 pub(crate) type Entry<T> = fn(&T, InChild) -> !;
 
@@ -165,15 +170,19 @@ unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     let flags = word(flags | abi::CLONE_CHILD_SETTID);
     let top = request.stack.map_or(0, |_| at.expose_provenance());
     let pid_fd = request.pid_fd.expose_provenance();
-    // The fourth or the fifth, as the architecture has it; the other one is not read.
-    let own = at.expose_provenance();
-    // s390 takes the stack first.
-    #[cfg(target_arch = "s390x")]
-    let words = [top, flags, pid_fd, own, own];
-    #[cfg(not(target_arch = "s390x"))]
-    let words = [flags, top, pid_fd, own, own];
+    let words = clone2_words(flags, top, pid_fd, at.expose_provenance());
     // SAFETY: the top is aligned to 16; the rest is the caller's contract.
     unless_none_was_made(unsafe { child::start(libc::SYS_clone, words, start, at) })
+}
+
+/// The arguments of clone(2) in the order of this architecture.
+const fn clone2_words(flags: usize, stack: usize, pid_fd: usize, tid: usize) -> [usize; 5] {
+    // The kernel reads the child's tid from the fourth or from the fifth, and the other one not at all.
+    if cfg!(target_arch = "s390x") {
+        [stack, flags, pid_fd, tid, tid]
+    } else {
+        [flags, stack, pid_fd, tid, tid]
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "flags of the low 32 bits")]
@@ -188,8 +197,9 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
     let flags = word(abi::CLONE_VM | abi::CLONE_VFORK | abi::CLONE_PIDFD);
     // An address of the kernel's, where no pidfd can be written, so that no child is made.
     let nowhere = usize::MAX - 7;
+    let words = clone2_words(flags, 0, nowhere, 0);
     // SAFETY: the call fails before there is a child, whatever the kernel.
-    let answer = unsafe { syscall(libc::SYS_clone, [flags, 0, nowhere, 0, 0]) };
+    let answer = unsafe { syscall(libc::SYS_clone, words) };
     answer == Err(Errno::FAULT)
 }
 

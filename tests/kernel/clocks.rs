@@ -87,7 +87,7 @@ fn refuse_to_enter_by_exec() {
 /// This is how the crate asks.
 fn answer_whether_exec_enters(errno: i32) {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    kernel::refuse(Call::with(libc::SYS_clone, 0, flags.cast_unsigned()), errno);
+    kernel::refuse(Call::clone_with(flags), errno);
 }
 
 fn both_clocks_are_set() {
@@ -315,7 +315,7 @@ fn time_namespace(pid: u32) -> u64 {
         // SAFETY: numbers, and descriptors that are closed again.
         let (file, errno) = unsafe {
             let pid_fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
-            let file = libc::ioctl(pid_fd, 0xff07, 0);
+            let file = libc::ioctl(pid_fd, kernel::request(0xff07) as _, 0);
             let errno = std::io::Error::last_os_error();
             libc::close(pid_fd);
             (file, errno)

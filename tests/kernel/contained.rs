@@ -61,19 +61,29 @@ const TAKEN: [&str; 14] = [
     "unshare",
 ];
 
+/// This architecture to libseccomp, and in the profile's rules.
+const NATIVE: (&str, &str) = if cfg!(target_arch = "x86_64") {
+    ("X86_64", "amd64")
+} else if cfg!(target_arch = "s390x") {
+    ("S390X", "s390x")
+} else if cfg!(target_arch = "powerpc64") {
+    ("PPC64LE", "ppc64le")
+} else {
+    ("AARCH64", "arm64")
+};
+
 /// The rules of the profile that hold for a container with [`CAPABILITIES`], in the form that a bundle
 /// has them.
 fn podman() -> Value {
     let profile: Value = serde_json::from_str(&fs::read_to_string(PROFILE).unwrap()).unwrap();
-    let native = if cfg!(target_arch = "x86_64") { "X86_64" } else { "AARCH64" };
+    let (native, in_rules) = NATIVE;
     let has = |list: &Value, name: &str| {
         list.as_array().is_some_and(|all| all.iter().any(|it| it == name))
     };
     let holds = |rule: &&Value| {
         let caps = |list: &Value| CAPABILITIES.iter().any(|cap| has(&list["caps"], cap));
         let foreign = &rule["includes"]["arches"];
-        let elsewhere =
-            foreign.is_array() && !has(foreign, if native == "X86_64" { "amd64" } else { "arm64" });
+        let elsewhere = foreign.is_array() && !has(foreign, in_rules);
         !elsewhere
             && (rule["includes"]["caps"].is_null() || caps(&rule["includes"]))
             && !caps(&rule["excludes"])
@@ -110,9 +120,11 @@ fn docker() -> Value {
     }
     rules.retain(|rule| rule["names"].as_array().is_some_and(|names| !names.is_empty()));
     const ALL_NEW: u32 = 0x7e02_0000;
+    // The flags of clone(2), which s390x takes second.
+    let flags = u8::from(cfg!(target_arch = "s390x"));
     rules.extend([
         json!({"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [
-            {"index": 0, "value": ALL_NEW, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}),
+            {"index": flags, "value": ALL_NEW, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}),
         json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS}),
     ]);
     profile["defaultErrnoRet"] = json!(libc::EPERM);

@@ -288,7 +288,9 @@ fn the_unique_id_is_the_kernel_s() {
         let namespace = NsFd::current(kind).unwrap();
         let mut id = 0_u64;
         // SAFETY: NS_GET_ID writes 8 bytes.
-        let got = unsafe { libc::ioctl(namespace.as_raw_fd(), 0x8008_b70d_u32 as _, &raw mut id) };
+        let got = unsafe {
+            libc::ioctl(namespace.as_raw_fd(), kernel::request(0x8008_b70d) as _, &raw mut id)
+        };
         assert_eq!((got, namespace.unique_id().unwrap()), (0, Some(id)));
     }
 }

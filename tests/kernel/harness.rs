@@ -191,28 +191,26 @@ fn left_process() -> Option<String> {
     match pid {
         -1 => None,
         0 => {
-            let children = fs::read_to_string("/proc/self/task/self/children");
-            kill_children();
-            Some(format!("the trial left a process running: {children:?}"))
+            let children = children();
+            for (pid, _) in &children {
+                // SAFETY: a child of this process.
+                unsafe { libc::kill(*pid, libc::SIGKILL) };
+            }
+            Some(format!("the trial left processes running: {children:?}"))
         }
         zombie => Some(format!("the trial left a zombie: {zombie}")),
     }
 }
 
-/// Ends what a failed trial left, by pid.
-fn kill_children() {
+/// The pids of this process's children, with the lines of `/proc/<pid>/stat`.
+fn children() -> Vec<(i32, String)> {
     let mine = std::process::id().to_string();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-            continue;
-        };
-        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
-        if parent == Some(&mine) {
-            // SAFETY: a child of this process.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-        }
-    }
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let stats = pids.filter_map(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some((pid, stat.trim_end().to_owned()))
+    });
+    let parent = |stat: &str| Some(stat.rsplit(')').next()?.split_whitespace().nth(1)? == mine);
+    stats.filter(|(_, stat)| parent(stat) == Some(true)).collect()
 }

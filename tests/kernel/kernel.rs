@@ -186,7 +186,7 @@ pub(crate) fn descriptor_of(pid: i32, number: i32) -> OwnedFd {
 }
 
 /// A system call as a filter sees it: by its number, or also by the low half of one argument.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
     number: libc::c_long,
     argument: Option<(u8, u32)>,
@@ -196,12 +196,32 @@ impl Call {
     pub(crate) const fn with(number: libc::c_long, argument: u8, value: u32) -> Self {
         Self { number, argument: Some((argument, value)) }
     }
+
+    /// `clone(2)` with these flags, which s390x takes second.
+    pub(crate) const fn clone_with(flags: i32) -> Self {
+        let argument = if cfg!(target_arch = "s390x") { 1 } else { 0 };
+        Self::with(libc::SYS_clone, argument, flags.cast_unsigned())
+    }
 }
 
 impl From<libc::c_long> for Call {
     fn from(number: libc::c_long) -> Self {
         Self { number, argument: None }
     }
+}
+
+/// The number of an `ioctl(2)` request here, from that of most architectures: powerpc has three bits for the direction.
+pub(crate) const fn request(number: u32) -> u32 {
+    if !cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+        return number;
+    }
+    let direction = match number >> 30 {
+        0 => 1,
+        1 => 4,
+        2 => 2,
+        _ => 6,
+    };
+    number & 0x1fff_ffff | direction << 29
 }
 
 /// Makes a system call answer an error number from here on, in this process and its children.
@@ -274,10 +294,11 @@ pub(crate) fn forbid(call: impl Into<Call>) {
 }
 
 fn filter(call: Call, answer: u32, flags: libc::c_ulong) -> libc::c_long {
+    let low_half = if cfg!(target_endian = "big") { 4 } else { 0 };
     // Without an argument to look at, the number is looked at twice.
-    let (at, value) = call
-        .argument
-        .map_or((0, call.number as u32), |(index, value)| (16 + 8 * u32::from(index), value));
+    let (at, value) = call.argument.map_or((0, call.number as u32), |(index, value)| {
+        (16 + 8 * u32::from(index) + low_half, value)
+    });
     let instructions = [
         bpf(0x20, 0, 0, 0),
         bpf(0x15, 0, 3, call.number as u32),

@@ -227,7 +227,12 @@ fn unshare(change: fn(Unshare) -> Unshare) -> Work {
 fn stack_size() -> usize {
     // SAFETY: returns a number.
     let least = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
-    let wanted = if cfg!(debug_assertions) { 64 * 1024 } else { 16 * 1024 };
+    let wanted = match (cfg!(debug_assertions), cfg!(target_arch = "s390x")) {
+        (true, _) => 64 * 1024,
+        // Each frame has 160 bytes for registers.
+        (false, true) => 24 * 1024,
+        (false, false) => 16 * 1024,
+    };
     wanted.max(usize::try_from(least).unwrap_or(0))
 }
 

@@ -8,6 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
+use crate::kernel::request;
+
 /// What a trial cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -455,7 +457,7 @@ pub(crate) fn user_attributes() -> bool {
     set == 0
 }
 
-fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
+fn has_ioctl(number: u32, on_pidfd: bool) -> bool {
     let path = CString::new("/proc/self/ns/user").unwrap();
     let mut answer = 0_u64;
     // SAFETY: opens, asks and closes; the larger of both answers has room.
@@ -467,7 +469,7 @@ fn has_ioctl(number: u64, on_pidfd: bool) -> bool {
             libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
         };
         let argument = if on_pidfd { std::ptr::null_mut() } else { &raw mut answer };
-        let got = libc::ioctl(fd, number as libc::Ioctl, argument);
+        let got = libc::ioctl(fd, request(number) as libc::Ioctl, argument);
         libc::close(fd);
         if on_pidfd && got > 2 {
             libc::close(got);
@@ -488,7 +490,7 @@ pub(crate) fn lists_namespaces() -> bool {
 pub(crate) fn lists_mount_namespaces() -> bool {
     let own = fs::File::open("/proc/self/ns/mnt").unwrap();
     // SAFETY: asks for a descriptor and no more.
-    let got = unsafe { libc::ioctl(own.as_raw_fd(), 0x8010_b70b_u32 as _, 0) };
+    let got = unsafe { libc::ioctl(own.as_raw_fd(), request(0x8010_b70b) as _, 0) };
     let errno = std::io::Error::last_os_error().raw_os_error();
     if got >= 0 {
         // SAFETY: the kernel has just made it.

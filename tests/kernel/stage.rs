@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-use crate::kernel::{Call, refuse};
+use crate::kernel::{Call, refuse, request};
 
 fn text(path: impl AsRef<Path>) -> CString {
     CString::new(path.as_ref().as_os_str().as_bytes()).unwrap()
@@ -48,7 +48,7 @@ pub(crate) fn unmount(target: impl AsRef<Path>) {
 /// Linux before 6.11: pidfds cannot be asked for namespaces.
 pub(crate) fn refuse_pidfd_namespaces() {
     for number in 0xff01..=0xff0a {
-        refuse(Call::with(libc::SYS_ioctl, 1, number), libc::ENOTTY);
+        refuse(Call::with(libc::SYS_ioctl, 1, request(number)), libc::ENOTTY);
     }
 }
 

@@ -10,7 +10,7 @@ use linux_namespaces::{
 };
 
 use crate::harness::cases;
-use crate::kernel::{Call, Limit, census, dumpable, forbid, ns, refuse, status};
+use crate::kernel::{Call, Limit, census, dumpable, forbid, ns, refuse, request, status};
 use crate::machine::Need::{
     Clone3, NamespaceLimits, Ordinary, PidfdNamespaces, Root, UniqueIds, UserNamespaces,
 };
@@ -139,7 +139,7 @@ fn interfaces_that_a_filter_hides() {
         assert!(support.causes().contains(&Cause::SeccompFilter));
     }
     refuse(457, libc::ENOSYS);
-    refuse(Call::with(libc::SYS_ioctl, 1, 0x8008_b70d), libc::ENOTTY);
+    refuse(Call::with(libc::SYS_ioctl, 1, request(0x8008_b70d)), libc::ENOTTY);
     let support = probe();
     assert!(!support.has(Interface::Statmount));
     assert!(!support.has(Interface::UniqueIds));

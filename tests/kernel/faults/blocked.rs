@@ -214,17 +214,11 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
     HAS_LOCK.store(true, SeqCst);
     // SAFETY: asks for a number.
     let spawner = unsafe { libc::gettid() };
-    let start = Instant::now();
+    let end = Instant::now() + Duration::from_millis(1500);
     let stops = AtomicUsize::new(0);
-    // Longer on a busy machine.
-    let is_enough = |stops: usize| match start.elapsed().as_millis() {
-        ..1500 => false,
-        1500..30_000 => stops > 20,
-        _ => true,
-    };
     thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();
-        let (over, count) = (&is_over, &stops);
+        let (over, stops) = (&is_over, &stops);
         scope.spawn(move || {
             // SAFETY: asks for a number.
             tell.send(unsafe { libc::gettid() }).unwrap();
@@ -233,7 +227,7 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
             }
         });
         let allocator = told.recv().unwrap();
-        let stopper = scope.spawn(move || {
+        scope.spawn(move || {
             while !over.load(SeqCst) {
                 IS_STOPPING.store(true, SeqCst);
                 for thread in [spawner, allocator] {
@@ -254,12 +248,13 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
                 while STOPPED.load(SeqCst) > 0 {
                     thread::yield_now();
                 }
-                count.fetch_add(1, SeqCst);
+                stops.fetch_add(1, SeqCst);
                 thread::sleep(Duration::from_micros(200));
             }
         });
         let ending = Over(over);
-        while !is_enough(stops.load(SeqCst)) {
+        // An emulated machine takes longer for as many.
+        while Instant::now() < end || stops.load(SeqCst) <= 20 {
             // Refused by the kernel when the signals are blocked, and started.
             let mut refused = Command::new("true");
             refused.unshare(NamespaceSet::PID).map_root().set_tid([7]);
@@ -268,11 +263,8 @@ fn a_thread_that_stops_all_others_is_not_waited_for() {
             assert!(status.unwrap_or_else(|error| panic!("{error:#}")).success());
         }
         drop(ending);
-        stopper.join().unwrap();
     });
     HAS_LOCK.store(false, SeqCst);
-    let stops = stops.into_inner();
-    assert!(stops > 20, "only {stops} stops");
 }
 
 fn signals_that_cannot_be_blocked() {

@@ -215,10 +215,17 @@ fn every_call_in_new_namespaces_refused() {
 }
 
 fn every_call_for_maps_from_outside_refused() {
-    steps_of_a_helper().iter().for_each(At::is_refused);
+    for mut at in steps_of_a_helper() {
+        // Before Linux 6.11 the parent makes this call first, to see in which pid namespace the helper will be born.
+        if at.call == open_to_write() && PidfdNamespaces.missing().is_some() {
+            at.step = Step::ReadProc;
+        }
+        at.is_refused();
+    }
     // Of the child and of the helper, before there is a file to name. Where there is no readlink(2) the trial
-    // itself could not look at descriptors any more.
-    let look = cfg!(target_arch = "x86_64").then_some(libc::SYS_readlinkat);
+    // itself could not look at descriptors any more, and before Linux 6.11 the parent makes this call first, too.
+    let is_alone = cfg!(target_arch = "x86_64") && PidfdNamespaces.missing().is_none();
+    let look = is_alone.then_some(libc::SYS_readlinkat);
     for call in look.into_iter().chain([libc::SYS_ppoll]) {
         at(Step::WriteUidMap, call, outside_maps, FRESH, USUAL).is_refused();
     }
