@@ -157,6 +157,7 @@ const TABLE: &[Row] = &[
     (Step::MakePinDir, None, Errno::NOENT, "the directory around it does not exist"),
     (Step::MakePinDir, None, Errno::NOTDIR, "there is another file, or a symbolic link, which is not followed"),
     (Step::MakePinDir, None, Errno::ACCESS, "the directory around it may not be written to"),
+    (Step::MakePinDir, None, Errno::BUSY, "any user who may read the directory can hold its flock(2) until it is a mount point: lslocks(8) shows the process; end that, or remove the directory, so that a new one is made"),
     (Step::CreatePinTarget, None, Errno::EXIST, "nothing is covered or replaced; unpin what is pinned there, remove what else is there, or choose another name"),
     (Step::CreatePinTarget, None, Errno::ACCESS, "the directory may not be written to, or a file was left there that only its owner, with CAP_DAC_OVERRIDE, may open"),
     (Step::CreatePinTarget, None, Errno::ROFS, "the directory lies on a file system that is read-only"),
