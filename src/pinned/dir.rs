@@ -204,7 +204,7 @@ impl PinDir {
     ///
     /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
-        self.place(name.as_ref())?.clear(None)
+        self.place(name.as_ref())?.clear()
     }
 
     /// All names, sorted, with what each stands for. Files that are neither a namespace nor what is left of
