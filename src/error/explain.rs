@@ -59,6 +59,7 @@ const TABLE: &[Row] = &[
     (Step::OpenNamespace, Some(Namespace::Net), Errno::PERM, "the namespace lies outside of this process's own user or pid namespace; that of a socket needs CAP_NET_ADMIN in the user namespace that owns it; or a seccomp filter forbids the call"),
     (Step::OpenNamespace, None, Errno::SRCH, "the process has ended"),
     (Step::OpenNamespace, None, Errno::NOENT, "no such file, or the kernel has no such kind of namespace; pid_for_children appears with the first child before Linux 7.1"),
+    (Step::OpenNamespace, None, Errno::LOOP, "more than 40 links, or links in a circle; in a root that is not the caller's own, also a magic link, as /proc/self/fd/7, or a link to a file of /proc/PID/ns: name that file itself"),
     (Step::OpenNamespace, None, Errno::STALE, "no namespace has this id, or none that this process may open; Linux 6.18 and older do not open any by its id"),
     (Step::OpenProcess, None, Errno::SRCH, "there is no such process in this pid namespace"),
     (Step::OpenProcess, None, Errno::INVAL, "a pid is a positive number, and one of a process, not of a thread"),

@@ -15,6 +15,7 @@ use crate::ns_fd::NsFd;
 pub use dir::{PinDir, PinState};
 
 use place::Place;
+pub(crate) use place::{open_path, parent};
 
 /// A namespace pinned at a path: its file is mounted there, so that it exists without any process or
 /// open file, and other programs find it with [`NsFd::open`].

@@ -29,13 +29,13 @@ const READ: OFlags = OFlags::RDONLY
 const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// The directory that a path's last name is in.
-pub(super) fn parent(path: &Path) -> sys::Result<OwnedFd> {
+pub(crate) fn parent(path: &Path) -> sys::Result<OwnedFd> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     open_path(parent.unwrap_or(Path::new(".")))
 }
 
 /// A directory. In a root that is not the caller's, a magic link would lead out.
-pub(super) fn open_path(path: &Path) -> sys::Result<OwnedFd> {
+pub(crate) fn open_path(path: &Path) -> sys::Result<OwnedFd> {
     if process_state::is_in_other_root() {
         let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
         return open_inside_here(&path);
