@@ -6,13 +6,15 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::NsFd;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::pid_fd::PidFd;
-use crate::proc_fs::ProcFs;
+use crate::pinned::{open_path, parent};
+use crate::proc_fs::{self, ProcFs};
+use crate::process_state;
 use crate::sys::{Errno, abi, file, nsfs};
 
 /// Opening a namespace.
@@ -136,6 +138,11 @@ impl NsFd {
 
     /// The namespace of a file: a bind mount such as `/run/netns/NAME`, or `/proc/PID/ns/net`.
     ///
+    /// Links are followed. In a root that is not the caller's own, such as a container's that this thread entered,
+    /// magic links (`/proc/self/fd/7`, `/proc/PID/root`) are not: a link of the container could lead to what this
+    /// process has open. Only the path itself may end in a file of `/proc/PID/ns`, not the text of a link. Where a
+    /// seccomp filter blocks `openat2(2)`, no link is followed there as the path's last part.
+    ///
     /// # Examples
     ///
     /// ```
@@ -149,14 +156,46 @@ impl NsFd {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) for a file of
-    /// any other file system; [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    /// any other file system; [`PermissionDenied`](crate::ErrorKind::PermissionDenied); `ELOOP` for a link that is
+    /// not followed; [`UntrustedProc`](crate::ErrorKind::UntrustedProc), in another root than the caller's own, if
+    /// `/proc` is no proc, or something is mounted over the file in it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        // A path from elsewhere may lead to a FIFO or a terminal.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| Error::os(Step::OpenNamespace, errno).at(path))?;
+        let fd = if process_state::is_in_other_root() {
+            Self::open_inside(path)?
+        } else {
+            rustix::fs::open(path, AT_ONCE, Mode::empty())
+                .map_err(|errno| Error::os(Step::OpenNamespace, errno).at(path))?
+        };
         Self::checked(fd).map_err(|error| error.at(path))
+    }
+
+    /// In a root that is not the caller's: there a magic link leads to whatever this process has open.
+    fn open_inside(path: &Path) -> Result<OwnedFd> {
+        let refused = |errno| Error::os(Step::OpenNamespace, errno).at(path);
+        match rustix::fs::openat2(CWD, path, AT_ONCE, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+            // The last link is one, or a filter blocks the call.
+            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => {}
+            answer => return answer.map_err(refused),
+        }
+        let Some(name) = path.file_name() else {
+            return open_path(path).map_err(refused);
+        };
+        let dir = parent(path).map_err(refused)?;
+        match rustix::fs::openat(&dir, name, AT_ONCE | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::LOOP) => {}
+            answer => return answer.map_err(refused),
+        }
+        // Of the magic links in proc, only those in `ns` have such names.
+        let name =
+            name.to_str().filter(|name| is_name(name)).ok_or_else(|| refused(Errno::LOOP))?;
+        if !file::is_on(&dir, abi::PROC_SUPER_MAGIC).map_err(refused)? {
+            return Err(refused(Errno::LOOP));
+        }
+        ProcFs::open()?.namespace_in(dir.as_fd(), name).map_err(|errno| match errno {
+            Errno::XDEV => proc_fs::covered(),
+            _ => refused(errno),
+        })
     }
 
     /// A file that should be one of a namespace of this kind.
@@ -258,6 +297,14 @@ fn name(kind: Namespace, for_children: bool) -> &'static str {
         _ => kind.name(),
     }
 }
+
+fn is_name(file: &str) -> bool {
+    Namespace::ALL.iter().any(|&kind| [false, true].iter().any(|&it| name(kind, it) == file))
+}
+
+/// A path from elsewhere may lead to a FIFO or a terminal.
+const AT_ONCE: OFlags =
+    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Whether a thread of this process had its children's pid namespace changed through this crate, to a
 /// new one and to one that others live in, or their time namespace. Only then is a spawn worth the

@@ -6,9 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Dir, FlockOperation, Mode, OFlags};
-use rustix::io::retry_on_intr;
 use rustix::mount::MountPropagationFlags;
 
 use super::place::{Found, Place, open_path, parent};
@@ -100,8 +101,11 @@ impl PinDir {
     ///
     /// # Errors
     ///
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied); [`NotFound`](crate::ErrorKind::NotFound) if
-    /// the directory around it does not exist.
+    /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    /// - [`NotFound`](crate::ErrorKind::NotFound) if the parent directory does not exist.
+    /// - `EBUSY` if another process holds the `flock(2)` of a directory that is not a mount point yet, for more
+    ///   than three seconds. Any user who may read the directory can do so; `lslocks(8)` shows the process. A new
+    ///   directory has a new lock.
     ///
     /// # Privileges
     ///
@@ -140,12 +144,14 @@ impl PinDir {
         let mut dir = open(path).map_err(refused)?;
         let mut done = mount::propagate(&dir, propagation);
         if done.as_ref().is_err_and(no_mount) {
-            // Once in the life of a directory. As ip does it, so that two of us make one mount.
-            retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive))
-                .map_err(refused)?;
+            let locked = lock(&dir);
             let mut top = open(path).map_err(refused)?;
             done = mount::propagate(&top, propagation);
             if done.as_ref().is_err_and(no_mount) {
+                locked.map_err(|errno| match errno {
+                    Errno::BUSY => refused(errno).on("(another process holds its lock)"),
+                    _ => refused(errno),
+                })?;
                 mount::attach_to_itself(&top).map_err(|error| error.at(path))?;
                 top = open(path).map_err(refused)?;
                 done = mount::propagate(&top, propagation);
@@ -198,7 +204,7 @@ impl PinDir {
     ///
     /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
-        self.place(name.as_ref())?.clear(None)
+        self.place(name.as_ref())?.clear()
     }
 
     /// All names, sorted, with what each stands for. Files that are neither a namespace nor what is left of
@@ -256,6 +262,22 @@ impl PinDir {
 
 fn is_none(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotANamespace)
+}
+
+/// Taken once in the life of a directory, as ip does it, so that two of us make one mount. Any user who may read
+/// the directory can hold it for ever.
+fn lock(dir: &OwnedFd) -> core::result::Result<(), Errno> {
+    // For a few system calls of another process.
+    let limit = Instant::now() + Duration::from_secs(3);
+    loop {
+        match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < limit => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(Errno::WOULDBLOCK) => return Err(Errno::BUSY),
+            answer => return answer,
+        }
+    }
 }
 
 /// For a look into it, and for its lock.

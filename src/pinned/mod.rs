@@ -6,6 +6,7 @@ mod dir;
 mod mount;
 mod place;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use crate::error::Result;
@@ -14,6 +15,7 @@ use crate::ns_fd::NsFd;
 pub use dir::{PinDir, PinState};
 
 use place::Place;
+pub(crate) use place::{open_path, parent};
 
 /// A namespace pinned at a path: its file is mounted there, so that it exists without any process or
 /// open file, and other programs find it with [`NsFd::open`].
@@ -23,6 +25,9 @@ use place::Place;
 ///
 /// The mount is made in the mount namespace of the calling thread, and belongs to it: others see it as
 /// far as mounts propagate to them, and it is gone with the last mount namespace that has it.
+///
+/// This value holds the mount itself, which is found also under another name. Until it is dropped or kept,
+/// `umount(8)` of the path fails with `EBUSY` unless it is given `--lazy`; `ip netns delete` works.
 ///
 /// # Examples
 ///
@@ -53,6 +58,8 @@ use place::Place;
 #[must_use = "dropping it unpins the namespace; keep() leaves it pinned"]
 pub struct Pinned {
     namespace: NsFd,
+    /// The mount itself, which the name leads to only as long as the owner of the directory leaves it there.
+    mount: OwnedFd,
     place: Place,
     /// Whether the end is to unmount it.
     mounted: bool,
@@ -77,17 +84,27 @@ impl Pinned {
     /// namespace is mounted there, also for a symbolic link, which is not followed as the path's last part.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let place = Place::of(path.as_ref())?;
-        Ok(Self { namespace: place.namespace()?, place, mounted: true })
+        let namespace = place.namespace()?;
+        let mount = namespace.try_clone()?.into();
+        Ok(Self { namespace, mount, place, mounted: true })
     }
 
     fn at(place: Place, namespace: &NsFd) -> Result<Self> {
         let namespace = namespace.try_clone()?;
         let target = place.claim()?;
-        if let Err(error) = mount::attach(&namespace, &target) {
-            place.give_up(target);
-            return Err(error.of(namespace.kind()).at(place.path()));
+        let mount = match mount::attach(&namespace, &target) {
+            Ok(Some(mount)) => Ok(mount),
+            // By the file beneath, whatever its name is, the kernel unmounts what is on top.
+            Ok(None) => place.mount_of(&namespace).inspect_err(|_| drop(mount::detach(&target))),
+            Err(error) => Err(error),
+        };
+        match mount {
+            Ok(mount) => Ok(Self { namespace, mount, place, mounted: true }),
+            Err(error) => {
+                place.give_up(target);
+                Err(error.of(namespace.kind()).at(place.path()))
+            }
         }
-        Ok(Self { namespace, place, mounted: true })
     }
 
     /// Where it is pinned, as it was given.
@@ -110,12 +127,15 @@ impl Pinned {
     /// Unmounts the namespace's file, and removes the file below.
     ///
     /// The namespace lives on while something else refers to it. The file below is removed if it is as
-    /// [`NsFd::pin`] and `ip netns add` make it: empty, without any permission. Another one is left.
+    /// [`NsFd::pin`] and `ip netns add` make it: empty, without any permission. Another one is left, and so is
+    /// the file if the owner of the directory has renamed it: the mount is undone also there.
     ///
     /// # Errors
     ///
     /// [`NotANamespace`](crate::ErrorKind::NotANamespace) if another namespace or file was mounted over it
-    /// in the meantime: it is left alone. [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    /// in the meantime, or it is not mounted any more and another one is at its path: these are left alone.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if it is not mounted any more and nothing is at its path.
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
     /// `EINVAL` if the mount belongs to another mount namespace than the calling thread's.
     /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc): `umount2(2)` takes no descriptor, so it is told
     /// what to unmount by way of `/proc`.
@@ -125,14 +145,14 @@ impl Pinned {
     /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
     pub fn unpin(mut self) -> Result<()> {
         self.mounted = false;
-        self.place.clear(Some(self.namespace.id()?))
+        self.place.release(&self.mount)
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
         if self.mounted {
-            drop(self.namespace.id().and_then(|id| self.place.clear(Some(id))));
+            drop(self.place.release(&self.mount));
         }
     }
 }
@@ -178,6 +198,11 @@ impl NsFd {
     /// directory. So an ordinary user pins inside of a user and mount namespace of their own.
     ///
     /// # Limits
+    ///
+    /// A user who owns the directory, or may write to it, decides what its names mean: in a mount namespace without
+    /// this mount, the file can be renamed, exchanged for another pin, or removed, which unmounts it everywhere.
+    /// [`Pinned::unpin`] and a drop find the mount by another name, too; who opens it by path does not. Pin in
+    /// directories that only trusted users may write to.
     ///
     /// A pid namespace cannot be opened, and so not pinned, before its first process exists (before Linux 6.11,
     /// see [`for_children`](Self::for_children)). It takes no process any more when its PID 1 has ended, pinned

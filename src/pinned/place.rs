@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
 
 use super::mount;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
@@ -29,13 +29,13 @@ const READ: OFlags = OFlags::RDONLY
 const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// The directory that a path's last name is in.
-pub(super) fn parent(path: &Path) -> sys::Result<OwnedFd> {
+pub(crate) fn parent(path: &Path) -> sys::Result<OwnedFd> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     open_path(parent.unwrap_or(Path::new(".")))
 }
 
 /// A directory. In a root that is not the caller's, a magic link would lead out.
-pub(super) fn open_path(path: &Path) -> sys::Result<OwnedFd> {
+pub(crate) fn open_path(path: &Path) -> sys::Result<OwnedFd> {
     if process_state::is_in_other_root() {
         let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
         return open_inside_here(&path);
@@ -142,46 +142,69 @@ impl Place {
         let _ = rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::empty());
     }
 
-    /// Unmounts the namespace, and removes the file below it. If it need not be a certain one, a file that
-    /// was left is removed, too.
-    pub(super) fn clear(&self, only: Option<NsId>) -> Result<()> {
+    /// The mount that was just made on the claimed file, where the kernel returned no descriptor of it.
+    pub(super) fn mount_of(&self, namespace: &NsFd) -> Result<OwnedFd> {
+        let id = namespace.id()?;
+        match self.look().map_err(|errno| self.refused(Step::Pin, errno))? {
+            Found::Namespace(mount, found) if found == id => Ok(mount),
+            _ => Err(self.refused(Step::Pin, Errno::NOENT)),
+        }
+    }
+
+    /// Unmounts whatever namespace is here and removes the file below, or a file that was left.
+    pub(super) fn clear(&self) -> Result<()> {
         loop {
-            let found = self.look().map_err(|errno| self.refused(Step::Unpin, errno))?;
-            let why = match (found, only) {
-                (Found::Namespace(mount, id), _) if only.is_none_or(|only| only == id) => {
-                    if self.detach(&mount)? {
-                        return self.remove_bare();
+            match self.look().map_err(|errno| self.refused(Step::Unpin, errno))? {
+                Found::Bare => return self.remove_bare(),
+                Found::Foreign => return Err(self.not_unpinned("there is another file")),
+                Found::Namespace(mount, _) => match mount::detach(&mount) {
+                    Ok(()) => return self.remove_bare(),
+                    Err(error) if self.is_here(&mount).unwrap_or(true) => {
+                        return Err(error.at(&self.path));
                     }
-                    continue;
-                }
-                (Found::Bare, None) => return self.remove_bare(),
-                (Found::Namespace(..), _) => "another namespace is mounted over it",
-                (_, Some(_)) => "it is not mounted any more",
-                (_, None) => "there is another file",
-            };
-            let message = format!("cannot unpin the namespace, since {why}:");
-            let error = Error::new(ErrorKind::NotANamespace, message);
-            return Err(error.at_step(Step::Unpin).at(&self.path));
+                    // Another process was faster.
+                    Err(_) => {}
+                },
+            }
         }
     }
 
-    /// Unmounts this mount, unless another process was faster.
-    fn detach(&self, mount: &OwnedFd) -> Result<bool> {
-        match mount::detach(mount) {
-            Ok(()) => Ok(true),
-            Err(error) if self.is_here(mount) => Err(error.at(&self.path)),
-            Err(_) => Ok(false),
+    /// Unmounts this mount and removes the file below. The mount need not be here any more: the owner of the
+    /// directory can rename the file, from a mount namespace in which it is no mount point.
+    pub(super) fn release(&self, mount: impl AsFd) -> Result<()> {
+        let at_path = |error: Error| error.at(&self.path);
+        let is_here = self.is_here(&mount).map_err(|errno| self.refused(Step::Unpin, errno))?;
+        // By a descriptor, the kernel unmounts what is on top.
+        if !is_here && mount::is_covered(&mount).map_err(at_path)? {
+            return Err(self.not_unpinned("something else is mounted over it"));
+        }
+        match mount::detach(&mount) {
+            Ok(()) if is_here => self.remove_bare(),
+            Ok(()) => Ok(()),
+            Err(error)
+                if error.errno() != Some(Errno::INVAL) || self.is_here(&mount).unwrap_or(true) =>
+            {
+                Err(at_path(error))
+            }
+            Err(_) => match self.look() {
+                Err(errno) => Err(self.refused(Step::Unpin, errno)),
+                Ok(_) => Err(self.not_unpinned("it is not mounted any more")),
+            },
         }
     }
 
-    fn is_here(&self, mount: &OwnedFd) -> bool {
-        let number = |file: &OwnedFd| -> core::result::Result<u64, Errno> {
-            let about = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-            Ok(about.stx_mnt_id)
-        };
-        let here = self.open(LOOK).and_then(|here| number(&here));
-        // Where that cannot be asked, the error stands.
-        number(mount).map_or(true, |number| here.is_ok_and(|here| here == number))
+    fn not_unpinned(&self, why: &str) -> Error {
+        let message = format!("cannot unpin the namespace, since {why}:");
+        let error = Error::new(ErrorKind::NotANamespace, message);
+        error.at_step(Step::Unpin).at(&self.path)
+    }
+
+    /// Whether the name leads to this mount.
+    fn is_here(&self, mount: impl AsFd) -> core::result::Result<bool, Errno> {
+        match self.open(LOOK) {
+            Err(Errno::NOENT) => Ok(false),
+            here => Ok(mount::number(here?)? == mount::number(mount)?),
+        }
     }
 
     /// Removes the file, unless another process is about to mount on it, or has.

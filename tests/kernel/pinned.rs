@@ -31,6 +31,9 @@ cases! {"pinned":
     who_is_inside_cannot_pin [UserNamespaces],
     a_pin_belongs_to_its_mount_namespace [UserNamespaces],
     a_pin_needs_no_proc_but_its_end_does [UserNamespaces],
+    a_mount_point_that_was_renamed_is_found [UserNamespaces],
+    what_was_put_in_its_place_is_left_alone [UserNamespaces],
+    a_mount_point_that_was_removed_is_gone [UserNamespaces],
     a_failed_pin_leaves_nothing [UserNamespaces],
     where_nothing_may_be_written_nothing_is_pinned [Ordinary, UserNamespaces],
 }
@@ -308,6 +311,85 @@ fn a_pin_needs_no_proc_but_its_end_does() {
     assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:#}");
     assert_eq!(mounts_at("/run/x"), 1);
     Pinned::open("/run/x").unwrap().unpin().unwrap();
+}
+
+/// What the owner of the directory can do from a mount namespace in which the file is no mount point.
+fn from_outside(work: impl Fn() -> std::io::Result<()>) {
+    let outcome = races::at_once(1, || {
+        // SAFETY: changes the fork alone.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        stage::private();
+        stage::unmount("/run/dir/x");
+        u8::from(work().is_err())
+    });
+    assert_eq!(outcome, [0]);
+}
+
+fn a_mount_point_that_was_renamed_is_found() {
+    own_mounts();
+    fs::create_dir("/run/dir").unwrap();
+    for taken_over in [false, true] {
+        for dropped in [false, true] {
+            let mut pinned = uts().pin("/run/dir/x").unwrap();
+            if taken_over {
+                pinned.keep();
+                pinned = Pinned::open("/run/dir/x").unwrap();
+            }
+            from_outside(|| fs::rename("/run/dir/x", "/run/dir/moved"));
+            assert_eq!(mounts_at("/run/dir/moved"), 1);
+            if dropped {
+                drop(pinned);
+            } else {
+                pinned.unpin().unwrap();
+            }
+            assert_eq!(mounts_at("/run/dir/moved"), 0, "{taken_over} {dropped}");
+            // It is theirs by now.
+            fs::remove_file("/run/dir/moved").unwrap();
+        }
+    }
+    // The old way to mount.
+    in_fork(|| {
+        refuse(libc::SYS_open_tree, libc::ENOSYS);
+        let pinned = uts().pin("/run/dir/x").unwrap();
+        from_outside(|| fs::rename("/run/dir/x", "/run/dir/moved"));
+        pinned.unpin().unwrap();
+        assert_eq!(mounts_at("/run/dir/moved"), 0);
+    });
+}
+
+fn what_was_put_in_its_place_is_left_alone() {
+    own_mounts();
+    fs::create_dir("/run/dir").unwrap();
+    let pinned = uts().pin("/run/dir/x").unwrap();
+    from_outside(|| fs::rename("/run/dir/x", "/run/dir/moved"));
+    // The same namespace again, and a file that is being mounted on.
+    uts().pin("/run/dir/x").unwrap().keep();
+    pinned.unpin().unwrap();
+    assert_eq!((mounts_at("/run/dir/x"), mounts_at("/run/dir/moved")), (1, 0));
+    // What is mounted over it stays, and it beneath.
+    let pinned = Pinned::open("/run/dir/x").unwrap();
+    from_outside(|| fs::rename("/run/dir/x", "/run/dir/again"));
+    stage::bind("/proc/self/ns/ipc", "/run/dir/again");
+    let error = pinned.unpin().unwrap_err();
+    assert_eq!((error.kind(), error.step()), (ErrorKind::NotANamespace, Some(Step::Unpin)));
+    assert!(error.to_string().contains("mounted over it"), "{error:#}");
+    assert_eq!(mounts_at("/run/dir/again"), 2);
+}
+
+/// The kernel unmounts it everywhere.
+fn a_mount_point_that_was_removed_is_gone() {
+    own_mounts();
+    fs::create_dir("/run/dir").unwrap();
+    let pinned = uts().pin("/run/dir/x").unwrap();
+    from_outside(|| fs::remove_file("/run/dir/x"));
+    expect(&pinned.unpin().unwrap_err(), Step::Unpin, libc::ENOENT, "nothing is pinned");
+    let pinned = uts().pin("/run/dir/x").unwrap();
+    from_outside(|| fs::remove_file("/run/dir/x"));
+    uts().pin("/run/dir/x").unwrap().keep();
+    let error = pinned.unpin().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotANamespace, "{error:#}");
+    assert!(error.to_string().contains("not mounted any more"), "{error:#}");
+    assert_eq!(mounts_at("/run/dir/x"), 1);
 }
 
 fn a_failed_pin_leaves_nothing() {

@@ -321,7 +321,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("pin::in_a_directory", "parent getdents64", &[ENOENT], Succeeds, "the end of a list"),
     only("pin::in_a_directory", "parent getdents64", &[ENOENT], Comes("Incomplete"), "the directory was removed: it is empty"),
     only("pin::and_unpin", "parent ", &[], Leaves("Unpin", "/tmp/sweep-pin"), "what could not be unpinned stays; the error says so"),
-    only("pin::and_unpin", "parent ", &[], Leaves("AskNamespace", "/tmp/sweep-pin"), "as above"),
     only("pin::and_unpin", "parent ", &[], Leaves("ReadProc", "/tmp/sweep-pin"), "as above"),
     only("pin::dropped", "parent ", &[], Leaves("Done", "/tmp/sweep-pin"), "as above, but a drop cannot say so"),
     only("pin::dropped", "parent ", &[], Succeeds, "as above"),
@@ -462,7 +461,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("setsid", &["NewSession"]),
     ("socket", &["AskNamespace", "LoopbackUp"]),
     // Whether /dev/null is the device.
-    ("statx", &["Prepare", "ReadProc", "OpenSource", "Mount", "MakeMountPoint", "MakeFile", "MakeReadOnly", "ChangeDirectory", "Exec"]),
+    ("statx", &["Prepare", "ReadProc", "Unpin", "OpenSource", "Mount", "MakeMountPoint", "MakeFile", "MakeReadOnly", "ChangeDirectory", "Exec"]),
     ("symlinkat", &["MakeFile"]),
     ("umount2", &["PivotRoot", "Mount", "Unpin"]),
     ("uname", &["ReadNames"]),

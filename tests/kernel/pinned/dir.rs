@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use linux_namespaces::{
     Command, ErrorKind, Namespace, NamespaceSet, NsFd, PinDir, PinState, Step, Unshare,
@@ -26,6 +27,7 @@ cases! {"pinned::dir":
     it_takes_every_kind_where_mounts_propagate [UserNamespaces],
     it_is_made_once [UserNamespaces],
     who_makes_it_second_waits [UserNamespaces],
+    who_holds_its_lock_is_not_waited_for_for_ever [UserNamespaces],
     many_work_in_it_at_once [UserNamespaces],
     it_says_why_it_cannot_be [UserNamespaces],
     ip_netns_and_we_see_each_other_s [UserNamespaces, Program("ip")],
@@ -151,22 +153,36 @@ fn who_makes_it_second_waits() {
     let mut second = None;
     let meet = |_| {
         second = Some(thread::spawn(|| drop(PinDir::create("/run/all").unwrap())));
-        // An arrow stands before those who wait for a lock.
-        let waits = || {
-            let locks = fs::read_to_string("/proc/locks").unwrap();
-            let own = format!(" {} ", std::process::id());
-            locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&own))
-        };
-        let limit = Instant::now() + Duration::from_secs(60);
-        while !waits() {
-            assert!(Instant::now() < limit, "it does not wait");
-            thread::yield_now();
-        }
+        thread::sleep(Duration::from_millis(200));
+        assert!(!second.as_ref().unwrap().is_finished(), "it does not wait");
         true
     };
     supervised(libc::SYS_move_mount, meet, || drop(PinDir::create("/run/all").unwrap()));
     second.unwrap().join().unwrap();
     assert_eq!(mounts_at("/run/all"), 1);
+}
+
+/// Any user who may read it.
+fn who_holds_its_lock_is_not_waited_for_for_ever() {
+    own_mounts();
+    for path in ["/run/all", PinDir::NETNS] {
+        fs::create_dir(path).unwrap();
+        let make = || if path == PinDir::NETNS { PinDir::netns() } else { PinDir::create(path) };
+        for how in [libc::LOCK_SH, libc::LOCK_EX] {
+            let holder = fs::File::open(path).unwrap();
+            // SAFETY: an open descriptor.
+            assert_eq!(unsafe { libc::flock(holder.as_raw_fd(), how) }, 0);
+            expect(&make().unwrap_err(), Step::MakePinDir, libc::EBUSY, "lslocks");
+            assert_eq!(mounts_at(path), 0);
+        }
+        make().unwrap();
+        assert_eq!(mounts_at(path), 1);
+        // The lock of what is there already is nobody's business.
+        let holder = fs::File::open(path).unwrap();
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::flock(holder.as_raw_fd(), libc::LOCK_EX) }, 0);
+        make().unwrap().pin("x", &uts()).unwrap().unpin().unwrap();
+    }
 }
 
 fn many_work_in_it_at_once() {
