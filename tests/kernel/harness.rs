@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
+use std::os::fd::FromRawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -122,28 +123,49 @@ fn machine_name() -> Option<String> {
 
 fn run(case: &'static Case) -> Result<(), Failed> {
     let name = machine_name();
-    let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
-    // SAFETY: this process has one thread, so the child may do anything.
-    let pid = unsafe { libc::fork() };
+    // No pipe, which a process that a trial left would keep open.
+    // SAFETY: a C string; the kernel has just made the descriptor.
+    let mut file = unsafe {
+        let fd = libc::memfd_create(c"message".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        fs::File::from_raw_fd(fd)
+    };
+    // SAFETY: this process has one thread, so the child may do anything. What that leaves when it ends comes to us.
+    let pid = unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
+        libc::fork()
+    };
     if pid == 0 {
-        drop(reader);
         let message = in_trial(case.run);
         let failed = message.is_some();
-        write!(&writer, "{}", message.unwrap_or_default()).ok();
+        write!(&file, "{}", message.unwrap_or_default()).ok();
         // SAFETY: ends the process without what the test binary registered for its end.
         unsafe { libc::_exit(failed.into()) }
     }
-    drop(writer);
-    let mut message = String::new();
-    reader.read_to_string(&mut message).ok();
     let mut status = 0;
     // SAFETY: waits for the child made above.
     unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    let mut message = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut message)).ok();
+    end_children();
     match status {
         0 if machine_name() != name => Err("the trial renamed the machine".into()),
         0 => Ok(()),
         _ if !message.is_empty() => Err(message.into()),
         _ => Err(format!("the trial's process ended with wait status {status:#x}").into()),
+    }
+}
+
+/// Ends what a trial left that failed, as it would keep the output of the suite open.
+fn end_children() {
+    // SAFETY: waits for a child of this process.
+    let wait = |options| unsafe { libc::waitpid(-1, std::ptr::null_mut(), options | libc::__WALL) };
+    while wait(libc::WNOHANG) >= 0 {
+        for (pid, _) in children() {
+            // SAFETY: a child of this process.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        wait(0);
     }
 }
 
