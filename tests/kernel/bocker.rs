@@ -417,9 +417,21 @@ fn no_other_process_is_taken_for_its_program() {
     let facts = bocker.dir.path().join("state/containers").join(&container);
     assert!(bocker.output(&["exec", &container, "true"]).status.success());
     // One with the same pid, and in a pid namespace with the same inode number.
-    let mut other = Command::new("sleep");
-    let mut other = other.arg("1000").unshare(NamespaceSet::PID).map_root().spawn().unwrap();
-    let pid = fs::read(facts.join("pid")).unwrap();
+    let pid = fs::read_to_string(facts.join("pid")).unwrap();
+    let start = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap();
+        stat.rsplit(')').next().unwrap().split(' ').nth(20).unwrap().to_owned()
+    };
+    let mut other = loop {
+        let mut other = Command::new("sleep");
+        let mut other = other.arg("1000").unshare(NamespaceSet::PID).map_root().spawn().unwrap();
+        // Times are in hundredths of a second.
+        if start(&other.id().to_string()) != start(&pid) {
+            break other;
+        }
+        other.kill().unwrap();
+        other.wait().unwrap();
+    };
     fs::write(facts.join("pid"), other.id().to_string()).unwrap();
     let inode = other.namespace(Namespace::Pid).unwrap().id().unwrap().ino;
     fs::write(facts.join("pid_namespace"), inode.to_string()).unwrap();
