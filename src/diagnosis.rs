@@ -1,15 +1,18 @@
-//! What on this machine and of this thread may be the reason for a refusal.
+//! What an error means, and what on this machine and of this thread may be the reason for it.
 //!
 //! What is of the thread is read from a checked `/proc`; where that cannot be believed, nothing is said of it.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use std::borrow::Cow;
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 
-use crate::error::Step;
+use crate::error::explain::explain;
+use crate::error::{Error, Repr, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::proc_fs::ProcFs;
 use crate::process_state::is_in_other_root;
@@ -155,8 +158,103 @@ impl fmt::Display for Cause {
     }
 }
 
+/// What the failure means.
+impl Error {
+    /// What the kernel's answer usually means at this step, and what to do; a sentence for a person.
+    ///
+    /// Ends with what on this machine and of this thread may be the reason, as [`causes`](Self::causes)
+    /// finds it at the moment of this call: "here: user.max_uts_namespaces=0".
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let error = Command::new("/no/such/program").spawn().unwrap_err();
+    /// assert!(error.explain().unwrap().contains("interpreter"));
+    /// ```
+    #[must_use]
+    pub fn explain(&self) -> Option<Cow<'static, str>> {
+        self.0.explain()
+    }
+
+    /// What on this machine and of this thread may be the reason: a sysctl and its value, a seccomp
+    /// filter, a missing capability, ...
+    ///
+    /// It looks at `/proc` and `/` at the moment of the call, as the calling thread sees them. So ask
+    /// soon, and in the thread that got the error. What is found is a fact, but not always the reason;
+    /// and what cannot be read from here, such as the limits of user namespaces above, is not found.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{NamespaceSet, Unshare};
+    ///
+    /// if let Err(error) = Unshare::new(NamespaceSet::UTS).apply() {
+    ///     for cause in error.causes() {
+    ///         println!("{cause}: {}", cause.remedy());
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn causes(&self) -> Vec<Cause> {
+        self.0.causes()
+    }
+}
+
+impl Repr {
+    fn explain(&self) -> Option<Cow<'static, str>> {
+        let sentence = explain(self.step?, self.namespace, self.errno?)?;
+        Some(match &self.causes()[..] {
+            [] => Cow::Borrowed(sentence),
+            causes => {
+                let causes: Vec<String> = causes.iter().map(Cause::to_string).collect();
+                Cow::Owned(format!("{sentence}; here: {}", causes.join(", ")))
+            }
+        })
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        let (Some(step), Some(errno)) = (self.step, self.errno) else {
+            return Vec::new();
+        };
+        let one = self.namespace.map_or(NamespaceSet::empty(), NamespaceSet::from);
+        of(step, errno, self.namespaces | one)
+    }
+}
+
+impl fmt::Display for Repr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence())?;
+        if f.alternate() {
+            if let Some(source) = &self.source {
+                write!(f, ": {source}")?;
+            }
+            if let Some(explanation) = self.explain() {
+                write!(f, "; {explanation}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was attempted, the kernel's answer, and what it means.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = f.debug_struct("Error");
+        parts.field("kind", &self.0.kind).field("what", &self.0.sentence());
+        if let Some(errno) = self.0.errno {
+            parts.field("why", &io::Error::from(errno).to_string());
+        }
+        if let Some(explanation) = self.explain() {
+            parts.field("explanation", &explanation);
+        }
+        parts.finish()
+    }
+}
+
 /// The causes of a refusal.
-pub(super) fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Cause> {
+fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Cause> {
     let user = namespaces.contains(NamespaceSet::USER);
     let mut found = Vec::new();
     match (step, errno) {

@@ -298,6 +298,7 @@ mod signal;
 mod sub_ids;
 mod time_offsets;
 
+mod diagnosis;
 mod mounts;
 mod ns_fd;
 mod pid_fd;
@@ -320,9 +321,10 @@ mod discover;
 
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
+pub use diagnosis::Cause;
 pub use discover::{Discovery, Found, Gap, Holder, Holders, ProcessInfo, discover};
 pub use enter::{Enter, Scoped};
-pub use error::{Cause, Error, ErrorKind, Result, Step};
+pub use error::{Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
 pub use init::Init;

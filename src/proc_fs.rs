@@ -18,7 +18,6 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::mountinfo;
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
-use crate::process_state;
 use crate::sys::file::{is_on, known};
 use crate::sys::in_root::{identity, open_on_same_mount_here};
 use crate::sys::{Errno, abi, process};
@@ -182,7 +181,7 @@ impl ProcFs {
 
     /// Spares itself two calls for each link if nothing is mounted over what it says of processes, by this `mountinfo`,
     /// and nobody but the caller mounts here.
-    pub(crate) fn look_for_covers(&mut self, mounts: &[u8]) {
+    pub(crate) fn look_for_covers(&mut self, mounts: &[u8], is_in_other_root: bool) {
         let Some(top) = mountinfo::lines(mounts).find(|mount| mount.id == self.mount) else {
             return;
         };
@@ -195,7 +194,7 @@ impl ProcFs {
             })
         };
         let mut above = mountinfo::lines(mounts).filter(|mount| mount.parent == top.id);
-        self.may_be_covered = process_state::is_in_other_root()
+        self.may_be_covered = is_in_other_root
             || !above.all(|mount| is_of_system(&mount.point))
             || !has_own_mounts().unwrap_or(false);
     }

@@ -17,9 +17,11 @@ use crate::setup::helper::{Helper, HelperMemory, Work};
 use crate::setup::id_maps::IdMaps;
 use crate::setup::map_tool::Log;
 use crate::setup::mounts::{MountRights, Workshop};
+use crate::setup::plan::mounts_of;
 use crate::setup::plan::{IdMapWrite, Op};
-use crate::setup::run::{Context, run_all};
+use crate::setup::run::Context;
 use crate::setup::slot::Slot;
+use crate::setup::steps::run_all;
 use crate::setup::{Setup, failure_of, no_pid_namespace_pending, open_proc, unless_threads};
 use crate::sys::clone::SharedBox;
 use crate::sys::process;
@@ -317,7 +319,7 @@ fn carry_out(
     };
     let context = Context {
         slot: &slot,
-        workshop: &Workshop::of(ops),
+        workshop: &Workshop::of(mounts_of(ops)),
         proc: proc.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         helper: helper.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         parent: -1,

@@ -12,8 +12,10 @@ use std::os::fd::AsRawFd;
 
 use crate::namespace::NamespaceSet;
 use crate::setup::plan::{Op, Plan};
-use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, InChild, Request, Stack};
+use crate::setup::run::Context;
+use crate::setup::steps::run_all;
+use crate::sys::clone::{self, Request, Stack};
+use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::{Errno, Result, abi, file, process, signal};
 

@@ -24,12 +24,14 @@ use crate::process_state;
 use crate::setup::helper::{Helper, HelperMemory, Work};
 use crate::setup::map_tool::Log;
 use crate::setup::mounts::Workshop;
-use crate::setup::plan::{Op, Plan};
-use crate::setup::run::{Context, ExecArgs, run_all};
+use crate::setup::plan::{Op, Plan, mounts_of};
+use crate::setup::run::{Context, ExecArgs};
 use crate::setup::slot::Slot;
+use crate::setup::steps::run_all;
 use crate::setup::{failure_of, no_pid_namespace_pending, open_proc};
-use crate::sys::clone::{InChild, SharedBox, Stack, can_share_memory, exec_enters_time_namespace};
+use crate::sys::clone::{SharedBox, Stack, can_share_memory, exec_enters_time_namespace};
 use crate::sys::file::Fd;
+use crate::sys::in_child::InChild;
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::{MaskGuard, SignalSet, current_mask};
 use crate::sys::{Errno, features};
@@ -112,7 +114,7 @@ impl Launch {
             _ => Stack::SMALL,
         };
         let stack = needs_stack.then(|| Stack::new(size)).transpose().map_err(prepare)?;
-        let workshop = Workshop::of(&plan.ops);
+        let workshop = Workshop::of(mounts_of(&plan.ops));
 
         // Until the signals are unblocked nothing is allocated: see MaskGuard.
         let blocked = MaskGuard::block_all().at_step(Step::BlockSignals)?;
@@ -207,7 +209,7 @@ impl Launch {
         };
         let context = Context {
             slot: &slot,
-            workshop: &Workshop::of(&plan.ops),
+            workshop: &Workshop::of(mounts_of(&plan.ops)),
             proc: -1,
             helper: -1,
             parent: -1,

@@ -13,6 +13,7 @@ use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
 use crate::proc_fs::ProcFs;
+use crate::process_state;
 use crate::sys::{self, Errno, abi, nsfs};
 
 use super::{Discovery, Found, Gap, Holder, sight, text};
@@ -31,7 +32,7 @@ impl Survey {
     pub(super) fn new() -> Result<Self> {
         let mut proc = ProcFs::open()?;
         let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
-        proc.look_for_covers(&mounts);
+        proc.look_for_covers(&mounts, process_state::is_in_other_root());
         let own = proc.namespace("thread-self", "pid")?;
         let about = rustix::fs::fstat(&own).at_step(Step::AskNamespace)?;
         let mut buffer = [MaybeUninit::uninit(); 4096];

@@ -216,7 +216,7 @@ const TABLE: &[Row] = &[
 ];
 
 /// The row for a namespace's kind, or else the row for any.
-pub(super) fn explain(
+pub(crate) fn explain(
     step: Step,
     namespace: Option<Namespace>,
     errno: Errno,

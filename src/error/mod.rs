@@ -2,11 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-mod causes;
-mod explain;
+pub(crate) mod explain;
 mod step;
 
-use core::fmt;
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +12,6 @@ use std::path::{Path, PathBuf};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::Errno;
 
-pub use causes::Cause;
-pub(crate) use causes::{has_threads, here as causes_here, is_nested, may_be_filtered};
 pub use step::Step;
 
 /// A result with this crate's [`Error`].
@@ -41,20 +37,20 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 /// ```
 #[derive(thiserror::Error)]
 #[error(transparent)]
-pub struct Error(Box<Repr>);
+pub struct Error(pub(crate) Box<Repr>);
 
-/// Its `source` field is the kernel's answer.
+/// Its `source` field is the kernel's answer. What it prints, with the explanation, is in `diagnosis.rs`.
 #[derive(Debug, thiserror::Error)]
-struct Repr {
-    kind: ErrorKind,
-    step: Option<Step>,
-    namespace: Option<Namespace>,
+pub(crate) struct Repr {
+    pub(crate) kind: ErrorKind,
+    pub(crate) step: Option<Step>,
+    pub(crate) namespace: Option<Namespace>,
     /// All that were asked for, where it is known.
-    namespaces: NamespaceSet,
+    pub(crate) namespaces: NamespaceSet,
     path: Option<PathBuf>,
     message: Cow<'static, str>,
-    errno: Option<Errno>,
-    source: Option<io::Error>,
+    pub(crate) errno: Option<Errno>,
+    pub(crate) source: Option<io::Error>,
 }
 
 /// What kind of failure an [`Error`] is, for a program to decide on.
@@ -123,47 +119,6 @@ impl Error {
 
     pub(crate) fn errno(&self) -> Option<Errno> {
         self.0.errno
-    }
-
-    /// What the kernel's answer usually means at this step, and what to do; a sentence for a person.
-    ///
-    /// Ends with what on this machine and of this thread may be the reason, as [`causes`](Self::causes)
-    /// finds it at the moment of this call: "here: user.max_uts_namespaces=0".
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::Command;
-    ///
-    /// let error = Command::new("/no/such/program").spawn().unwrap_err();
-    /// assert!(error.explain().unwrap().contains("interpreter"));
-    /// ```
-    #[must_use]
-    pub fn explain(&self) -> Option<Cow<'static, str>> {
-        self.0.explain()
-    }
-
-    /// What on this machine and of this thread may be the reason: a sysctl and its value, a seccomp
-    /// filter, a missing capability, ...
-    ///
-    /// It looks at `/proc` and `/` at the moment of the call, as the calling thread sees them. So ask
-    /// soon, and in the thread that got the error. What is found is a fact, but not always the reason;
-    /// and what cannot be read from here, such as the limits of user namespaces above, is not found.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{NamespaceSet, Unshare};
-    ///
-    /// if let Err(error) = Unshare::new(NamespaceSet::UTS).apply() {
-    ///     for cause in error.causes() {
-    ///         println!("{cause}: {}", cause.remedy());
-    ///     }
-    /// }
-    /// ```
-    #[must_use]
-    pub fn causes(&self) -> Vec<Cause> {
-        self.0.causes()
     }
 
     /// The kernel refused `step`.
@@ -237,26 +192,8 @@ impl Error {
 }
 
 impl Repr {
-    fn explain(&self) -> Option<Cow<'static, str>> {
-        let sentence = explain::explain(self.step?, self.namespace, self.errno?)?;
-        Some(match &self.causes()[..] {
-            [] => Cow::Borrowed(sentence),
-            causes => {
-                let causes: Vec<String> = causes.iter().map(Cause::to_string).collect();
-                Cow::Owned(format!("{sentence}; here: {}", causes.join(", ")))
-            }
-        })
-    }
-
-    fn causes(&self) -> Vec<Cause> {
-        let (Some(step), Some(errno)) = (self.step, self.errno) else {
-            return Vec::new();
-        };
-        let one = self.namespace.map_or(NamespaceSet::empty(), NamespaceSet::from);
-        causes::of(step, errno, self.namespaces | one)
-    }
-
-    fn sentence(&self) -> String {
+    /// The first of what `{:#}` prints.
+    pub(crate) fn sentence(&self) -> String {
         let mut text = match self.step {
             Some(step) if self.errno.is_some() => format!("cannot {step}"),
             _ => self.message.to_string(),
@@ -272,36 +209,6 @@ impl Repr {
             text.push_str(&format!(" ({namespace})"));
         }
         text
-    }
-}
-
-impl fmt::Display for Repr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence())?;
-        if f.alternate() {
-            if let Some(source) = &self.source {
-                write!(f, ": {source}")?;
-            }
-            if let Some(explanation) = self.explain() {
-                write!(f, "; {explanation}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What was attempted, the kernel's answer, and what it means.
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = f.debug_struct("Error");
-        parts.field("kind", &self.0.kind).field("what", &self.0.sentence());
-        if let Some(errno) = self.0.errno {
-            parts.field("why", &io::Error::from(errno).to_string());
-        }
-        if let Some(explanation) = self.explain() {
-            parts.field("explanation", &explanation);
-        }
-        parts.finish()
     }
 }
 

@@ -6,14 +6,13 @@ use core::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::engine::Engine;
+use super::policy::BROKEN;
 use super::shed::{LastLoop, Way};
 use crate::proc_fs::{ProcFs, arguments};
 use crate::sys::image::Image;
-use crate::sys::memory::{Arguments, Span};
+use crate::sys::memory::Arguments;
 use crate::sys::process;
-
-/// An init that cannot go on: `EX_SOFTWARE` of `sysexits.h`.
-pub(crate) const BROKEN: i32 = 70;
+use crate::sys::span::Span;
 
 /// Supervises the engine's program and ends this process as it ends. If this is the only thread, gives up what
 /// [`LastLoop`] lists.

@@ -10,6 +10,9 @@ use crate::sys::c_library::PRIVATE_SIGNALS;
 use crate::sys::process::Ended;
 use crate::sys::signal::SignalSet;
 
+/// The status of an init that cannot go on: `EX_SOFTWARE` of `sysexits.h`.
+pub(crate) const BROKEN: i32 = 70;
+
 /// What becomes of the other processes when the program has ended.
 ///
 /// Which those are depends on what the init is. PID 1 of a pid namespace: all in there. A subreaper: its

@@ -18,11 +18,11 @@
 #![allow(unsafe_code, reason = "it gives up the memory of code that never runs again")]
 
 use super::engine::{Engine, Role};
-use super::finish::BROKEN;
-use super::policy::{Others, Placement, Policy, Verbosity};
+use super::policy::{BROKEN, Others, Placement, Policy, Verbosity};
 use super::report::Notice;
-use crate::sys::clone::{InChild, Stack, continue_on};
+use crate::sys::clone::{Stack, continue_on};
 use crate::sys::image::Image;
+use crate::sys::in_child::InChild;
 use crate::sys::memory::{Arguments, Kept, forget};
 use crate::sys::process::{self, RawFd};
 use crate::sys::signal::{self, ALL};

@@ -9,7 +9,8 @@ use std::process::ExitStatus;
 
 use super::Init;
 use super::engine::{Engine, Happened, Role, is_end};
-use super::finish::{BROKEN, finish};
+use super::finish::finish;
+use super::policy::BROKEN;
 use super::policy::{Placement, WATCHED};
 use super::report::Notice;
 use crate::error::{AtStep, Error, Result, Step};

@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod parse;
+
 use core::fmt;
 use core::ops::BitOr;
-use core::str::FromStr;
 
-use crate::error::{Error, Result};
 use crate::sys::abi;
 
 /// One kind of namespace.
@@ -131,17 +131,6 @@ impl fmt::Display for Namespace {
     }
 }
 
-impl FromStr for Namespace {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let known = NamespaceSet::all();
-            Error::invalid(format!("no namespace is called {name:?}; the names are {known}"))
-        })
-    }
-}
-
 bitflags::bitflags! {
     /// A set of kinds of namespace.
     ///
@@ -185,17 +174,6 @@ impl NamespaceSet {
     pub fn namespaces(self) -> impl Iterator<Item = Namespace> {
         Namespace::ALL.into_iter().filter(move |kind| self.contains(kind.set()))
     }
-
-    /// Refuses bits that name no namespace.
-    pub(crate) fn checked(self) -> Result<Self> {
-        let unknown = self.bits() & !abi::NAMESPACE_FLAGS;
-        if unknown != 0 {
-            return Err(Error::invalid(format!(
-                "the set holds {unknown:#x}, which is no namespace"
-            )));
-        }
-        Ok(self)
-    }
 }
 
 impl fmt::Display for NamespaceSet {
@@ -209,18 +187,6 @@ impl fmt::Display for NamespaceSet {
             0 => Ok(()),
             unknown => write!(f, "{separator}{unknown:#x}"),
         }
-    }
-}
-
-/// Names separated by commas; the empty text is the empty set.
-impl FromStr for NamespaceSet {
-    type Err = Error;
-
-    fn from_str(names: &str) -> Result<Self> {
-        if names.is_empty() {
-            return Ok(Self::empty());
-        }
-        names.split(',').map(|name| name.trim().parse::<Namespace>()).collect()
     }
 }
 

@@ -20,7 +20,8 @@ use crate::setup::map_tool;
 use crate::setup::plan::{IdMapFile, IdMapWrite};
 use crate::setup::run::write_file;
 use crate::setup::slot::Slot;
-use crate::sys::clone::{self, InChild, Request, Stack, can_share_memory};
+use crate::sys::clone::{self, Request, Stack, can_share_memory};
+use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::{self, Errno, abi, file, in_root, process};
 

@@ -10,22 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::c_path;
 use crate::process_state;
-use crate::setup::Setup;
 use crate::setup::plan::{IdMapFile, IdMapWrite, MapTool, Op};
+use crate::setup::{Map, Setup};
 use crate::sub_ids::SubIds;
 use crate::sys::{abi, caps, process};
-
-/// A map of user or group ids, some of which depend on who we are.
-#[derive(Debug, Clone)]
-pub(crate) enum Map {
-    /// 0 inside is the caller's effective id outside.
-    Root,
-    /// The caller's effective id is the same inside.
-    Current,
-    /// `Root`, and all ids that were set aside for the user.
-    Auto,
-    Explicit(IdMap),
-}
 
 /// The writes of a user namespace's files, and who does them.
 #[derive(Debug, Default)]

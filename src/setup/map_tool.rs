@@ -14,8 +14,9 @@ use rustix::fs::MemfdFlags;
 
 use crate::error::{self, AtStep, Error, ErrorKind, Step};
 use crate::setup::plan::{IdMapWrite, MapTool};
-use crate::sys::clone::{self, InChild, Request};
+use crate::sys::clone::{self, Request};
 use crate::sys::file::Fd;
+use crate::sys::in_child::InChild;
 use crate::sys::{Errno, Result, abi, exec, file, process, signal};
 
 /// The program refused: what it wrote is in the log.

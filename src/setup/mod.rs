@@ -1,6 +1,5 @@
 //! What to do with new namespaces: one vocabulary of steps, for this thread and for a child.
 
-mod become_init;
 pub(crate) mod helper;
 pub(crate) mod id_maps;
 pub(crate) mod join;
@@ -9,6 +8,7 @@ pub(crate) mod mounts;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod slot;
+pub(crate) mod steps;
 pub(crate) mod time_entry;
 
 use std::env;
@@ -16,14 +16,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, Result, Step, has_threads};
+use crate::diagnosis::has_threads;
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation, Rootfs, c_path};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
 use crate::proc_fs::ProcFs;
-use crate::setup::id_maps::Map;
 use crate::setup::join::refusal;
 use crate::setup::map_tool::Log;
 use crate::setup::plan::{IdMapWrite, Op};
@@ -31,6 +31,18 @@ use crate::setup::run::FALLBACK;
 use crate::setup::slot::Slot;
 use crate::sys::{self, Errno};
 use crate::time_offsets::{Clock, ClockOffset, TimeOffsets};
+
+/// A map of user or group ids, some of which depend on who we are.
+#[derive(Debug, Clone)]
+pub(crate) enum Map {
+    /// 0 inside is the caller's effective id outside.
+    Root,
+    /// The caller's effective id is the same inside.
+    Current,
+    /// `Root`, and all ids that were set aside for the user.
+    Auto,
+    Explicit(IdMap),
+}
 
 /// What `Unshare` and `Command` can both be told.
 #[derive(Debug, Clone, Default)]

@@ -139,6 +139,14 @@ impl IdMapWrite {
     }
 }
 
+/// The steps among these that mount something.
+pub(crate) fn mounts_of(ops: &[Op]) -> impl Iterator<Item = &MountOp> {
+    ops.iter().filter_map(|op| match op {
+        Op::Mount(op) => Some(&**op),
+        _ => None,
+    })
+}
+
 impl Op {
     pub(crate) fn step(&self) -> Step {
         match self {

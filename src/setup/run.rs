@@ -10,13 +10,12 @@ use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::setup::become_init::become_init;
 use crate::setup::join::join_all;
 use crate::setup::mounts::{self, Workshop};
 use crate::setup::plan::{IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work};
 use crate::setup::slot::Slot;
-use crate::sys::clone::InChild;
 use crate::sys::exec::{self, Strings};
+use crate::sys::in_child::InChild;
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{Errno, Result, caps, file, in_root, mount, net, process, terminal, uts};
 
@@ -52,32 +51,8 @@ pub(crate) struct ExecArgs {
     pub(crate) env: Strings,
 }
 
-/// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
-/// the rest is not done.
-///
-/// `child` is there where this process is a child that gives itself up to the program.
-pub(crate) fn run_all(
-    ops: &[Op],
-    first: usize,
-    context: &Context<'_>,
-    child: Option<InChild>,
-) -> Result<()> {
-    for (index, op) in ops.iter().enumerate() {
-        context.slot.begin(first + index);
-        if let Op::BecomeInit(policy) = op {
-            let rest = ops.get(index + 1..).unwrap_or_default();
-            let child = child.ok_or(Errno::INVAL)?;
-            return become_init(policy, rest, first + index + 1, context, child);
-        }
-        run(op, context, child)?;
-        if matches!(op, Op::Mount(_)) && !matches!(ops.get(index + 1), Some(Op::Mount(_))) {
-            context.workshop.close();
-        }
-    }
-    Ok(())
-}
-
-fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
+/// Executes one step.
+pub(super) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
     // Of steps that only a child has.
     let in_child = || child.ok_or(Errno::INVAL);
     match op {

@@ -1,8 +1,9 @@
-//! The init of a new pid namespace: it makes the process of the program, sheds what it has of its parent,
-//! and loops.
+//! The steps of a plan, one after the other.
 //!
-//! It has a copy of the parent's memory and descriptors, which must not be for the program: until they are
-//! gone it cannot be traced, unless by who has `CAP_SYS_PTRACE` where the parent is.
+//! One of them turns the process into the init of a new pid namespace: it makes the process that does the rest of the
+//! steps, sheds what it has of its parent, and loops. It has a copy of the parent's memory and descriptors, which must
+//! not be for the program: until they are gone it cannot be traced, unless by who has `CAP_SYS_PTRACE` where the
+//! parent is.
 
 #![allow(unsafe_code, reason = "it makes a process that shares memory")]
 
@@ -10,14 +11,40 @@ use core::ptr;
 use core::sync::atomic::AtomicBool;
 
 use crate::init::engine::{Engine, Role};
-use crate::init::finish::BROKEN;
+use crate::init::policy::BROKEN;
 use crate::init::shed::{LastLoop, NewInit, Way};
 use crate::setup::plan::Op;
-use crate::setup::run::{Context, run_all};
-use crate::sys::clone::{self, InChild, Request, can_share_memory};
+use crate::setup::run::{Context, run};
+use crate::sys::clone::{self, Request, can_share_memory};
+use crate::sys::in_child::InChild;
 use crate::sys::memory::Arguments;
 use crate::sys::signal::{self, ALL};
 use crate::sys::{Errno, Result, abi, file, process};
+
+/// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
+/// the rest is not done.
+///
+/// `child` is there where this process is a child that gives itself up to the program.
+pub(crate) fn run_all(
+    ops: &[Op],
+    first: usize,
+    context: &Context<'_>,
+    child: Option<InChild>,
+) -> Result<()> {
+    for (index, op) in ops.iter().enumerate() {
+        context.slot.begin(first + index);
+        if let Op::BecomeInit(policy) = op {
+            let rest = ops.get(index + 1..).unwrap_or_default();
+            let child = child.ok_or(Errno::INVAL)?;
+            return become_init(policy, rest, first + index + 1, context, child);
+        }
+        run(op, context, child)?;
+        if matches!(op, Op::Mount(_)) && !matches!(ops.get(index + 1), Some(Op::Mount(_))) {
+            context.workshop.close();
+        }
+    }
+    Ok(())
+}
 
 /// The steps of the program's process.
 struct Program<'a> {
@@ -27,7 +54,7 @@ struct Program<'a> {
 }
 
 /// Does not return, unless there is no program.
-pub(super) fn become_init(
+fn become_init(
     init: &NewInit,
     ops: &[Op],
     first: usize,

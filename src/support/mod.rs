@@ -6,7 +6,8 @@ mod interface;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::error::{AtStep, Cause, Error, ErrorKind, Result, Step, causes_here, may_be_filtered};
+use crate::diagnosis::{self, Cause, may_be_filtered};
+use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::id_map::IdMap;
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
@@ -118,7 +119,7 @@ impl Support {
             Namespace::User => user_namespaces(&within, proc.take()),
             _ => other(kind, &alone, &within),
         });
-        Ok(Self { namespaces, interfaces, causes: causes_here() })
+        Ok(Self { namespaces, interfaces, causes: diagnosis::here() })
     }
 
     /// Whether a namespace of this kind can be made, and if not, why.

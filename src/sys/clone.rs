@@ -6,9 +6,10 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use super::abi::{self, CloneArgs};
-use super::memory::Span;
+use super::in_child::InChild;
 use super::process::{RawFd, arg};
 use super::signal::SignalsBlocked;
+use super::span::Span;
 use super::syscall::syscall;
 use super::{Errno, Result, valgrind};
 
@@ -30,21 +31,6 @@ compile_error!(
 
 /// What a new process runs. It never returns, and sees nothing but the value it is given.
 pub(crate) type Entry<T> = fn(&T, InChild) -> !;
-
-/// Proves that this process runs the steps of a plan and nothing else, with a table of descriptors and signal
-/// handlers that nobody relies on: it may close, replace and reset them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct InChild(());
-
-impl InChild {
-    /// # Safety
-    ///
-    /// No owner of a descriptor runs in this process any more, nor anything that relies on its signal handlers,
-    /// until it ends or runs another program.
-    pub(crate) const unsafe fn assume() -> Self {
-        Self(())
-    }
-}
 
 /// A process to make.
 #[derive(Debug, Clone, Copy)]
@@ -218,7 +204,9 @@ struct Start<'a, T> {
 unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
     // SAFETY: `clone` put a Start<T> there, which nobody changes while this process sees it.
     let start = unsafe { &*start.cast::<Start<'_, T>>() };
-    (start.entry)(start.arg, InChild(()))
+    // SAFETY: this process runs the entry, and nothing else.
+    let child = unsafe { InChild::assume() };
+    (start.entry)(start.arg, child)
 }
 
 /// A stack with guard pages around, for a child that shares our memory while we go on.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
 use super::abi::Timespec;
-use super::clone::InChild;
+use super::in_child::InChild;
 use super::process::{RawFd, arg, fd};
 use super::syscall::syscall;
 use super::{Errno, Result};

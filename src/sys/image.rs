@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr;
 use std::sync::OnceLock;
 
-use super::memory::Span;
+use super::span::Span;
 
 /// The load ranges of the module that contains this code, and of those that it may call. Only the parent looks for
 /// them.

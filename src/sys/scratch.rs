@@ -4,7 +4,8 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::clone::{self, Entry, InChild, Request, SharedBox, can_share_memory};
+use super::clone::{self, Entry, Request, SharedBox, can_share_memory};
+use super::in_child::InChild;
 use super::process::{self, Ended, RawFd};
 use super::signal::MaskGuard;
 use super::{Errno, Result, abi, file, in_root};

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::os::fd::OwnedFd;
 
 use super::abi::{KernelSigaction, Timespec};
-use super::clone::InChild;
+use super::in_child::InChild;
 use super::process::{self, arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};

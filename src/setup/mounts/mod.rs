@@ -15,7 +15,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::error::{Error, Step};
 use crate::mounts::NewFs;
-use crate::setup::plan::Op;
 use crate::sys::file::{self, Fd, Kept};
 use crate::sys::in_root::{Identity, is_mount_root, mount_id};
 use crate::sys::mount::{MountAttr, RDONLY};
@@ -163,16 +162,13 @@ struct Mounted {
 }
 
 impl Workshop {
-    pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
+    pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a MountOp>) -> Self {
         let (mut trees, mut mounts, mut attached) = (Vec::new(), Vec::new(), Vec::new());
         for op in ops {
-            let Op::Mount(op) = op else {
-                continue;
-            };
             if op.place().is_some() {
                 attached.push(AtomicU64::new(0));
             }
-            if matches!(**op, MountOp::Take(_)) {
+            if matches!(op, MountOp::Take(_)) {
                 trees.push(Cell {
                     mount: Kept::none(),
                     is_source: AtomicBool::new(false),

@@ -10,8 +10,8 @@ use super::place::Place;
 use super::{Attr, Base, Cell, Fs, MountOp, Tree};
 use crate::setup::helper::decimal;
 use crate::setup::run::Context;
-use crate::sys::clone::InChild;
 use crate::sys::file::Fd;
+use crate::sys::in_child::InChild;
 use crate::sys::in_root::{
     NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags, mount_id,
 };

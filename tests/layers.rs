@@ -1,0 +1,205 @@
+//! The layers of the crate: a file uses files of its own layer and of those below, never in a circle, and unsafe code is
+//! where it is expected. A module and the files that it declares are not looked at from above: a `mod.rs` may use these.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// From the bottom: what `src/lib.rs` declares.
+const LAYERS: &[&[&str]] = &[
+    // The kernel boundary.
+    &["sys"],
+    // Values.
+    &["namespace", "error", "signal", "hostname", "id_map", "time_offsets", "mountinfo"],
+    // What is, and handles of it.
+    &[
+        "proc_fs",
+        "process_state",
+        "ns_fd",
+        "pid_fd",
+        "pinned",
+        "support",
+        "uts",
+        "diagnosis",
+        "sub_ids",
+    ],
+    // Values that hold such handles.
+    &["mounts"],
+    // Plans, and what runs them.
+    &["init", "setup"],
+    // Builders.
+    &["unshare", "enter", "command", "child"],
+    // Whole pictures.
+    &["discover"],
+];
+
+/// Unsafe code besides that of `sys`.
+const UNSAFE: &[&str] = &[
+    "command::child",
+    "command::own_code",
+    "command::parent",
+    "command::std_ext",
+    "init::finish",
+    "init::shed",
+    "setup::helper",
+    "setup::map_tool",
+    "setup::steps",
+];
+
+/// Files by the paths of their modules, without comments and unit tests.
+fn sources() -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut dirs = vec![(Path::new(env!("CARGO_MANIFEST_DIR")).join("../src"), String::new())];
+    while let Some((dir, module)) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            let inside = |name: &str| match &*module {
+                "" => name.to_owned(),
+                module => format!("{module}::{name}"),
+            };
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push((entry.path(), inside(&name)));
+                continue;
+            }
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let lines = code.lines().map(|line| line.split("//").next().unwrap());
+            let module = match name.strip_suffix(".rs").unwrap() {
+                "mod" | "lib" => module.clone(),
+                name => inside(name),
+            };
+            files.insert(module, lines.collect::<Vec<_>>().join("\n"));
+        }
+    }
+    files
+}
+
+/// The single paths of a tree as `use` has it: `a::{b, c::{d, e}}`.
+fn paths(tree: &str, before: &str, found: &mut Vec<String>) {
+    let tree = tree.trim();
+    let Some((head, rest)) = tree.split_once('{') else {
+        found.push(format!("{before}{tree}"));
+        return;
+    };
+    let (mut depth, mut start) = (0, 0);
+    let inner = &rest[..rest.rfind('}').unwrap()];
+    for (at, char) in inner.char_indices() {
+        match char {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                paths(&inner[start..at], &format!("{before}{head}"), found);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !inner[start..].trim().is_empty() {
+        paths(&inner[start..], &format!("{before}{head}"), found);
+    }
+}
+
+/// The files that a file uses, of these.
+fn uses(module: &str, code: &str, files: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let mut named = Vec::new();
+    let mut rest = code;
+    while let Some(at) =
+        ["\nuse ", "\npub use ", "\npub(crate) use "].iter().filter_map(|it| rest.find(it)).min()
+    {
+        let (statement, behind) = rest[at..].split_once(';').unwrap();
+        paths(statement.split_once("use ").unwrap().1, "", &mut named);
+        rest = behind;
+    }
+    let is_name = |char: char| char.is_alphanumeric() || char == '_' || char == ':';
+    for part in code.split("crate::").skip(1) {
+        named.push(format!("crate::{}", part.split(|char| !is_name(char)).next().unwrap()));
+    }
+    let mut used = BTreeSet::new();
+    for path in named {
+        let mut base: Vec<_> = module.split("::").filter(|name| !name.is_empty()).collect();
+        let mut names = path.split("::").peekable();
+        match names.next() {
+            Some("crate") => base.clear(),
+            Some("super") => drop(base.pop()),
+            // A child of this module, or another crate.
+            Some(first) if files.contains_key(&[&base[..], &[first]].concat().join("::")) => {
+                base.push(first);
+            }
+            _ => continue,
+        }
+        while names.next_if_eq(&"super").is_some() {
+            base.pop();
+        }
+        base.extend(names);
+        while !base.is_empty() && !files.contains_key(&base.join("::")) {
+            base.pop();
+        }
+        let path = base.join("::");
+        if !path.is_empty() && path != module && !path.starts_with(&format!("{module}::")) {
+            used.insert(path);
+        }
+    }
+    used
+}
+
+fn layer(module: &str) -> usize {
+    let top = module.split("::").next().unwrap();
+    let at = LAYERS.iter().position(|layer| layer.contains(&top));
+    at.unwrap_or_else(|| panic!("{module} is in no layer"))
+}
+
+/// A circle that `module` is in, by files that are above it in the walk.
+fn circle(
+    module: &str,
+    graph: &BTreeMap<String, BTreeSet<String>>,
+    walk: &mut Vec<String>,
+    done: &mut BTreeSet<String>,
+) -> Option<String> {
+    if let Some(at) = walk.iter().position(|other| other == module) {
+        return Some(format!("{} -> {module}", walk[at..].join(" -> ")));
+    }
+    if !done.insert(module.to_owned()) {
+        return None;
+    }
+    walk.push(module.to_owned());
+    let found = graph[module].iter().find_map(|used| circle(used, graph, walk, done));
+    walk.pop();
+    found
+}
+
+#[test]
+fn files_use_what_is_below() {
+    let files = sources();
+    let mut graph = BTreeMap::new();
+    for (module, code) in files.iter().filter(|(module, _)| !module.is_empty()) {
+        let used = uses(module, code, &files);
+        for other in &used {
+            assert!(layer(other) <= layer(module), "{module} uses {other}, which is above it");
+        }
+        graph.insert(module.clone(), used);
+    }
+    assert!(graph.values().map(BTreeSet::len).sum::<usize>() > files.len(), "hardly any was found");
+    let mut done = BTreeSet::new();
+    let found = graph.keys().find_map(|module| circle(module, &graph, &mut Vec::new(), &mut done));
+    assert_eq!(found, None);
+}
+
+#[test]
+fn unsafe_code_is_where_it_is_expected() {
+    for (module, code) in sources() {
+        let is_expected = module.starts_with("sys") || UNSAFE.contains(&&*module);
+        let forbids = code.contains("#![forbid(unsafe_code)]");
+        let has_any =
+            ["unsafe {", "unsafe impl", "unsafe extern"].iter().any(|it| code.contains(it));
+        assert!(is_expected || !has_any, "{module} has unsafe code");
+        // A module that declares others would forbid it to these.
+        let declares = code
+            .lines()
+            .any(|line| line.starts_with("mod ") || line.starts_with("pub(crate) mod "));
+        assert!(is_expected || forbids || declares, "{module} does not forbid unsafe code");
+        assert!(
+            !(forbids && is_expected),
+            "{module} is expected to have unsafe code, and has none"
+        );
+    }
+}
