@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code, reason = "it makes processes that share memory")]
 
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::AsRawFd;
 
 use crate::namespace::NamespaceSet;
@@ -24,8 +24,6 @@ use crate::sys::{Errno, Result, abi, file, process, signal};
 pub(super) struct Job<'a> {
     pub(super) plan: &'a Plan,
     pub(super) context: Context<'a>,
-    /// Whether `clone(2)` had to do, which leaves more to the child.
-    legacy: AtomicBool,
     /// For the process that an intermediate one makes, if both share our memory: should the
     /// intermediate one be killed, we wake up while the other is still at work. And for an init.
     stack: Option<&'a Stack>,
@@ -47,11 +45,11 @@ impl<'a> Job<'a> {
         sleeps: bool,
     ) -> Self {
         let tells_its_end = plan.has_init() || (is_supervised && plan.has_no_exec());
-        Self { plan, context, legacy: AtomicBool::new(false), stack, tells_its_end, sleeps }
+        Self { plan, context, stack, tells_its_end, sleeps }
     }
 
     pub(super) fn is_legacy(&self) -> bool {
-        self.legacy.load(SeqCst)
+        self.context.slot.legacy.load(SeqCst)
     }
 
     /// Makes the child that becomes the program. If that shares our memory, it returns when it has run exec or ended.
@@ -125,7 +123,7 @@ impl<'a> Job<'a> {
         request.flags |= abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
         // SAFETY: this thread sleeps until the child is done, or that one has a copy of the memory, so
         // self and the stack live; the entries keep to what the head of this file says.
-        unsafe { clone::clone(&request, &self.legacy, entry, self, blocked) }
+        unsafe { clone::clone(&request, &self.context.slot.legacy, entry, self, blocked) }
     }
 }
 
@@ -146,7 +144,7 @@ fn go_before(job: &Job<'_>, child: InChild) -> ! {
 fn start_inside(job: &Job<'_>, child: InChild) -> Result<()> {
     let slot = job.context.slot;
     slot.begin(job.plan.before.len());
-    job.legacy.store(false, SeqCst);
+    slot.legacy.store(false, SeqCst);
     let memory = if job.plan.inner_shares { abi::CLONE_VM } else { 0 };
     let sleep = if job.plan.goes_on() { 0 } else { abi::CLONE_VFORK };
     let flags = memory | sleep | abi::CLONE_PARENT;

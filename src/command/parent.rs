@@ -11,6 +11,8 @@ use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::id;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::child::Child;
 use crate::command::cgroup::refuse_frozen;
 use crate::command::child::Job;
@@ -256,39 +258,56 @@ fn clone_refused(plan: &Plan, errno: Errno) -> Error {
 }
 
 /// Awaits the end of the process that enters namespaces and makes the child, and returns the child's pid; or how that
-/// process ended, if it was killed.
+/// process ended, if it was killed before the child ran exec.
 fn await_intermediate(job: &Job<'_>) -> core::result::Result<u32, Option<Ended>> {
     let slot = job.context.slot;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us.
     let intermediate = unsafe { OwnedFd::from_raw_fd(slot.middle_pid_fd.load(SeqCst)) };
+    // The child is made where the kernel told its pid: the number of its descriptor alone may be one that it took back,
+    // which others have got since.
+    let made = || {
+        let child = slot.pid_fd.load(SeqCst);
+        (slot.pid.load(SeqCst) != 0 && child >= 0).then_some(child)
+    };
+    // Who may signal it in the entered user namespace can stop it when the program runs already.
+    while job.plan.copy.is_some() && has_not_ended(&intermediate) {
+        if made().is_some_and(process::is_seen_after_exec) {
+            let _ = process::pidfd_send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
+            break;
+        }
+    }
     let ended = process::await_end(intermediate.as_raw_fd());
     // SAFETY: the intermediate process opened them in our table, and is gone.
     slot.left_open().for_each(|file| drop(unsafe { Fd::from_raw(file) }));
-    if !slot.is_finished() {
-        // It was killed, so its child may not be done yet with the memory that we are about to free.
-        let child = slot.pid_fd.load(SeqCst);
-        if child >= 0 && was_made(job, child) {
-            // SAFETY: so it is the descriptor that the kernel made for us.
-            let child = unsafe { OwnedFd::from_raw_fd(child) };
-            let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
-            process::await_end(child.as_raw_fd());
-        }
-        return Err(ended);
+    if slot.is_finished() || made().is_some_and(process::is_seen_after_exec) {
+        return Ok(slot.pid.load(SeqCst));
     }
-    Ok(slot.pid.load(SeqCst))
+    // It was killed, so its child may not be done yet with the memory that we are about to free.
+    if let Some(child) = made().or_else(|| made_by_clone2(job)) {
+        // SAFETY: so it is the descriptor that the kernel made for us.
+        let child = unsafe { OwnedFd::from_raw_fd(child) };
+        let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
+        process::await_end(child.as_raw_fd());
+    }
+    Err(ended)
 }
 
-/// Whether there is a child behind the descriptor that a process which was killed left in the slot. A clone that
-/// fails late leaves the number of one that was taken back, which others may have got since.
-fn was_made(job: &Job<'_>, pid_fd: RawFd) -> bool {
-    if job.context.slot.pid.load(SeqCst) != 0 {
-        return true;
-    }
-    // clone(2) tells no number. That it was needed is only seen where memory is shared. What cannot be waited
-    // for is no child of ours; where a filter refuses to wait, it is better not to free what one may use.
-    let is_told = job.plan.copy.is_none() && !job.is_legacy();
+/// Whether it is still there a while later.
+fn has_not_ended(process: &OwnedFd) -> bool {
+    let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    let mut ready = [PollFd::new(process, PollFlags::IN)];
+    // A filter may refuse the call.
+    matches!(poll(&mut ready, Some(&pause)), Ok(0) | Err(Errno::INTR))
+}
+
+/// The descriptor of the child that a process made by clone(2), which tells no pid, and was killed. What cannot be waited
+/// for is no child of ours; where a filter refuses to wait, it is better not to free what one may use.
+fn made_by_clone2(job: &Job<'_>) -> Option<RawFd> {
+    let child = job.context.slot.pid_fd.load(SeqCst);
     let is_other = |errno| matches!(errno, Errno::CHILD | Errno::BADF | Errno::INVAL);
-    !is_told && !process::wait(pid_fd, false).is_err_and(is_other)
+    let is_made =
+        child >= 0 && job.is_legacy() && !process::wait(child, false).is_err_and(is_other);
+    is_made.then_some(child)
 }
 
 /// Why the child does not run what it was to run.

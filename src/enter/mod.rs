@@ -23,8 +23,8 @@ pub use scoped::Scoped;
 /// Existing namespaces to enter: by handle, or those of a process.
 ///
 /// The order in which they are named does not matter, and those that the thread is in already are
-/// left out. Those of a process are looked up together when they are to be entered, so that a process that
-/// enters others meanwhile does not lead to a mixture of both.
+/// left out. Those of a process are looked up together when they are to be entered: a process that enters another user
+/// namespace meanwhile does not lead to a mixture of both. One that goes to and fro between namespaces of other kinds can.
 ///
 /// Three ways to use it: [`apply`](Self::apply) moves this thread for good, [`scoped`](Self::scoped)
 /// until a guard is dropped, [`run`](Self::run) leaves it alone and works on another one. A fourth is

@@ -89,9 +89,9 @@ impl Joins {
     }
 }
 
-/// The namespaces that a process is in, all at one moment: a process that enters a user namespace and others together is
-/// not to be taken for one in its old user namespace and the new others. Two equal looks prove it, as nobody returns to
-/// a user namespace that was left.
+/// The namespaces that a process is in, all while it is in one user namespace: a process that enters a user namespace and
+/// others together is not to be taken for one in its old user namespace and the new others. Two equal looks prove it, as
+/// nobody returns to a user namespace that was left. Others may come and go in between.
 fn namespaces_of(process: &PidFd, set: NamespaceSet) -> Result<Vec<Arc<NsFd>>> {
     let look = || -> Result<Vec<_>> {
         set.namespaces().map(|kind| Ok(Arc::new(NsFd::of_process(process, kind)?))).collect()

@@ -11,8 +11,8 @@
 //!    with a copy it learns both by a pipe, which exec closes, and its pidfd: such a process may belong to somebody who
 //!    stops it, and nobody interrupts a sleep in `clone3`.
 //!    If that was the intermediate process, then a `finished` that is still false says that it was killed,
-//!    maybe while its own child is at work: the parent kills that one by `pid_fd`, if there is one, and waits
-//!    for its end. `pid` says that there is: `clone3` writes both before the child runs. Where `clone` had to
+//!    maybe while its own child is at work: unless that has run exec, the parent kills it by `pid_fd`, if there
+//!    is one, and waits for its end. `pid` says that there is: `clone3` writes both before the child runs. Where `clone` had to
 //!    do, that the descriptor can be waited for has to be enough. Until its end that child runs on a stack of
 //!    its own, since the parent runs on the one that it would have. The helper's end is waited for in any case;
 //!    what it starts, `newuidmap(1)`, has a copy, as nobody would wait for that if the helper is killed.
@@ -61,6 +61,8 @@ pub(crate) struct Slot {
     pub(crate) middle_pid_fd: AtomicI32,
     /// Its number, where an intermediate process made it.
     pub(crate) pid: AtomicU32,
+    /// Whether `clone(2)` had to do for the last process that was made, which leaves more to that.
+    pub(crate) legacy: AtomicBool,
     /// Whether the intermediate process has come to its end, its child being done with our memory.
     finished: AtomicBool,
     /// The process whose id maps are to be written, as `/proc` counts; 0 not yet, [`CALLED_OFF`].
@@ -94,6 +96,7 @@ impl Slot {
             pid_fd: AtomicI32::new(-1),
             middle_pid_fd: AtomicI32::new(-1),
             pid: AtomicU32::new(0),
+            legacy: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             target: AtomicU32::new(0),
             maps: AtomicU32::new(0),

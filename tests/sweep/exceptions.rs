@@ -258,6 +258,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("spawn::ids", "parent ppoll", &[], Succeeds, "as above"),
     only("spawn::map_by_child_copying", "parent ppoll", &[], Succeeds, "as above"),
     only("spawn::map_by_helper_", "parent ppoll", &[], Succeeds, "as above"),
+    only("spawn::inside_", "parent ppoll", &[], Succeeds, "waitid(2) tells of the end of the intermediate process, too"),
     sometimes(only("spawn::own_code_until_killed", "child poll", &[], Succeeds, "the caller's code ends")),
     sometimes(only("spawn::own_code_until_killed", "child ppoll", &[], Succeeds, "as above")),
     only("spawn::init", "parent rt_sigaction", &[], Succeeds, "SIGCHLD counts as not ignored"),

@@ -66,7 +66,7 @@ fn kill(pid: i32) {
 }
 
 /// The children of this process's main thread.
-fn children() -> Vec<i32> {
+pub(crate) fn children() -> Vec<i32> {
     let pid = std::process::id();
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()

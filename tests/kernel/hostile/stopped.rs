@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use linux_namespaces::{Command, Enter, NamespaceSet};
 
 use crate::faults::fork::in_fork;
-use crate::faults::kills::supervised;
+use crate::faults::kills::{children, supervised};
 use crate::harness::cases;
 use crate::kernel::{state_of, until};
 use crate::machine::Need::{OtherIds, Root, UserNamespaces};
@@ -13,6 +13,7 @@ use crate::machine::Need::{OtherIds, Root, UserNamespaces};
 cases! {"hostile_stopped":
     a_child_with_other_ids [Root, OtherIds],
     a_child_in_an_entered_user_namespace [UserNamespaces],
+    the_process_that_makes_the_child [UserNamespaces],
 }
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
@@ -53,14 +54,36 @@ fn a_child_with_other_ids() {
     in_fork(|| leaves_the_caller_alone(Command::new("/bin/true").uid(65_534)));
 }
 
-fn a_child_in_an_entered_user_namespace() {
+/// A command that enters the user namespace of another process.
+fn inside(work: impl FnOnce(&mut Command)) {
     in_fork(|| {
         let mut holder = Command::new("sleep");
         let mut holder = holder.arg("600").unshare(NamespaceSet::USER).map_root().spawn().unwrap();
-        let user =
-            || Enter::new().process(holder.pid_fd().try_clone().unwrap(), NamespaceSet::USER);
-        leaves_the_caller_alone(Command::new("/bin/true").enter(user()));
+        let process = holder.pid_fd().try_clone().unwrap();
+        let user = Enter::new().process(process, NamespaceSet::USER);
+        work(Command::new("/bin/true").enter(user));
         holder.kill().unwrap();
         holder.wait().unwrap();
+    });
+}
+
+fn a_child_in_an_entered_user_namespace() {
+    inside(leaves_the_caller_alone);
+}
+
+/// The program runs then, and the spawn says so.
+fn the_process_that_makes_the_child() {
+    inside(|command| {
+        let before = children();
+        let stop = |pid| {
+            let is_it = |child: &i32| *child != pid && !before.contains(child);
+            for child in children().into_iter().filter(is_it) {
+                // SAFETY: a child of ours.
+                assert_eq!(unsafe { libc::kill(child, libc::SIGSTOP) }, 0);
+            }
+            true
+        };
+        let status = supervised(libc::SYS_execve, stop, || command.status()).unwrap();
+        assert!(status.success(), "{status}");
     });
 }
