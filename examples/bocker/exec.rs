@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use linux_namespaces::{Enter, Namespace, NamespaceSet, NsFd, PidFd};
+use linux_namespaces::{Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd};
 
 use crate::store::{Kind, Record, Store};
 use crate::{Result, containers, limits, program};
@@ -30,24 +30,33 @@ pub(crate) fn program(container: &Record) -> Result<Option<PidFd>> {
         return Ok(None);
     };
     let process = PidFd::open(pid.parse()?)?;
-    let is_it = identity(&process)? == container.require("process")?;
+    let is_it = identity(&process)? == Some(container.require("process")?);
     Ok(is_it.then_some(process))
 }
 
 /// What no process outside of the container has or gets until the machine restarts: the unique id of the pid namespace
-/// or, before Linux 6.18, the time of its start. A later process with the same pid has started later.
-pub(crate) fn identity(process: &PidFd) -> Result<String> {
-    if let Some(id) = NsFd::of_process(process, Namespace::Pid)?.unique_id()? {
-        return Ok(format!("in pid namespace {id}"));
+/// or, before Linux 6.18, the time of its start. A later process with the same pid has started later. `None` for one that
+/// has ended, or is about to.
+pub(crate) fn identity(process: &PidFd) -> Result<Option<String>> {
+    let namespace = match NsFd::of_process(process, Namespace::Pid) {
+        Err(error) if error.kind() == ErrorKind::ProcessGone => return Ok(None),
+        namespace => namespace?,
+    };
+    if let Some(id) = namespace.unique_id()? {
+        return Ok(Some(format!("in pid namespace {id}")));
     }
-    let pid = *process.pids()?.first().ok_or("the process is not visible in /proc")?;
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    let pid = match process.pids() {
+        Err(error) if error.kind() == ErrorKind::ProcessGone => return Ok(None),
+        pids => *pids?.first().ok_or("the process is not visible in /proc")?,
+    };
+    let stat = fs::read(format!("/proc/{pid}/stat"));
     // What was read is of this process if that has not ended since.
     if process.has_ended()? {
-        return Err("the process has ended".into());
+        return Ok(None);
     }
+    let stat = stat?;
     let stat = String::from_utf8_lossy(&stat);
     // Its name, which may be anything, stands in parentheses.
     let start = stat.rsplit(')').next().and_then(|fields| fields.split(' ').nth(20));
-    Ok(format!("started at {}", start.ok_or("/proc does not say when a process started")?))
+    Ok(Some(format!("started at {}", start.ok_or("/proc does not say when a process started")?)))
 }

@@ -217,15 +217,11 @@ fn note(container: &Record, child: &Child) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::ProcessGone => return Ok(()),
         program => program?,
     };
-    let found = exec::identity(&program).and_then(|identity| Ok((program.pid()?, identity)));
-    match found {
-        Ok((Some(pid), identity)) => {
-            container.set("process", &identity)?;
-            container.set("pid", &pid.to_string())
-        }
-        Err(error) if !program.has_ended()? => Err(error),
-        _ => Ok(()),
+    if let (Some(identity), Some(pid)) = (exec::identity(&program)?, program.pid()?) {
+        container.set("process", &identity)?;
+        container.set("pid", &pid.to_string())?;
     }
+    Ok(())
 }
 
 /// Copies what the program writes to our streams and to the log, until nobody in the container can write any more.
