@@ -167,6 +167,17 @@ impl ProcFs {
         lines.any(|line| line.strip_prefix(b"TracerPid:\t").is_some_and(|pid| pid != b"0"))
     }
 
+    /// Whether a process of ours has run exec since it was made; `None` where that cannot be read.
+    pub(crate) fn has_run_exec(&self, pid: u32) -> Option<bool> {
+        const PF_FORKNOEXEC: u32 = 0x40;
+        let stat = self.read_once(self.root.as_fd(), &format!("{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything.
+        let end = stat.iter().rposition(|&byte| byte == b')')?;
+        let flags = stat[end..].split(|&byte| byte == b' ').nth(7)?;
+        let flags: u32 = core::str::from_utf8(flags).ok()?.parse().ok()?;
+        Some(flags & PF_FORKNOEXEC == 0)
+    }
+
     /// What one read gives, for files that have all ready at once.
     pub(crate) fn read_once(
         &self,

@@ -295,7 +295,7 @@ fn carry_out(
     let slot = SharedBox::new(Slot::new()).at_step(Step::Prepare).map_err(before)?;
     let proc = open_proc(ops.iter()).map_err(before)?;
     let log = Log::for_writes(maps_outside).map_err(before)?;
-    let work;
+    let (work, memory);
     let helper = match &proc {
         Some(proc) if !maps_outside.is_empty() => {
             no_pid_namespace_pending().map_err(before)?;
@@ -307,11 +307,11 @@ fn carry_out(
                 parent: id(),
                 log: log.fd(),
             };
-            let memory = HelperMemory::new(proc).map_err(before)?;
+            memory = HelperMemory::new(proc).map_err(before)?;
             let refused = |errno| before(Error::os(Step::StartIdMapHelper, errno));
             let unblocked = |errno| before(Error::os(Step::BlockSignals, errno));
             let blocked = MaskGuard::block_all().map_err(unblocked)?;
-            let started = Helper::start(&work, memory, blocked.proof());
+            let started = Helper::start(&work, &memory, blocked.proof());
             drop(blocked);
             Some(started.map_err(refused)?)
         }

@@ -194,8 +194,8 @@ impl Command {
         let root_group = becomes_root.then_some(Op::BecomeRootGroup);
         ops.extend(self.gid.map(Op::SetGid).or(root_group));
         ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));
-        // The memory of an init is its program's until exec.
-        ops.extend((changes_ids && (hide || has_init)).then_some(Op::HideMemory));
+        // Until exec the memory is a copy of ours, whatever fs.suid_dumpable says.
+        ops.extend(changes_ids.then_some(Op::HideMemory));
         if let Some(dir) = &self.current_dir {
             ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
         }

@@ -6,12 +6,14 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
+use crate::proc_fs::ProcFs;
 use crate::sys::{Errno, process};
 
 /// How a parent that does not sleep in `clone3` learns that its child runs on without exec, or has run exec.
@@ -48,7 +50,9 @@ impl Start {
                 Err(Errno::INTR) => continue,
                 // A filter. Without the call, one who ended without a word is heard of when nobody has a copy
                 // of its end of the pipe.
-                Err(_) => return rustix::io::read(&self.reader, &mut [0]) == Ok(1),
+                Err(_) => {
+                    return retry_on_intr(|| rustix::io::read(&self.reader, &mut [0])) == Ok(1);
+                }
             }
             // Also one that has ended since may have told before.
             let told = ready[0].revents().contains(PollFlags::IN);
@@ -72,7 +76,7 @@ impl Start {
                 Ok(_) | Err(Errno::INTR) => {}
                 // A filter.
                 Err(_) => {
-                    let _ = rustix::io::read(&self.reader, &mut [0]);
+                    let _ = retry_on_intr(|| rustix::io::read(&self.reader, &mut [0]));
                     return;
                 }
             }
@@ -89,6 +93,29 @@ impl Start {
                 (watched, pause) = (1, Duration::from_millis(1));
             }
         }
+    }
+}
+
+/// Waits until a child that the kernel reaps by itself has run exec, and says whether it has; `None` where `/proc` does
+/// not say it. No wait finds such a child. One that a signal killed before anybody saw its program did not run it, as
+/// far as can be known.
+pub(super) fn has_run_exec_unseen(child: &OwnedFd, pid: u32) -> Option<bool> {
+    let proc = ProcFs::open().ok()?;
+    let moment = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    loop {
+        let has_run_exec = proc.has_run_exec(pid);
+        // The number is the child's own if it has not ended since.
+        match poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&Timespec::default())) {
+            Ok(0) if has_run_exec? => return Some(true),
+            Ok(0) => {}
+            Err(Errno::INTR) => continue,
+            Ok(_) => {
+                let ended = process::pidfd_info(child.as_raw_fd()).ok()?;
+                return Some(libc::WIFEXITED(ended.exit_code));
+            }
+            Err(_) => return None,
+        }
+        let _ = poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&moment));
     }
 }
 

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::child::Child;
 use crate::command::cgroup::refuse_frozen;
 use crate::command::child::Job;
-use crate::command::news::{Start, await_arrival};
+use crate::command::news::{Start, await_arrival, has_run_exec_unseen};
 use crate::command::stdio::Stream;
 use crate::enter::enter_for_good;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
@@ -36,7 +36,7 @@ use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
 use crate::sys::process::{self, Ended};
 use crate::sys::signal::{MaskGuard, SignalSet, current_mask};
-use crate::sys::{Errno, features};
+use crate::sys::{Errno, abi, features};
 
 /// What a plan leaves to the moment of the spawn.
 #[derive(Debug)]
@@ -94,7 +94,8 @@ impl Launch {
         };
         let is_awaited = has_intermediate || !plan.goes_on();
         let sleeps = is_awaited && (shares || is_traced());
-        let is_watched = plan.goes_on() || !(sleeps || has_intermediate);
+        // Should the intermediate process be killed, its child is watched as well.
+        let is_watched = plan.goes_on() || !shares && (!sleeps || has_intermediate);
         let start = is_watched.then(Start::new).transpose()?;
         let (work, helper_memory) = match (&proc, helper_memory) {
             (Some(proc), Some(memory)) => {
@@ -120,7 +121,7 @@ impl Launch {
 
         // Until the signals are unblocked nothing is allocated: see MaskGuard.
         let blocked = MaskGuard::block_all().at_step(Step::BlockSignals)?;
-        let helper = work.as_ref().zip(helper_memory);
+        let helper = work.as_ref().zip(helper_memory.as_ref());
         let helper = helper.map(|(work, memory)| Helper::start(work, memory, blocked.proof()));
         let helper = match helper.transpose() {
             Ok(helper) => helper,
@@ -165,10 +166,16 @@ impl Launch {
         let runs = match (start, &pid_fd) {
             (Some(start), Some(pid_fd)) if plan.goes_on() => start.happens(pid_fd),
             (start, Some(pid_fd)) => {
-                start.into_iter().for_each(|start| start.await_exec(pid_fd));
+                let reaped_by_kernel = plan.clone_flags & abi::CLONE_AUTOREAP != 0;
+                let number = started.as_ref().ok().filter(|_| reaped_by_kernel);
+                let has_run = number.and_then(|&pid| has_run_exec_unseen(pid_fd, pid));
+                if has_run.is_none() {
+                    start.into_iter().for_each(|start| start.await_exec(pid_fd));
+                }
                 slot.failure().is_none()
                     && slot.step() == plan.before.len() + plan.ops.len()
-                    && process::has_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd())
+                    && has_run
+                        .unwrap_or_else(|| process::has_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd()))
             }
             (_, None) => false,
         };
@@ -269,9 +276,11 @@ fn await_intermediate(job: &Job<'_>) -> core::result::Result<u32, Option<Ended>>
         let child = slot.pid_fd.load(SeqCst);
         (slot.pid.load(SeqCst) != 0 && child >= 0).then_some(child)
     };
+    let has_copy = job.plan.copy.is_some();
+    let is_done = |child| job.plan.goes_on() || process::is_seen_after_exec(child);
     // Who may signal it in the entered user namespace can stop it when the program runs already.
-    while job.plan.copy.is_some() && has_not_ended(&intermediate) {
-        if made().is_some_and(process::is_seen_after_exec) {
+    while has_copy && has_not_ended(&intermediate) {
+        if made().is_some_and(is_done) {
             let _ = process::pidfd_send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
             break;
         }
@@ -279,7 +288,8 @@ fn await_intermediate(job: &Job<'_>) -> core::result::Result<u32, Option<Ended>>
     let ended = process::await_end(intermediate.as_raw_fd());
     // SAFETY: the intermediate process opened them in our table, and is gone.
     slot.left_open().for_each(|file| drop(unsafe { Fd::from_raw(file) }));
-    if slot.is_finished() || made().is_some_and(process::is_seen_after_exec) {
+    // What was killed had nothing left to do but to sleep, and a child of a copy does not use our memory.
+    if slot.is_finished() || made().is_some_and(|child| has_copy || is_done(child)) {
         return Ok(slot.pid.load(SeqCst));
     }
     // It was killed, so its child may not be done yet with the memory that we are about to free.

@@ -30,9 +30,7 @@ use crate::sys::{self, Errno, abi, file, in_root, process};
 pub(crate) struct Helper<'a> {
     pid_fd: OwnedFd,
     slot: &'a Slot,
-    work: PhantomData<&'a Work<'a>>,
-    /// Unmapped when it has ended.
-    _memory: HelperMemory,
+    work: PhantomData<(&'a Work<'a>, &'a HelperMemory)>,
 }
 
 /// What a helper runs in.
@@ -79,7 +77,7 @@ pub(crate) struct Work<'a> {
 impl<'a> Helper<'a> {
     pub(crate) fn start(
         work: &'a Work<'a>,
-        memory: HelperMemory,
+        memory: &'a HelperMemory,
         blocked: SignalsBlocked<'_>,
     ) -> sys::Result<Self> {
         let mut pid_fd: RawFd = -1;
@@ -98,7 +96,7 @@ impl<'a> Helper<'a> {
         unsafe { clone::clone(&request, &legacy, main, work, blocked) }?;
         // SAFETY: the kernel has just made this descriptor for us.
         let pid_fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pid_fd) };
-        Ok(Self { pid_fd, slot: work.slot, work: PhantomData, _memory: memory })
+        Ok(Self { pid_fd, slot: work.slot, work: PhantomData })
     }
 }
 

@@ -147,6 +147,8 @@ fn await_id_maps(context: &Context<'_>) -> Result<()> {
     let mut text = [0; 10];
     let own = in_root::open_on_same_mount(context.proc, c"self", libc::O_PATH | libc::O_NOFOLLOW)?;
     let length = file::readlink_at(own.raw(), c"", &mut text)?;
+    // It may be in our parent's table, and we may be killed while we sleep.
+    drop(own);
     let pid = text.iter().take(length).try_fold(0_u32, |number, byte| {
         let digit = char::from(*byte).to_digit(10)?;
         number.checked_mul(10)?.checked_add(digit)

@@ -11,11 +11,12 @@
 //!    with a copy it learns both by a pipe, which exec closes, and its pidfd: such a process may belong to somebody who
 //!    stops it, and nobody interrupts a sleep in `clone3`.
 //!    If that was the intermediate process, then a `finished` that is still false says that it was killed,
-//!    maybe while its own child is at work: unless that has run exec, the parent kills it by `pid_fd`, if there
-//!    is one, and waits for its end. `pid` says that there is: `clone3` writes both before the child runs. Where `clone` had to
-//!    do, that the descriptor can be waited for has to be enough. Until its end that child runs on a stack of
-//!    its own, since the parent runs on the one that it would have. The helper's end is waited for in any case;
-//!    what it starts, `newuidmap(1)`, has a copy, as nobody would wait for that if the helper is killed.
+//!    maybe while its own child is at work. `pid` says that there is one: `clone3` writes it, and `pid_fd`, before the
+//!    child runs. Where `clone` had to do, that the descriptor can be waited for has to be enough. A child of a copy
+//!    is watched like any other. One that shares our memory and has not run exec is killed by `pid_fd`, and its end
+//!    awaited; until then it runs on a stack of its own, since the parent runs on the one that it would have. The
+//!    helper's end is waited for in any case; what it starts, `newuidmap(1)`, has a copy, as nobody would wait for that
+//!    if the helper is killed.
 //! 2. *Each field has one writer at a time, and is read only when that is done:* `step`, `errno` and
 //!    `detail` by the intermediate process and then the child, read when both have let go; `maps_errno` and
 //!    then `maps` by the helper, read when it has ended. So no order of stores matters but that of one

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use super::abi::{self, CloneArgs};
 use super::in_child::InChild;
-use super::process::{RawFd, arg};
+use super::process::{self, RawFd, arg};
 use super::signal::SignalsBlocked;
 use super::span::Span;
 use super::syscall::syscall;
@@ -66,7 +66,8 @@ impl<'a> Request<'a> {
 ///
 /// # Safety
 ///
-/// `pid_fd` and `pid` must be valid for a write until the child has ended or has its own memory. If the flags
+/// `pid_fd`, with the flag, and `pid` must be valid for a read and a write until the child has ended or has its own
+/// memory. `pid_fd` holds -1, and is shared with a child in another pid namespace. If the flags
 /// have `CLONE_VM`, then a `stack` is given or the flags have `CLONE_VFORK`, and until the child execs
 /// or exits: `arg` lives, nobody else uses `stack`, and `entry` neither allocates, locks, unwinds nor
 /// calls libc. Without `CLONE_VM`, `entry` obeys the rules of a forked child.
@@ -82,31 +83,62 @@ pub(crate) unsafe fn clone<T: Sync>(
         return Err(Errno::NOSYS);
     }
     let start = Start { own: AtomicU32::new(0), entry, arg };
+    let caller = if request.flags & abi::CLONE_VM == 0 { process::gettid() } else { 0 };
     // A child that we do not wait for outlives this frame, so its start lies on its own stack.
     let at = match request.stack {
         Some(stack) => stack.place(start),
         None => ptr::from_ref(&start).cast_mut().cast(),
     };
-    // SAFETY: the caller's contract; a Start<T> lies there.
+    // SAFETY: the caller's contract; a Start<T> lies there. The same in what follows.
     let mut pid = unsafe { clone3(request, at, trampoline::<T>) };
+    // SAFETY: as above.
+    pid = unsafe { unless_none_was_made(pid, request, caller, trampoline::<T>, at) };
     // An older seccomp filter returns EPERM for a call it does not know.
     let is_hidden = matches!(pid, Err(Errno::NOSYS | Errno::PERM));
     let other_serves = request.set_tid.is_empty() && request.flags & abi::ONLY_CLONE3 == 0;
     if is_hidden && other_serves {
         legacy.store(true, SeqCst);
+        if request.flags & abi::CLONE_PIDFD != 0 {
+            // A clone3 that failed late may have left a number there.
+            // SAFETY: the caller's contract, and there is no child.
+            unsafe { request.pid_fd.write(-1) };
+        }
         // SAFETY: as above; no child was made.
         pid = unsafe { clone2(request, at, trampoline::<T>) };
+        // SAFETY: as above.
+        pid = unsafe { unless_none_was_made(pid, request, caller, trampoline::<T>, at) };
     }
     u32::try_from(pid?).map_err(|_| Errno::INVAL)
 }
 
-/// A seccomp filter can return 0 without a child, and the parent must not take itself for one: the kernel writes the
-/// pid of a child where the child reads it before it does anything else (`CLONE_CHILD_SETTID`).
-fn unless_none_was_made(answer: Result<usize>) -> Result<usize> {
-    match answer {
-        Ok(0) => Err(Errno::PERM),
-        answer => answer,
+/// A seccomp filter can return 0 without a child, and the parent must not take itself for one. So the kernel writes the
+/// child's pid where the child reads it before it does anything else (`CLONE_CHILD_SETTID`).
+///
+/// It does so in silence: in a copy that gets no memory for it the pid is missing. Such a child is found here, where
+/// it goes on: it has another tid, or, in another pid namespace, sees in shared memory that there is a pidfd.
+///
+/// # Safety
+///
+/// As of [`clone3`].
+unsafe fn unless_none_was_made(
+    answer: Result<usize>,
+    request: &Request<'_>,
+    caller: u32,
+    start: Trampoline,
+    at: *mut c_void,
+) -> Result<usize> {
+    if answer != Ok(0) {
+        return answer;
     }
+    let has_pid_fd = || {
+        // SAFETY: with the flag it is valid; the kernel wrote it before there was a child, if it did.
+        request.flags & abi::CLONE_PIDFD != 0 && unsafe { request.pid_fd.read_volatile() } >= 0
+    };
+    if request.flags & abi::CLONE_VM == 0 && (process::gettid() != caller || has_pid_fd()) {
+        // SAFETY: this is the child, in its own memory, where a Start lies.
+        unsafe { start(at) }
+    }
+    Err(Errno::PERM)
 }
 
 /// # Safety
@@ -138,7 +170,7 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     }
     let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>(), 0, 0, 0];
     // SAFETY: args is a clone_args of the given size, and lives; the rest is the caller's contract.
-    unless_none_was_made(unsafe { child::start(libc::SYS_clone3, words, start, at) })
+    unsafe { child::start(libc::SYS_clone3, words, start, at) }
 }
 
 /// `clone(2)`.
@@ -158,7 +190,7 @@ unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     let pid_fd = request.pid_fd.expose_provenance();
     let words = clone2_words(flags, top, pid_fd, at.expose_provenance());
     // SAFETY: the top is aligned to 16; the rest is the caller's contract.
-    unless_none_was_made(unsafe { child::start(libc::SYS_clone, words, start, at) })
+    unsafe { child::start(libc::SYS_clone, words, start, at) }
 }
 
 /// The arguments of clone(2) in the order of this architecture.
@@ -373,16 +405,19 @@ mod child {
     ) -> Result<usize> {
         let answer: isize;
         // SAFETY: in the parent only rax, rcx and r11 change. The child starts behind the syscall
-        // with rax 0 and its pid at r12, where 0 says that there is no child, the other registers as they are, and rsp as it is or at the top of its own
-        // stack: aligned to 16, and what lies below belongs to nobody, as this block may use the
-        // stack. The two registers are named, since "any" may be rbp.
+        // with rax 0, the other registers as they are, and rsp as it is or at the top of its own stack, which is r12:
+        // aligned to 16, and what lies below belongs to nobody, as this block may use the stack. Where the stack is
+        // ours, the pid at r12 says that it is the child. The two registers are named, since "any" may be rbp.
         unsafe {
             core::arch::asm!(
                 "syscall",
                 "test rax, rax",
                 "jnz 2f",
+                "cmp rsp, r12",
+                "je 3f",
                 "cmp dword ptr [r12], 0",
                 "je 2f",
+                "3:",
                 "xor ebp, ebp",
                 "mov rdi, r12",
                 "call r13",
@@ -426,16 +461,19 @@ mod child {
         at: *mut c_void,
     ) -> Result<usize> {
         let answer: isize;
-        // SAFETY: in the parent only x0 and x9 change. The child starts behind the svc with x0 0 and its pid at
-        // x20, where 0 says that there is no child, the
-        // other registers as they are, and sp as it is or at the top of its own stack: what lies
-        // below belongs to nobody.
+        // SAFETY: in the parent only x0 and x9 change. The child starts behind the svc with x0 0, the other registers
+        // as they are, and sp as it is or at the top of its own stack, which is x20: what lies below belongs to
+        // nobody. Where the stack is ours, the pid at x20 says that it is the child.
         unsafe {
             core::arch::asm!(
                 "svc 0",
                 "cbnz x0, 2f",
+                "mov x9, sp",
+                "cmp x9, x20",
+                "b.eq 3f",
                 "ldr w9, [x20]",
                 "cbz w9, 2f",
+                "3:",
                 "mov x29, xzr",
                 "mov x30, xzr",
                 "mov x0, x20",

@@ -364,17 +364,23 @@ pub(crate) fn is_waitable(pidfd: RawFd) -> Result<bool> {
     }
 }
 
-/// Whether a child has come to exec, which gives it `SIGCHLD` for its end: one that was made to end without a signal
-/// and was killed before, exec included, is only found with `__WALL`. `true` also where that cannot be found out, as
-/// somebody else has waited for it.
+/// Whether a child has run exec, which gives it `SIGCHLD` for its end when it can no longer fail: one that was made to
+/// end without a signal, and has not, is found with `__WALL` alone. `true` also where that cannot be found out.
 pub(crate) fn has_run_exec(kind: libc::idtype_t, id: i32) -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     waitid_of(kind, id, options) != Err(Errno::CHILD) || waitid(kind, id, options).is_err()
 }
 
-/// As [`has_run_exec`], and `false` where that cannot be found out.
+/// As [`has_run_exec`], and `false` where that cannot be found out. One that somebody has waited for had run it: the
+/// kernel reaps none by itself that ends without a signal, and no usual wait finds one.
 pub(crate) fn is_seen_after_exec(pidfd: RawFd) -> bool {
-    waitid_of(libc::P_PIDFD, pidfd, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).is_ok()
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let seen = |answer: Result<_>| match answer {
+        Err(Errno::CHILD) => None,
+        answer => Some(answer.is_ok()),
+    };
+    seen(waitid_of(libc::P_PIDFD, pidfd, options))
+        .unwrap_or_else(|| waitid(libc::P_PIDFD, pidfd, options) == Err(Errno::CHILD))
 }
 
 /// Whether that can be found out: no filter refuses to wait, and nobody else has waited.

@@ -233,7 +233,9 @@ fn parent_step(world: World, scenario: Scenario, without: Without) -> Option<Wor
         Asleep, AwaitArrival, AwaitFailed, AwaitHelper, AwaitKilled, AwaitMiddle, CallOff, Clone,
         KillChild, Returned, StartHelper,
     };
-    let runs = world.at_exec && !world.failed && (!scenario.middle || world.finished);
+    // A child of a copy is watched, whatever becomes of who made it.
+    let is_lost = scenario.middle && scenario.shares && !world.finished;
+    let runs = world.at_exec && !world.failed && !is_lost;
     let after_helper = if runs && scenario.clocks && without != Without::Look {
         AwaitArrival
     } else {
@@ -255,9 +257,7 @@ fn parent_step(world: World, scenario: Scenario, without: Without) -> Option<Wor
         Asleep if scenario.middle => on(AwaitMiddle).filter(|_| !world.middle_lives()),
         Asleep => on(AwaitMiddle).filter(|_| !world.child_uses_memory()),
         AwaitMiddle if world.middle_lives() => None,
-        AwaitMiddle if !scenario.middle || world.finished || without == Without::Finished => {
-            on(after_clone)
-        }
+        AwaitMiddle if !is_lost || without == Without::Finished => on(after_clone),
         // The kernel wrote the child's pidfd if there is one.
         AwaitMiddle if world.child == Child::Unborn => on(after_clone),
         AwaitMiddle => on(KillChild),
@@ -271,10 +271,11 @@ fn parent_step(world: World, scenario: Scenario, without: Without) -> Option<Wor
         AwaitHelper if !world.helper_lives() || without == Without::HelperAwaited => {
             on(after_helper)
         }
+        AwaitFailed if runs && after_helper == AwaitArrival => on(AwaitArrival),
         AwaitFailed if runs => on(Returned { ok: true }),
         AwaitFailed
             if matches!(world.child, Child::Unborn | Child::Dead)
-                || (scenario.middle && !world.finished)
+                || is_lost
                 || without == Without::FailedAwaited =>
         {
             on(Returned { ok: false })

@@ -1,8 +1,9 @@
 //! A child that somebody else may signal, and stops before it runs its program.
 
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use linux_namespaces::{Command, Enter, NamespaceSet};
+use linux_namespaces::{Command, Enter, NamespaceSet, Step};
 
 use crate::faults::fork::in_fork;
 use crate::faults::kills::{children, supervised};
@@ -14,6 +15,7 @@ cases! {"hostile_stopped":
     a_child_with_other_ids [Root, OtherIds],
     a_child_in_an_entered_user_namespace [UserNamespaces],
     the_process_that_makes_the_child [UserNamespaces],
+    the_process_that_makes_a_child_that_nobody_waits_for [UserNamespaces],
 }
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
@@ -71,19 +73,43 @@ fn a_child_in_an_entered_user_namespace() {
     inside(leaves_the_caller_alone);
 }
 
+/// Sends a signal to the process that makes the child, when that is about to exec.
+fn signal_maker(command: &mut Command, signal: i32) -> linux_namespaces::Result<ExitStatus> {
+    let before = children();
+    let send = |pid| {
+        let is_it = |child: &i32| *child != pid && !before.contains(child);
+        for child in children().into_iter().filter(is_it) {
+            // SAFETY: a child of ours.
+            assert_eq!(unsafe { libc::kill(child, signal) }, 0);
+            // What stops it may be put off until the program runs.
+            until(|| signal == libc::SIGSTOP || matches!(state_of(child), 'Z' | '-'));
+        }
+        true
+    };
+    supervised(libc::SYS_execve, send, || command.status())
+}
+
 /// The program runs then, and the spawn says so.
 fn the_process_that_makes_the_child() {
+    for signal in [libc::SIGSTOP, libc::SIGKILL] {
+        inside(|command| {
+            let status = signal_maker(command, signal).unwrap();
+            assert!(status.success(), "{status}");
+        });
+    }
+}
+
+/// Where nothing is left of a program that has ended, it still counts as run.
+fn the_process_that_makes_a_child_that_nobody_waits_for() {
     inside(|command| {
-        let before = children();
-        let stop = |pid| {
-            let is_it = |child: &i32| *child != pid && !before.contains(child);
-            for child in children().into_iter().filter(is_it) {
-                // SAFETY: a child of ours.
-                assert_eq!(unsafe { libc::kill(child, libc::SIGSTOP) }, 0);
-            }
-            true
-        };
-        let status = supervised(libc::SYS_execve, stop, || command.status()).unwrap();
-        assert!(status.success(), "{status}");
+        // SAFETY: the children made from here on are not waited for.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        match signal_maker(command, libc::SIGKILL) {
+            Ok(status) => assert!(status.success(), "{status}"),
+            // Before Linux 6.15.
+            Err(error) => assert_eq!(error.step(), Some(Step::Wait), "{error}"),
+        }
+        // SAFETY: as it was, for the holder.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     });
 }
