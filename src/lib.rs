@@ -308,8 +308,9 @@ mod process_state;
 mod support;
 pub mod uts;
 
+mod engine;
 mod init;
-mod setup;
+mod plan;
 
 mod enter;
 mod unshare;
@@ -335,7 +336,7 @@ pub use namespace::{Namespace, NamespaceSet};
 pub use ns_fd::{NsFd, NsHandle, NsId};
 pub use pid_fd::PidFd;
 pub use pinned::{PinDir, PinState, Pinned};
-pub use setup::plan::Plan;
+pub use plan::Plan;
 pub use signal::Signal;
 pub use sub_ids::SubIds;
 pub use support::{Availability, Interface, Support};

@@ -1,12 +1,13 @@
-//! What this process knows about its own threads: which of them see a root that somebody else laid out.
+//! What this process knows about its own threads: which of them see a root that somebody else laid out, and where their
+//! children are born.
 
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::error::Result;
-use crate::namespace::Namespace;
+use crate::error::{ErrorKind, Result};
+use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{NsFd, NsId};
 use crate::proc_fs::ProcFs;
 
@@ -118,4 +119,48 @@ pub(crate) fn note_made() {
 
 fn here() -> Result<NsFd> {
     NsFd::current(Namespace::Mount)
+}
+
+/// Whether a thread of this process had its children's pid namespace changed through this crate, to a
+/// new one and to one that others live in, or their time namespace. Only then is a spawn worth the
+/// question where they go.
+static NEW: AtomicBool = AtomicBool::new(false);
+static ENTERED: AtomicBool = AtomicBool::new(false);
+static CLOCKS: AtomicBool = AtomicBool::new(false);
+
+/// The namespaces that this thread's children are born in, if they are not the thread's own (`pid_for_children` and
+/// `time_for_children`).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PendingNamespaces {
+    /// Perhaps from `unshare(2)`, and perhaps still without its PID 1.
+    pub(crate) new_pid: bool,
+    /// Perhaps from `setns(2)`: others live there.
+    pub(crate) entered_pid: bool,
+    /// Another time namespace: before Linux 6.2 no child may share memory then.
+    pub(crate) time: bool,
+}
+
+/// Notes what the thread's children are about to be born in.
+pub(crate) fn children_go(namespaces: NamespaceSet, entered: bool) {
+    if namespaces.contains(NamespaceSet::PID) {
+        if entered { &ENTERED } else { &NEW }.store(true, Relaxed);
+    }
+    if namespaces.contains(NamespaceSet::TIME) {
+        CLOCKS.store(true, Relaxed);
+    }
+}
+
+pub(crate) fn pending_namespaces() -> Result<PendingNamespaces> {
+    let (new, entered) = (NEW.load(Relaxed), ENTERED.load(Relaxed));
+    let moved = |kind| match NsFd::for_children(kind) {
+        Ok(namespace) => Ok(namespace.id()? != NsFd::current(kind)?.id()?),
+        // The thread does not see itself in `/proc`, so this is unknown: a spawn assumes that it is elsewhere.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UntrustedProc) => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    };
+    let pid = (new || entered) && moved(Namespace::Pid)?;
+    let clocks = CLOCKS.load(Relaxed) && moved(Namespace::Time)?;
+    Ok(PendingNamespaces { new_pid: new && pid, entered_pid: entered && pid, time: clocks })
 }

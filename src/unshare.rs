@@ -2,27 +2,29 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::process::id;
 
+use crate::engine::failure::{failure_of, unless_threads};
+use crate::engine::helper::{Helper, HelperJob, HelperMemory};
+use crate::engine::map_tool::Log;
+use crate::engine::mounts::MountState;
+use crate::engine::prepare::{no_pid_namespace_pending, open_proc};
+use crate::engine::run::Context;
+use crate::engine::slot::Slot;
+use crate::engine::steps::run_all;
 use crate::enter::Scoped;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::{Mount, Propagation, Rootfs};
 use crate::namespace::NamespaceSet;
-use crate::ns_fd;
+use crate::plan::id_maps::IdMaps;
+use crate::plan::mounts::MountRights;
+use crate::plan::op::mounts_of;
+use crate::plan::op::{IdMapWrite, Op};
+use crate::plan::setup::Setup;
 use crate::process_state;
-use crate::setup::helper::{Helper, HelperMemory, Work};
-use crate::setup::id_maps::IdMaps;
-use crate::setup::map_tool::Log;
-use crate::setup::mounts::{MountRights, Workshop};
-use crate::setup::plan::mounts_of;
-use crate::setup::plan::{IdMapWrite, Op};
-use crate::setup::run::Context;
-use crate::setup::slot::Slot;
-use crate::setup::steps::run_all;
-use crate::setup::{Setup, failure_of, no_pid_namespace_pending, open_proc, unless_threads};
 use crate::sys::clone::SharedBox;
 use crate::sys::process;
 use crate::sys::signal::MaskGuard;
@@ -252,7 +254,7 @@ impl Unshare {
                  their file for no other; use Command",
             ));
         }
-        ns_fd::children_go(set, false);
+        process_state::children_go(set, false);
         let leaves = set.contains(NamespaceSet::MOUNT);
         let compass = leaves.then(process_state::note_home).unwrap_or_default();
         let maps = IdMaps::of(&self.setup)?;
@@ -295,11 +297,11 @@ fn carry_out(
     let slot = SharedBox::new(Slot::new()).at_step(Step::Prepare).map_err(before)?;
     let proc = open_proc(ops.iter()).map_err(before)?;
     let log = Log::for_writes(maps_outside).map_err(before)?;
-    let (work, memory);
+    let (job, memory);
     let helper = match &proc {
         Some(proc) if !maps_outside.is_empty() => {
             no_pid_namespace_pending().map_err(before)?;
-            work = Work {
+            job = HelperJob {
                 slot: &slot,
                 writes: maps_outside,
                 proc,
@@ -311,27 +313,20 @@ fn carry_out(
             let refused = |errno| before(Error::os(Step::StartIdMapHelper, errno));
             let unblocked = |errno| before(Error::os(Step::BlockSignals, errno));
             let blocked = MaskGuard::block_all().map_err(unblocked)?;
-            let started = Helper::start(&work, &memory, blocked.proof());
+            let started = Helper::start(&job, &memory, blocked.proof());
             drop(blocked);
             Some(started.map_err(refused)?)
         }
         _ => None,
     };
+    let mount_state = MountState::of(mounts_of(ops));
     let context = Context {
-        slot: &slot,
-        workshop: &Workshop::of(mounts_of(ops)),
-        proc: proc.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-        helper: helper.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-        parent: -1,
-        stdio: [-1; 3],
-        mask: 0,
-        exec: None,
-        started: -1,
-        has_no_exec: false,
-        others: [-1; 3],
+        proc: proc.as_ref().map(AsFd::as_fd),
+        helper: helper.as_ref().map(AsFd::as_fd),
+        ..Context::new(&slot, &mount_state, 0)
     };
     run_all(ops, 0, &context, None).map_err(|errno| {
-        context.workshop.close();
+        context.mount_state.close();
         let error = failure_of(ops.get(slot.step()), maps_outside, &log, &slot, errno);
         let error = match ops.get(slot.step()) {
             Some(Op::Unshare(set)) => unless_threads(error, *set).concerning(*set),

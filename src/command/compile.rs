@@ -2,25 +2,35 @@
 
 #![forbid(unsafe_code)]
 
-use std::env;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
 use super::Command;
+use super::route::{Facts, Route};
 use crate::error::{Error, Result};
 use crate::mounts::c_path;
 use crate::namespace::NamespaceSet;
-use crate::ns_fd;
+use crate::plan::Plan;
+use crate::plan::id_maps::IdMaps;
+use crate::plan::joins::Joins;
+use crate::plan::mounts::MountRights;
+use crate::plan::op::{Lookup, Op};
 use crate::process_state;
-use crate::setup::id_maps::IdMaps;
-use crate::setup::join::Joins;
-use crate::setup::mounts::MountRights;
-use crate::setup::plan::{Lookup, Op, Plan};
-use crate::setup::time_entry;
-use crate::sys::abi;
+use crate::support::time_entry;
 use crate::sys::clone::can_share_memory;
 use crate::sys::features;
-use crate::sys::process;
+
+/// What the program becomes in an entered user namespace.
+#[derive(Debug, Clone, Copy)]
+struct Inside {
+    becomes_root: bool,
+    /// Whether it is in a new user namespace below, where the ids of the entered one are not mapped any more.
+    is_below: bool,
+}
+
+impl Inside {
+    /// Otherwise it is root already.
+    fn becomes_root_late(self) -> bool {
+        self.becomes_root && !self.is_below
+    }
+}
 
 impl Command {
     /// What a spawn would do, step by step, without doing it.
@@ -47,26 +57,6 @@ impl Command {
         self.compile(joins, last)
     }
 
-    /// Whether the program's root is laid out by somebody else.
-    pub(super) fn has_other_root(&self, joins: &Joins) -> bool {
-        self.setup.rootfs.is_some()
-            || process_state::is_in_other_root()
-            || self.place.has_root()
-            || joins.set().contains(NamespaceSet::MOUNT)
-    }
-
-    /// Below mounts and in open directories.
-    fn has_other_files(&self) -> bool {
-        self.setup.has_mounts() || self.place.is_open()
-    }
-
-    /// Among other files, too, unless the caller has named an open file by proc.
-    fn program_lookup(&self, joins: &Joins) -> Lookup {
-        let is_inside = self.has_other_root(joins)
-            || (self.has_other_files() && !names_open_file(self.program.as_bytes()));
-        if is_inside { Lookup::Inside } else { Lookup::Plain }
-    }
-
     /// The steps into the working directory: what was inherited is looked up again where something may be mounted
     /// over it by now.
     fn return_op(&self, joins: &Joins) -> Result<Option<Op>> {
@@ -81,121 +71,43 @@ impl Command {
     /// A plan that enters these and has this last step.
     pub(super) fn compile(&self, joins: Joins, last: Op) -> Result<Plan> {
         let namespaces = self.setup.checked()?;
-        self.check_numbers()?;
         let maps = IdMaps::of(&self.setup)?;
-        if !maps.is_empty() && joins.set().contains(NamespaceSet::USER) {
-            return Err(Error::invalid(
-                "id maps for a new user namespace inside an entered one: enter it first, then spawn",
-            ));
-        }
-        if joins.set().contains(NamespaceSet::PID) && namespaces.contains(NamespaceSet::PID) {
-            return Err(Error::invalid(
-                "a new pid namespace inside an entered one: the kernel makes it only for a process \
-                 that is inside; start one there that makes it",
-            ));
-        }
-        if self.setup.rootfs.is_some() && self.place.is_open() {
-            return Err(Error::invalid(
-                "a root of its own together with an open directory, which would lead out of it",
-            ));
-        }
-        if self.setup.has_mounts() && self.place.is_open() {
-            return Err(Error::invalid(
-                "mounts together with an open directory: it was opened in the caller's mount namespace, where \
-                 they are not, so that the program would see what they cover; use Rootfs or current_dir",
-            ));
-        }
-        let elsewhere = ns_fd::children_are_elsewhere()?;
-        let company = joins.set().intersects(NamespaceSet::USER | NamespaceSet::PID);
-        let hide = company || elsewhere.entered;
-        let of_entered_user = joins.set().contains(NamespaceSet::USER);
-        // Before Linux 6.2 only a birth leads into a time namespace, and none that shares memory.
-        let has_clocks = self.setup.time_op().is_some();
-        // clone(2) cannot make the namespace, so that the child would have to.
-        let is_hidden = namespaces.contains(NamespaceSet::TIME) && !features::clone3();
-        let has_init = self.init.is_some();
-        let execs = !has_init && !matches!(last, Op::Run(_));
-        let in_both = joins.set().intersection(namespaces).contains(NamespaceSet::TIME);
-        let needs_birth = in_both
-            || (has_clocks || is_hidden || elsewhere.clocks)
-                && (!execs || elsewhere.new || !time_entry::exec_enters_time_namespace());
-        let by_birth = needs_birth && (has_clocks || is_hidden);
-        let has_code = !self.pre_exec.is_empty() || matches!(last, Op::Run(_));
-        let as_root = maps.leave_out_caller && self.setup.has_mounts();
-        let becomes_root = self.enter.becomes_root(&joins);
-        let other_ids = as_root || (!has_init && self.uid.or(self.gid).is_some());
-        let copy = why_copy(&joins, has_code, has_init, hide, needs_birth, other_ids);
-
-        let return_op = self.return_op(&joins)?;
+        self.check(&joins, namespaces, &maps)?;
+        let route = self.route(namespaces, &joins, &last, &maps)?;
+        let inside = Inside {
+            becomes_root: self.enter.becomes_root(&joins),
+            is_below: namespaces.contains(NamespaceSet::USER),
+        };
+        let rights = MountRights {
+            as_root: maps.leave_out_caller && self.setup.has_mounts(),
+            of_entered_user: joins.set().contains(NamespaceSet::USER),
+        };
         let has_other_files = self.has_other_root(&joins) || self.has_other_files();
         let dir_lookup = if has_other_files { Lookup::Inside } else { Lookup::Plain };
-        let has_joins = !joins.is_empty();
-        let mut entering = Vec::new();
-        entering.extend(hide.then_some(Op::HideMemory));
-        // Inside it may be denied.
-        entering.extend((becomes_root && self.groups.is_none()).then_some(Op::DropGroups));
-        entering.extend(has_joins.then_some(Op::Enter(joins)));
-        // To enter a user namespace and to change ids resets the mark to what fs.suid_dumpable says.
-        entering.extend((hide && has_joins).then_some(Op::HideMemory));
-        if becomes_root && namespaces.contains(NamespaceSet::USER) {
-            // In the new user namespace below the ids of the entered one are not mapped any more.
-            entering.extend([Op::BecomeRootGroup, Op::BecomeRoot, Op::HideMemory]);
-        }
+        let return_op = self.return_op(&joins)?;
         let init = self.init_op()?;
+
+        let has_joins = !joins.is_empty();
+        let entering = self.entering(joins, route.hides_memory, inside);
         // Before all else, unless that is an init's.
         let session = if init.is_none() { self.session_ops() } else { Vec::new() };
-        let (unshared, making) = self.making(&maps, by_birth);
-        let (before, mut ops): (Vec<Op>, Vec<Op>) = if by_birth {
+        let (unshared, making) = self.making(&maps, route.by_birth);
+        let (before, mut ops): (Vec<Op>, Vec<Op>) = if route.by_birth {
             (entering.into_iter().chain(making).collect(), session)
         } else if has_joins {
             (entering, session.into_iter().chain(making).collect())
         } else {
             (Vec::new(), entering.into_iter().chain(session).chain(making).collect())
         };
-        let clone_flags = self.clone_flags();
-        if !before.is_empty() && clone_flags & abi::CLONE_AUTOREAP != 0 {
-            return Err(Error::invalid(
-                "a child made by an intermediate process, which enters namespaces or sets clocks, cannot \
-                 be reaped or killed by the kernel for us: it is not ours from the start",
-            ));
-        }
-        if !before.is_empty() && elsewhere.new {
-            return Err(Error::invalid(
-                "this thread's next child is to be PID 1 of a new pid namespace, which the process \
-                 that enters other namespaces must not be: spawn from another thread",
-            ));
-        }
-        ops.extend(self.setup.ops(MountRights { as_root, of_entered_user })?);
+        ops.extend(self.setup.ops(rights)?);
         ops.extend(return_op);
         self.place.enter(&mut ops);
         if let Some(init) = init {
-            if becomes_root && !namespaces.contains(NamespaceSet::USER) {
-                ops.extend([Op::DropGroups, Op::BecomeRootGroup, Op::BecomeRoot]);
-            }
-            ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
-            // Not before: the files of an undumpable process belong to root.
-            ops.extend([Op::HideMemory, init]);
-            ops.extend(self.session_ops());
+            self.become_init(init, inside, &mut ops);
         }
         ops.push(Op::ConnectStdio);
         ops.extend(self.lock_mounts.then_some(Op::LockMounts));
-        let changes_ids = self.uid.is_some() || self.gid.is_some() || becomes_root;
-        if self.place.keep_caps && changes_ids {
-            ops.push(Op::KeepCapsOverIds);
-        }
-        match &self.groups {
-            Some(groups) => ops.push(Op::SetGroups(groups.clone())),
-            None => {
-                ops.extend((self.uid.is_some() || becomes_root).then_some(Op::DropGroups));
-            }
-        }
-        // In a new user namespace below, where no id is mapped, it is root of the entered one already.
-        let becomes_root = becomes_root && !namespaces.contains(NamespaceSet::USER);
-        let root_group = becomes_root.then_some(Op::BecomeRootGroup);
-        ops.extend(self.gid.map(Op::SetGid).or(root_group));
-        ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));
-        // Until exec the memory is a copy of ours, whatever fs.suid_dumpable says.
-        ops.extend(changes_ids.then_some(Op::HideMemory));
+        self.change_ids(inside, &mut ops);
         if let Some(dir) = &self.current_dir {
             ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
         }
@@ -212,65 +124,86 @@ impl Command {
         ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
         ops.push(last);
         Ok(Plan {
-            copy,
+            memory: route.memory,
             before,
-            inner_shares: can_share_memory() && !needs_birth && !has_code && !has_init,
+            inner_shares: route.inner_shares,
             namespaces: namespaces - unshared,
-            clone_flags,
+            clone_flags: self.clone_flags(route)?,
             set_tid: self.pids()?,
             cgroup: self.cgroup.clone(),
             maps_outside: maps.outside,
             die_with_parent: self.kill_on_parent_exit,
-            arrives_by_exec: execs
-                && !needs_birth
-                && (namespaces.contains(NamespaceSet::TIME) || elsewhere.clocks),
+            arrives_by_exec: route.arrives_by_exec,
             ops,
         })
     }
 
-    /// To the kernel an id of -1 means "leave it as it is": the program would keep the caller's.
-    fn check_numbers(&self) -> Result<()> {
-        let groups = self.groups.iter().flatten().map(|&id| ("groups", id));
-        let ids = [("uid", self.uid), ("gid", self.gid)];
-        let ids = ids.into_iter().filter_map(|(name, id)| Some((name, id?)));
-        if let Some((name, id)) = ids.chain(groups).find(|&(_, id)| id == u32::MAX) {
-            return Err(Error::invalid(format!(
-                "{name}: {id} is not an id (it is -1, which means \"unchanged\" to the kernel); use 0 to \
-                 4294967294, or do not call {name} to keep the caller's"
-            )));
+    /// The steps into existing namespaces.
+    fn entering(&self, joins: Joins, hides_memory: bool, inside: Inside) -> Vec<Op> {
+        let has_joins = !joins.is_empty();
+        let mut ops = Vec::new();
+        ops.extend(hides_memory.then_some(Op::HideMemory));
+        // Inside it may be denied.
+        ops.extend((inside.becomes_root && self.groups.is_none()).then_some(Op::DropGroups));
+        ops.extend(has_joins.then_some(Op::Enter(joins)));
+        // To enter a user namespace and to change ids resets the mark to what fs.suid_dumpable says.
+        ops.extend((hides_memory && has_joins).then_some(Op::HideMemory));
+        if inside.becomes_root && inside.is_below {
+            ops.extend([Op::BecomeRootGroup, Op::BecomeRoot, Op::HideMemory]);
         }
-        match self.process_group {
-            Some(group) if group < 0 => Err(Error::invalid(format!(
-                "process_group: {group} is not a process group; use 0 for a new one, or the pid of its leader"
-            ))),
-            _ => Ok(()),
-        }
+        ops
     }
 
-    fn pids(&self) -> Result<Vec<i32>> {
-        let number = |&pid: &u32| match i32::try_from(pid) {
-            Ok(number) if number > 0 => Ok(number),
-            _ => Err(Error::invalid(format!("{pid} is no pid: they go from 1 to 4194304"))),
+    /// The steps that make this process the init, and those of its program's process that come first.
+    fn become_init(&self, init: Op, inside: Inside, ops: &mut Vec<Op>) {
+        if inside.becomes_root_late() {
+            ops.extend([Op::DropGroups, Op::BecomeRootGroup, Op::BecomeRoot]);
+        }
+        ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
+        // Not before: the files of an undumpable process belong to root.
+        ops.extend([Op::HideMemory, init]);
+        ops.extend(self.session_ops());
+    }
+
+    fn change_ids(&self, inside: Inside, ops: &mut Vec<Op>) {
+        let changes_ids = self.uid.is_some() || self.gid.is_some() || inside.becomes_root;
+        ops.extend((self.place.keep_caps && changes_ids).then_some(Op::KeepCapsOverIds));
+        let drops_groups = self.uid.is_some() || inside.becomes_root;
+        let drop_groups = drops_groups.then_some(Op::DropGroups);
+        ops.extend(self.groups.clone().map(Op::SetGroups).or(drop_groups));
+        let becomes_root = inside.becomes_root_late();
+        ops.extend(self.gid.map(Op::SetGid).or(becomes_root.then_some(Op::BecomeRootGroup)));
+        ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));
+        // Until exec the memory is a copy of ours, whatever fs.suid_dumpable says.
+        ops.extend(changes_ids.then_some(Op::HideMemory));
+    }
+
+    fn route(&self, new: NamespaceSet, joins: &Joins, last: &Op, maps: &IdMaps) -> Result<Route> {
+        let makes_files_as_root = maps.leave_out_caller && self.setup.has_mounts();
+        let mut facts = Facts {
+            new,
+            enters: joins.set(),
+            pending: process_state::pending_namespaces()?,
+            sets_clocks: self.setup.time_op().is_some(),
+            has_init: self.init.is_some(),
+            ends_in_code: matches!(last, Op::Run(_)),
+            has_pre_exec: !self.pre_exec.is_empty(),
+            changes_ids: makes_files_as_root
+                || (self.init.is_none() && self.uid.or(self.gid).is_some()),
+            can_share_memory: can_share_memory(),
+            has_clone3: !new.contains(NamespaceSet::TIME) || features::clone3(),
+            exec_enters_time: false,
         };
-        self.set_tid.iter().map(number).collect()
-    }
-
-    fn clone_flags(&self) -> u64 {
-        let mut flags = 0;
-        if self.auto_reap {
-            flags |= abi::CLONE_AUTOREAP;
+        facts.exec_enters_time =
+            facts.depends_on_exec() && time_entry::exec_enters_time_namespace();
+        let route = facts.route();
+        if route.has_intermediate && facts.pending.new_pid {
+            return Err(Error::invalid(
+                "this thread's next child is to be PID 1 of a new pid namespace, which the process \
+                 that enters other namespaces must not be: spawn from another thread",
+            ));
         }
-        if self.kill_on_drop {
-            flags |= abi::CLONE_AUTOREAP | abi::CLONE_PIDFD_AUTOKILL;
-            if self.no_new_privs {
-                // Who has no privileges may kill so only what can gain none.
-                flags |= abi::CLONE_NNP;
-            }
-        }
-        if self.empty_mounts {
-            flags |= abi::CLONE_EMPTY_MNTNS;
-        }
-        flags
+        Ok(route)
     }
 
     /// What makes the namespaces fit to be used, and those among them that it makes itself, as clocks can
@@ -287,67 +220,4 @@ impl Command {
             Some(clocks) => (time, maps.into_iter().chain([Op::Unshare(time), clocks]).collect()),
         }
     }
-
-    /// The paths to try, in order.
-    fn candidates(&self) -> Result<Vec<CString>> {
-        let program = c_string(&self.program, "program")?;
-        if program.is_empty() || program.to_bytes().contains(&b'/') {
-            return Ok(vec![program]);
-        }
-        let set = self.env.get(OsStr::new("PATH"));
-        let path = match set {
-            Some(path) => path.clone(),
-            None if self.env_clear || process::is_secure() => None,
-            None => env::var_os("PATH"),
-        };
-        let path = path.unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
-        let in_dir = |dir: &[u8]| {
-            // An empty entry is the working directory.
-            let dir = if dir.is_empty() { b"." } else { dir };
-            let candidate = [dir, b"/", program.to_bytes()].concat();
-            c_string(&OsString::from_vec(candidate), "path")
-        };
-        path.as_bytes().split(|&byte| byte == b':').map(in_dir).collect()
-    }
-}
-
-/// `/proc/self/exe`, `/proc/self/fd/7` and the like: what the path leads to is the last magic link's, so that no link of
-/// anybody else is followed.
-fn names_open_file(path: &[u8]) -> bool {
-    let names: Vec<_> = path.split(|&byte| byte == b'/').collect();
-    match names[..] {
-        [b"", b"proc", process, b"exe"] | [b"", b"proc", process, b"fd", _] => process != b"..",
-        _ => false,
-    }
-}
-
-/// Why the child cannot share our memory.
-fn why_copy(
-    joins: &Joins,
-    has_code: bool,
-    has_init: bool,
-    hide: bool,
-    needs_birth: bool,
-    other_ids: bool,
-) -> Option<&'static str> {
-    if !can_share_memory() {
-        Some("this architecture has no other way")
-    } else if has_code {
-        Some("the caller's code must not write into it")
-    } else if has_init {
-        Some("an init outlives the spawn")
-    } else if hide {
-        Some("what lives in the entered namespaces could read it")
-    } else if joins.set().contains(NamespaceSet::TIME) || needs_birth {
-        Some("a time namespace lets none in that share it")
-    } else if other_ids {
-        Some("a change of ids would make the parent undumpable")
-    } else {
-        None
-    }
-}
-
-fn c_string(text: &OsStr, what: &str) -> Result<CString> {
-    CString::new(text.as_bytes())
-        .map_err(|_| Error::invalid(format!("the {what} {text:?} has a NUL byte")))
 }

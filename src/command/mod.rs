@@ -1,15 +1,14 @@
 //! The builder of a child process, and how it becomes a plan.
 
 mod birth;
-mod cgroup;
-mod child;
+mod check;
+mod closures;
 mod compile;
 mod exec;
-mod news;
 mod options;
-mod own_code;
-mod parent;
 mod place;
+mod program;
+mod route;
 mod std_ext;
 mod stdio;
 mod strings;
@@ -24,16 +23,18 @@ use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 
 use crate::child::Child;
+use crate::engine::run::ExecArgs;
+use crate::engine::spawn::{Launch, Spawned};
 use crate::enter::Enter;
 use crate::error::Result;
 use crate::init::Init;
-use crate::setup::Setup;
-use crate::setup::plan::{Plan, PreExec};
-use crate::setup::run::ExecArgs;
+use crate::plan::Plan;
+use crate::plan::op::PreExec;
+use crate::plan::setup::Setup;
+use crate::plan::stream::Stream;
 
-use parent::Launch;
 use place::Place;
-use stdio::{Direction, Stream};
+use stdio::Direction;
 use strings::CStrings;
 use supervised::Supervised;
 
@@ -449,7 +450,13 @@ impl Command {
     }
 
     fn launch(&self, defaults: [Stdio; 3]) -> Result<Child> {
-        self.launcher(self.plan()?, defaults)?.spawn()
+        self.start(self.plan()?, defaults)
+    }
+
+    fn start(&self, plan: Plan, defaults: [Stdio; 3]) -> Result<Child> {
+        let has_init = plan.has_init();
+        let Spawned { pid, pid_fd, pipes } = self.launcher(plan, defaults)?.spawn()?;
+        Ok(Child::new(pid, pid_fd, has_init, pipes))
     }
 
     fn launcher(&self, plan: Plan, defaults: [Stdio; 3]) -> Result<Launch> {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::Command;
-use crate::setup::plan::Op;
+use crate::plan::op::Op;
 
 #[derive(Debug, Default)]
 pub(super) struct Place {

@@ -2,10 +2,11 @@
 
 #![allow(unsafe_code, reason = "std's pre_exec is unsafe")]
 
+use crate::engine::join::join_all;
 use crate::enter::Enter;
 use crate::error::{Error, Result};
 use crate::namespace::NamespaceSet;
-use crate::setup::join::{Joins, join_all};
+use crate::plan::joins::Joins;
 use crate::sys::{self, process};
 use std::os::unix::process::CommandExt as _;
 

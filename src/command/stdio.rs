@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::error::{AtStep, Result, Step};
+use crate::plan::stream::Stream;
 use crate::process_state;
 use crate::sys::Errno;
 use crate::sys::file::{NULL_DEVICE, is_device};
@@ -86,15 +87,6 @@ pub(super) enum Direction {
     Out,
 }
 
-/// A stream made ready for a spawn.
-#[derive(Debug, Default)]
-pub(super) struct Stream {
-    /// The child's descriptor: never 0 to 2, which the child is about to replace; `None` to inherit.
-    pub(super) child: Option<OwnedFd>,
-    /// The parent's end of a pipe.
-    pub(super) parent: Option<OwnedFd>,
-}
-
 impl Stream {
     pub(super) fn open(stdio: &Stdio, direction: Direction) -> Result<Self> {
         Self::try_open(stdio, direction).at_step(Step::Prepare)
@@ -119,14 +111,6 @@ impl Stream {
             }
             Kind::Fd(fd) => Self { child: Some(duplicate_above(fd)?), parent: None },
         })
-    }
-
-    pub(super) fn parent_fd(&self) -> i32 {
-        self.parent.as_ref().map_or(-1, AsRawFd::as_raw_fd)
-    }
-
-    pub(super) fn child_fd(&self) -> i32 {
-        self.child.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 }
 

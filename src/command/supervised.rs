@@ -9,10 +9,9 @@ use crate::child::Child;
 use crate::error::Result;
 use crate::init::Init;
 use crate::init::policy::Placement;
-use crate::init::shed::NewInit;
 use crate::init::supervisor::Supervisor;
 use crate::namespace::NamespaceSet;
-use crate::setup::plan::Op;
+use crate::plan::op::{NewInit, Op};
 use crate::sys::signal::{self, SignalSet};
 
 /// What a program of an armed process needs that others do not.

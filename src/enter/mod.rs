@@ -9,13 +9,12 @@ use std::panic;
 use std::sync::Arc;
 use std::thread;
 
+use crate::engine::join::enter_for_good;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
-use crate::ns_fd::{self, NsFd};
+use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
-use crate::process_state;
-use crate::setup::join::{Joins, Source, Target, join_all, refusal};
-use crate::setup::unless_threads;
+use crate::plan::joins::{Joins, Source, Target};
 use crate::sys::Errno;
 
 pub use scoped::Scoped;
@@ -241,24 +240,6 @@ impl Enter {
     pub(crate) fn becomes_root(&self, joins: &Joins) -> bool {
         joins.set().contains(NamespaceSet::USER) && !self.keep_ids
     }
-}
-
-/// Where the error names no kind, any of a set may be the one that was refused.
-pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
-    targets.iter().for_each(|target| ns_fd::children_go(target.kind.into(), true));
-    let leaves = targets.iter().any(|target| target.kind == Namespace::Mount);
-    let compass = leaves.then(process_state::note_home).unwrap_or_default();
-    join_all(targets).map_err(|refused| {
-        if refused.entered.contains(NamespaceSet::MOUNT) {
-            compass.note_other_root();
-        }
-        let error = refusal(Step::Enter, targets, refused.index, refused.errno);
-        unless_threads(error, targets[refused.index].kind.into())
-    })?;
-    if leaves {
-        compass.note_other_root();
-    }
-    Ok(())
 }
 
 /// Entering one namespace.

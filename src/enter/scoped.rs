@@ -7,12 +7,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use crate::engine::failure::{refusal, unless_threads};
+use crate::engine::join::{join, join_all};
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
-use crate::ns_fd::{self, NsFd};
+use crate::ns_fd::NsFd;
+use crate::plan::joins::Target;
 use crate::process_state;
-use crate::setup::join::{Target, join, join_all, refusal};
-use crate::setup::unless_threads;
 use crate::sys::{Errno, file};
 
 /// The calling thread is in other namespaces until this is left or dropped.
@@ -65,7 +66,7 @@ impl Scoped {
     /// that it could not.
     pub(crate) fn enter_and_save(targets: &[Target], set: NamespaceSet) -> Result<Self> {
         let mut back = Self::save(set)?;
-        ns_fd::children_go(set, true);
+        process_state::children_go(set, true);
         let leaves = set.contains(NamespaceSet::MOUNT);
         let compass = leaves.then(process_state::note_home).unwrap_or_default();
         let Err(refused) = join_all(targets) else {

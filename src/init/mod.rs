@@ -1,10 +1,8 @@
 //! The policy of a PID 1, and its loop.
 
-pub(crate) mod engine;
-pub(crate) mod finish;
+pub(crate) mod main_loop;
 pub(crate) mod policy;
 pub(crate) mod report;
-pub(crate) mod shed;
 pub(crate) mod supervisor;
 
 use crate::error::Result;

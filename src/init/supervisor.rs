@@ -8,11 +8,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::ExitStatus;
 
 use super::Init;
-use super::engine::{Engine, Happened, Role, is_end};
-use super::finish::finish;
+use super::main_loop::{Happened, MainLoop, Role, is_end};
 use super::policy::BROKEN;
 use super::policy::{Placement, WATCHED};
 use super::report::Notice;
+use crate::engine::finish::finish;
 use crate::error::{AtStep, Error, Result, Step};
 use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
@@ -57,7 +57,7 @@ pub enum Event {
 /// nobody took then do what they do.
 #[derive(Debug)]
 pub struct Supervisor {
-    engine: Engine,
+    main_loop: MainLoop,
     mask: MaskGuard,
     pending: OwnedFd,
     /// Whether `SIGCHLD` was ignored, which has the kernel wait for children.
@@ -102,7 +102,7 @@ impl Supervisor {
         }
         let fd = proc.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         Ok(Self {
-            engine: Engine::new(policy, role, WATCHED, fd),
+            main_loop: MainLoop::new(policy, role, WATCHED, fd),
             mask,
             pending,
             ignored_children,
@@ -115,7 +115,7 @@ impl Supervisor {
     /// because it was one before. That attribute survives `execve(2)`.
     #[must_use]
     pub fn adopts_orphans(&self) -> bool {
-        self.engine.role != Role::Parent
+        self.main_loop.role != Role::Parent
     }
 
     /// The exit code for this end of a program: its own, or 128 and the signal, or 0 as
@@ -134,7 +134,7 @@ impl Supervisor {
     /// ```
     #[must_use]
     pub fn exit_code(&self, status: ExitStatus) -> u8 {
-        self.engine.policy.exit_code(Ended::from_status(status))
+        self.main_loop.policy.exit_code(Ended::from_status(status))
     }
 
     /// What there is to see to now, or `None`. Does not wait: for that poll the descriptor. Passes nothing on;
@@ -166,7 +166,7 @@ impl Supervisor {
     /// What the kernel answers for the wait: only if a seccomp filter forbids it.
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         loop {
-            let happened = self.engine.next(Some(Duration::ZERO)).at_step(Step::Wait)?;
+            let happened = self.main_loop.next(Some(Duration::ZERO)).at_step(Step::Wait)?;
             return Ok(Some(match happened {
                 None => return Ok(None),
                 Some(Happened::Signal(taken)) => match Signal::new(taken.number()) {
@@ -187,7 +187,7 @@ impl Supervisor {
     }
 
     pub(crate) fn placement(&self) -> Placement {
-        self.engine.policy.placement
+        self.main_loop.policy.placement
     }
 
     /// The signal mask of before.
@@ -196,14 +196,14 @@ impl Supervisor {
     }
 
     pub(crate) fn started(&self, pid: u32) {
-        Notice::Started { pid: program(pid) }.tell(self.engine.policy.verbosity);
+        Notice::Started { pid: program(pid) }.tell(self.main_loop.policy.verbosity);
     }
 
     /// `before` is how it ended, if it was waited for already.
     pub(crate) fn run(&mut self, pid: u32, before: Option<ExitStatus>) -> Result<ExitStatus> {
-        self.engine.ended = before.map(Ended::from_status);
-        self.engine.main = program(pid);
-        Ok(self.engine.run().at_step(Step::Wait)?.into_status())
+        self.main_loop.ended = before.map(Ended::from_status);
+        self.main_loop.main = program(pid);
+        Ok(self.main_loop.run().at_step(Step::Wait)?.into_status())
     }
 
     /// As of [`run`](Self::run).
@@ -211,9 +211,9 @@ impl Supervisor {
         let Ok(before) = before else {
             process::exit(BROKEN);
         };
-        self.engine.ended = before.map(Ended::from_status);
-        self.engine.main = program(pid);
-        finish(self.engine)
+        self.main_loop.ended = before.map(Ended::from_status);
+        self.main_loop.main = program(pid);
+        finish(self.main_loop)
     }
 }
 

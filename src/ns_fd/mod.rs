@@ -18,7 +18,7 @@ use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
 pub use handle::NsHandle;
-pub(crate) use open::{children_are_elsewhere, children_go, has_no_first_process};
+pub(crate) use open::has_no_first_process;
 
 /// A namespace, held by an open file.
 ///

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::NsFd;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
-use crate::namespace::{Namespace, NamespaceSet};
+use crate::namespace::Namespace;
 use crate::pid_fd::PidFd;
 use crate::pinned::{open_path, parent};
 use crate::proc_fs::{self, ProcFs};
@@ -305,49 +304,6 @@ fn is_name(file: &str) -> bool {
 /// A path from elsewhere may lead to a FIFO or a terminal.
 const AT_ONCE: OFlags =
     OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
-
-/// Whether a thread of this process had its children's pid namespace changed through this crate, to a
-/// new one and to one that others live in, or their time namespace. Only then is a spawn worth the
-/// question where they go.
-static NEW: AtomicBool = AtomicBool::new(false);
-static ENTERED: AtomicBool = AtomicBool::new(false);
-static CLOCKS: AtomicBool = AtomicBool::new(false);
-
-/// Where the namespaces of this thread's children come from, if they are not the thread's own.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Elsewhere {
-    /// Perhaps from `unshare(2)`, and perhaps still without its PID 1.
-    pub(crate) new: bool,
-    /// Perhaps from `setns(2)`: others live there.
-    pub(crate) entered: bool,
-    /// Another time namespace: before Linux 6.2 no child may share memory then.
-    pub(crate) clocks: bool,
-}
-
-/// Notes what the thread's children are about to be born in.
-pub(crate) fn children_go(namespaces: NamespaceSet, entered: bool) {
-    if namespaces.contains(NamespaceSet::PID) {
-        if entered { &ENTERED } else { &NEW }.store(true, Ordering::Relaxed);
-    }
-    if namespaces.contains(NamespaceSet::TIME) {
-        CLOCKS.store(true, Ordering::Relaxed);
-    }
-}
-
-pub(crate) fn children_are_elsewhere() -> Result<Elsewhere> {
-    let (new, entered) = (NEW.load(Ordering::Relaxed), ENTERED.load(Ordering::Relaxed));
-    let moved = |kind| match NsFd::for_children(kind) {
-        Ok(namespace) => Ok(namespace.id()? != NsFd::current(kind)?.id()?),
-        // The thread does not see itself in `/proc`, so this is unknown: a spawn assumes that it is elsewhere.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UntrustedProc) => {
-            Ok(true)
-        }
-        Err(error) => Err(error),
-    };
-    let pid = (new || entered) && moved(Namespace::Pid)?;
-    let clocks = CLOCKS.load(Ordering::Relaxed) && moved(Namespace::Time)?;
-    Ok(Elsewhere { new: new && pid, entered: entered && pid, clocks })
-}
 
 /// `PIDFD_GET_*_NAMESPACE`: needs no `/proc`. Linux 6.11; `ENOTTY` before.
 fn ask_pid_fd(

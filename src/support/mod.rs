@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod interface;
+pub(crate) mod time_entry;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 

@@ -1,7 +1,7 @@
 //! The protocol of a spawn, as a model of which every interleaving is tried: the parent, the child, the
 //! intermediate process that makes it and the id-map helper, each of which may be killed at any moment.
 //!
-//! What is modelled is said in the head of `src/setup/slot.rs`. A step here is one that others can notice: an
+//! What is modelled is said in the head of `src/engine/slot.rs`. A step here is one that others can notice: an
 //! access to the slot, a system call, a wake-up by the kernel. To show that the model sees what matters, each
 //! part of the protocol is left out in turn, and has to be missed.
 

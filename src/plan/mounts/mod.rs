@@ -3,28 +3,23 @@
 #![forbid(unsafe_code)]
 
 mod compile;
-mod overlay;
-mod place;
-mod run;
+pub(crate) mod mount_point;
+pub(crate) mod overlay;
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::error::{Error, Step};
 use crate::mounts::NewFs;
-use crate::sys::file::{self, Fd, Kept};
-use crate::sys::in_root::{Identity, is_mount_root, mount_id};
+use crate::sys::in_root::Identity;
 use crate::sys::mount::{MountAttr, RDONLY};
-use crate::sys::{Errno, Result};
 
+use mount_point::MountPoint;
 use overlay::Layers;
-use place::Place;
 
 pub(crate) use compile::{MountRights, compile};
-pub(super) use run::run;
 
 /// One step in the building of a mount namespace.
 #[derive(Debug)]
@@ -36,39 +31,39 @@ pub(crate) enum MountOp {
     Attach {
         tree: usize,
         what: CString,
-        place: Place,
+        point: MountPoint,
         attr: Attr,
-        below: Vec<Place>,
+        below: Vec<MountPoint>,
     },
     New {
         fs: Fs,
-        place: Place,
+        point: MountPoint,
         attr: Attr,
     },
     Overlay {
         layers: Layers,
-        place: Place,
+        point: MountPoint,
         attr: Attr,
     },
     /// With a tree of `/dev/null`, for a file.
     Mask {
         null: usize,
         empty: Fs,
-        place: Place,
+        point: MountPoint,
     },
-    Protect(Place),
+    Protect(MountPoint),
     MakeDir {
-        place: Place,
+        point: MountPoint,
         mode: u32,
     },
     MakeLink {
-        place: Place,
+        point: MountPoint,
         text: &'static CStr,
     },
     Root {
-        base: Base,
+        base: RootSource,
         attr: Attr,
-        below: Vec<Place>,
+        below: Vec<MountPoint>,
     },
     ReadOnlyRoot,
     Pivot,
@@ -77,7 +72,7 @@ pub(crate) enum MountOp {
 
 /// What a new root is made of.
 #[derive(Debug)]
-pub(crate) enum Base {
+pub(crate) enum RootSource {
     Tree { tree: usize, what: CString },
     New(Fs),
     Overlay(Layers),
@@ -86,8 +81,8 @@ pub(crate) enum Base {
 /// A new file system, with its options as `mount(2)` takes them.
 #[derive(Debug)]
 pub(crate) struct Fs {
-    new: NewFs,
-    data: CString,
+    pub(crate) new: NewFs,
+    pub(crate) data: CString,
 }
 
 impl From<NewFs> for Fs {
@@ -100,135 +95,37 @@ impl From<NewFs> for Fs {
 /// namespace, which has other mounts of the same files.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    index: usize,
-    path: CString,
-    identity: Identity,
-    held: OwnedFd,
+    pub(crate) index: usize,
+    pub(crate) path: CString,
+    pub(crate) identity: Identity,
+    pub(crate) held: OwnedFd,
     /// Whether it is held as a mount that is attached nowhere, made with the rights of the parent.
-    is_ready: bool,
-    attr: Attr,
+    pub(crate) is_ready: bool,
+    pub(crate) attr: Attr,
 }
 
 /// What is changed of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Attr {
-    read_only: bool,
+    pub(crate) read_only: bool,
     /// One of the flags of `mount(2)`.
-    propagation: Option<libc::c_ulong>,
+    pub(crate) propagation: Option<libc::c_ulong>,
 }
 
 impl Attr {
-    const READ_ONLY: Self = Self { read_only: true, propagation: None };
+    pub(crate) const READ_ONLY: Self = Self { read_only: true, propagation: None };
 
-    fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
 
-    fn for_kernel(self) -> MountAttr {
+    pub(crate) fn for_kernel(self) -> MountAttr {
         MountAttr {
             set: if self.read_only { RDONLY } else { 0 },
             #[allow(clippy::useless_conversion, reason = "it has 32 bits on some architectures")]
             propagation: self.propagation.unwrap_or(0).into(),
             ..MountAttr::default()
         }
-    }
-}
-
-/// What the steps pass on to each other: descriptors of whoever executes them.
-#[derive(Debug)]
-pub(crate) struct Workshop {
-    /// The new root; none while the present one is worked in.
-    root: Kept,
-    trees: Vec<Cell>,
-    mounts: Vec<Mounted>,
-    /// The ids of all mounts that were attached by now; 0 where none was yet.
-    attached: Vec<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct Cell {
-    mount: Kept,
-    /// Whether it is a mere descriptor of the source, where `open_tree(2)` is hidden.
-    is_source: AtomicBool,
-    /// Whether its attributes are still to be changed, where `mount_setattr(2)` is missing.
-    is_late: AtomicBool,
-}
-
-/// A mount in which a later step has something to find.
-#[derive(Debug)]
-struct Mounted {
-    top: Kept,
-    id: AtomicU64,
-}
-
-impl Workshop {
-    pub(crate) fn of<'a>(ops: impl IntoIterator<Item = &'a MountOp>) -> Self {
-        let (mut trees, mut mounts, mut attached) = (Vec::new(), Vec::new(), Vec::new());
-        for op in ops {
-            if op.place().is_some() {
-                attached.push(AtomicU64::new(0));
-            }
-            if matches!(op, MountOp::Take(_)) {
-                trees.push(Cell {
-                    mount: Kept::none(),
-                    is_source: AtomicBool::new(false),
-                    is_late: AtomicBool::new(false),
-                });
-            } else if op.place().is_some_and(|place| place.number().is_some()) {
-                mounts.push(Mounted { top: Kept::none(), id: AtomicU64::new(0) });
-            }
-        }
-        Self { root: Kept::none(), trees, mounts, attached }
-    }
-
-    fn cell(&self, tree: usize) -> Result<&Cell> {
-        self.trees.get(tree).ok_or(Errno::INVAL)
-    }
-
-    fn mounted(&self, number: usize) -> Option<RawFd> {
-        self.mounts.get(number)?.top.get()
-    }
-
-    /// Whether a mount was attached by an earlier step, or is the root.
-    fn is_earlier(&self, mount: RawFd) -> Result<bool> {
-        let id = mount_id(mount)?;
-        if let Some(root) = self.root.get() {
-            if mount_id(root)? == id {
-                return Ok(true);
-            }
-        }
-        Ok(self.attached.iter().any(|earlier| earlier.load(SeqCst) == id))
-    }
-
-    /// Notes what was mounted at a place, if something is to be found in it. If it covers an earlier mount, which a
-    /// link led to, it stands for that one, too.
-    fn note(&self, place: &Place, mount: Fd, target: &Fd) -> Result<()> {
-        let id = mount_id(mount.raw())?;
-        if let Some(free) = self.attached.iter().find(|earlier| earlier.load(SeqCst) == 0) {
-            free.store(id, SeqCst);
-        }
-        let is_kept = |mounted: &&Mounted| mounted.top.get().is_some();
-        if self.mounts.iter().any(|it| is_kept(&it)) && is_mount_root(target.raw())? {
-            let covered = mount_id(target.raw())?;
-            for earlier in self.mounts.iter().filter(is_kept) {
-                if earlier.id.load(SeqCst) == covered {
-                    earlier.top.keep(file::copy(mount.raw())?);
-                    earlier.id.store(id, SeqCst);
-                }
-            }
-        }
-        if let Some(own) = place.number().and_then(|number| self.mounts.get(number)) {
-            own.id.store(id, SeqCst);
-            own.top.keep(mount);
-        }
-        Ok(())
-    }
-
-    /// When all is mounted, or has failed in a process that goes on.
-    pub(crate) fn close(&self) {
-        let trees = self.trees.iter().map(|cell| &cell.mount);
-        let mounts = self.mounts.iter().map(|mounted| &mounted.top);
-        trees.chain(mounts).chain([&self.root]).for_each(|kept| drop(kept.take()));
     }
 }
 
@@ -242,33 +139,33 @@ impl MountOp {
             Self::ActAsRoot => Step::SetUid,
             Self::Pivot => Step::PivotRoot,
             Self::Chroot => Step::ChangeRoot,
-            _ if detail == place::MAKING => Step::MakeMountPoint,
+            _ if detail == mount_point::MAKING => Step::MakeMountPoint,
             _ => Step::Mount,
         }
     }
 
-    fn place(&self) -> Option<&Place> {
+    pub(crate) fn point(&self) -> Option<&MountPoint> {
         match self {
-            Self::Attach { place, .. }
-            | Self::New { place, .. }
-            | Self::Overlay { place, .. }
-            | Self::Mask { place, .. }
-            | Self::Protect(place)
-            | Self::MakeDir { place, .. }
-            | Self::MakeLink { place, .. } => Some(place),
+            Self::Attach { point, .. }
+            | Self::New { point, .. }
+            | Self::Overlay { point, .. }
+            | Self::Mask { point, .. }
+            | Self::Protect(point)
+            | Self::MakeDir { point, .. }
+            | Self::MakeLink { point, .. } => Some(point),
             _ => None,
         }
     }
 
-    fn place_mut(&mut self) -> Option<&mut Place> {
+    fn point_mut(&mut self) -> Option<&mut MountPoint> {
         match self {
-            Self::Attach { place, .. }
-            | Self::New { place, .. }
-            | Self::Overlay { place, .. }
-            | Self::Mask { place, .. }
-            | Self::Protect(place)
-            | Self::MakeDir { place, .. }
-            | Self::MakeLink { place, .. } => Some(place),
+            Self::Attach { point, .. }
+            | Self::New { point, .. }
+            | Self::Overlay { point, .. }
+            | Self::Mask { point, .. }
+            | Self::Protect(point)
+            | Self::MakeDir { point, .. }
+            | Self::MakeLink { point, .. } => Some(point),
             _ => None,
         }
     }
@@ -277,7 +174,7 @@ impl MountOp {
     fn path(&self) -> Option<&CStr> {
         match self {
             Self::Take(tree) => Some(&tree.path),
-            op => op.place().map(Place::path),
+            op => op.point().map(MountPoint::path),
         }
     }
 
@@ -338,7 +235,7 @@ impl fmt::Display for Attr {
     }
 }
 
-impl fmt::Display for Base {
+impl fmt::Display for RootSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tree { what, .. } => write!(f, "{what:?}"),

@@ -1,4 +1,4 @@
-//! Entering namespaces in the order that works: on this thread, or in a child.
+//! The namespaces to enter, each held by a descriptor.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{self, NsFd};
 use crate::pid_fd::PidFd;
-use crate::sys::{Errno, process};
+use crate::sys::Errno;
 
 /// Namespaces that the caller wants to enter, and what keeps them.
 #[derive(Debug, Clone)]
@@ -124,67 +124,4 @@ fn is_own(namespace: &NsFd) -> Result<bool> {
         Err(error) if ns_fd::has_no_first_process(&error) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Says which kind was refused.
-pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno) -> Error {
-    let error = Error::os(step, errno);
-    match targets.get(index) {
-        Some(target) => error.of(target.kind),
-        None => error,
-    }
-}
-
-/// Which target was refused.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Refused {
-    pub(crate) index: usize,
-    pub(crate) errno: Errno,
-    /// What was entered before.
-    pub(crate) entered: NamespaceSet,
-}
-
-/// Enters one target.
-pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
-    let flag = target.kind.flag();
-    match process::setns(target.fd, flag) {
-        // Threads share root and working directory, which the mount namespace is to change.
-        Err(Errno::INVAL) if target.kind == Namespace::Mount => {
-            process::unshare_fs()?;
-            process::setns(target.fd, flag)
-        }
-        // A program that this thread has just started may still be on its way out of the memory.
-        Err(Errno::USERS) if target.kind == Namespace::Time && process::is_alone() => {
-            process::setns(target.fd, flag)
-        }
-        answer => answer,
-    }
-}
-
-/// Enters all targets, at most one of each kind.
-///
-/// A namespace that an entered user namespace owns can often be entered only after that one, and one
-/// that it does not own only before. So the others come first, those that were denied once more
-/// after the user namespace.
-pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> {
-    let mut done = 0_u64;
-    let mut entered = NamespaceSet::empty();
-    let is_user = |target: &Target| target.kind == Namespace::User;
-    let retry = targets.iter().any(is_user);
-    for round in if retry { 0..3 } else { 0..1 } {
-        for (index, &target) in targets.iter().enumerate() {
-            if done & (1 << index) != 0 || (round == 1) != is_user(&target) {
-                continue;
-            }
-            match join(target) {
-                Ok(()) => {
-                    done |= 1 << index;
-                    entered |= target.kind.into();
-                }
-                Err(Errno::PERM) if round == 0 && retry => {}
-                Err(errno) => return Err(Refused { index, errno, entered }),
-            }
-        }
-    }
-    Ok(())
 }

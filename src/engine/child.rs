@@ -10,10 +10,11 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::AsRawFd;
 
+use crate::engine::run::Context;
+use crate::engine::steps::run_all;
 use crate::namespace::NamespaceSet;
-use crate::setup::plan::{Op, Plan};
-use crate::setup::run::Context;
-use crate::setup::steps::run_all;
+use crate::plan::op::Op;
+use crate::plan::{Memory, Plan};
 use crate::sys::clone::{self, Request, Stack};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
@@ -21,9 +22,9 @@ use crate::sys::{Errno, Result, abi, file, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
 #[derive(Debug)]
-pub(super) struct Job<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) context: Context<'a>,
+pub(crate) struct Job<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) context: Context<'a>,
     /// For the process that an intermediate one makes, if both share our memory: should the
     /// intermediate one be killed, we wake up while the other is still at work. And for an init.
     stack: Option<&'a Stack>,
@@ -37,7 +38,7 @@ pub(super) struct Job<'a> {
 const FAILED: i32 = 127;
 
 impl<'a> Job<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         plan: &'a Plan,
         context: Context<'a>,
         stack: Option<&'a Stack>,
@@ -48,12 +49,21 @@ impl<'a> Job<'a> {
         Self { plan, context, stack, tells_its_end, sleeps }
     }
 
-    pub(super) fn is_legacy(&self) -> bool {
+    pub(crate) fn is_legacy(&self) -> bool {
         self.context.slot.legacy.load(SeqCst)
     }
 
+    /// Makes the child, or the intermediate process that makes it.
+    pub(crate) fn begin(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
+        if self.plan.before.is_empty() {
+            return self.start(blocked);
+        }
+        // SAFETY: its child is seen to by `await_intermediate`.
+        unsafe { self.start_intermediate(blocked) }
+    }
+
     /// Makes the child that becomes the program. If that shares our memory, it returns when it has run exec or ended.
-    pub(super) fn start(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
+    fn start(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
         // SAFETY: this thread sleeps until the child has done with our memory, if it shares that; the stack is for
         // this one use.
         unsafe { self.start_program(self.memory() | self.sleep(), blocked) }
@@ -66,14 +76,14 @@ impl<'a> Job<'a> {
     /// # Safety
     ///
     /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
-    pub(super) unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
+    unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
         // With one table of descriptors, the pidfd that it makes is ours.
         let flags = self.memory() | self.sleep() | abi::CLONE_FILES;
         let pid_fd = self.context.slot.middle_pid_fd.as_ptr();
         let request =
             Request { exit_signal: self.exit_signal(), ..Request::new(flags, pid_fd, None) };
         // SAFETY: the caller's contract.
-        unsafe { self.clone(request, go_before, blocked) }
+        unsafe { self.clone(request, run_intermediate, blocked) }
     }
 
     /// None: until exec sets `SIGCHLD`, no other wait of the process takes notice, and a child that was killed before
@@ -84,7 +94,10 @@ impl<'a> Job<'a> {
     }
 
     fn memory(&self) -> u64 {
-        if self.plan.copy.is_none() { abi::CLONE_VM } else { 0 }
+        match self.plan.memory {
+            Memory::Shared => abi::CLONE_VM,
+            Memory::Copy(_) => 0,
+        }
     }
 
     fn sleep(&self) -> u64 {
@@ -128,7 +141,7 @@ impl<'a> Job<'a> {
 }
 
 /// Does what comes before, makes the child, and ends.
-fn go_before(job: &Job<'_>, child: InChild) -> ! {
+fn run_intermediate(job: &Job<'_>, child: InChild) -> ! {
     let slot = job.context.slot;
     slot.set_shares_table(true);
     let done = run_all(&job.plan.before, 0, &job.context, Some(child));

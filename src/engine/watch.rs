@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,13 +20,13 @@ use crate::sys::{Errno, process};
 ///
 /// A child that has its own memory may also have the ids of somebody else, who can stop it before exec: a parent that
 /// slept in `clone3` would do so uninterruptibly.
-pub(super) struct Start {
+pub(crate) struct Start {
     reader: OwnedFd,
     writer: OwnedFd,
 }
 
 impl Start {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let make = || {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
             // 0 to 2 are replaced in the child.
@@ -36,12 +36,12 @@ impl Start {
     }
 
     /// What the child writes a byte to.
-    pub(super) fn for_child(&self) -> RawFd {
-        self.writer.as_raw_fd()
+    pub(crate) fn for_child(&self) -> BorrowedFd<'_> {
+        self.writer.as_fd()
     }
 
     /// Waits until the child tells, or ends without a word.
-    pub(super) fn happens(self, child: &OwnedFd) -> bool {
+    pub(crate) fn happens(self, child: &OwnedFd) -> bool {
         drop(self.writer);
         loop {
             let mut ready = [&self.reader, child].map(|fd| PollFd::new(fd, PollFlags::IN));
@@ -65,7 +65,7 @@ impl Start {
 
 impl Start {
     /// Waits until the child has run exec, or has ended.
-    pub(super) fn await_exec(self, child: &OwnedFd) {
+    pub(crate) fn await_exec(self, child: &OwnedFd) {
         drop(self.writer);
         let has_run_exec = || process::is_seen_after_exec(child.as_raw_fd());
         let (mut watched, mut pause) = (2, Duration::from_millis(50));
@@ -99,7 +99,7 @@ impl Start {
 /// Waits until a child that the kernel reaps by itself has run exec, and says whether it has; `None` where `/proc` does
 /// not say it. No wait finds such a child. One that a signal killed before anybody saw its program did not run it, as
 /// far as can be known.
-pub(super) fn has_run_exec_unseen(child: &OwnedFd, pid: u32) -> Option<bool> {
+pub(crate) fn has_run_exec_unseen(child: &OwnedFd, pid: u32) -> Option<bool> {
     let proc = ProcFs::open().ok()?;
     let moment = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     loop {
@@ -125,7 +125,7 @@ pub(super) fn has_run_exec_unseen(child: &OwnedFd, pid: u32) -> Option<bool> {
 ///
 /// So it is looked at, by the questions that whoever wants to enter it will ask; where they are refused to us,
 /// they are to all of this process.
-pub(super) fn await_arrival(child: &PidFd) {
+pub(crate) fn await_arrival(child: &PidFd) {
     let is_underway = || -> Result<bool> {
         let own = NsFd::of_process(child, Namespace::Time)?;
         // Once there, a program may make others.

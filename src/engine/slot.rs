@@ -34,7 +34,7 @@
 //!    process that asked, by its pidfd, still lives. `newuidmap(1)` looks the number up by itself: should the
 //!    helper be killed meanwhile, only its own check of the owner is left.
 //! 6. *A program with a time namespace of its own is in it when the spawn answers:* exec enters it only
-//!    after it has woken the parent, which therefore looks, and waits (`command/news.rs`).
+//!    after it has woken the parent, which therefore looks, and waits (`engine/watch.rs`).
 //! 7. *The parent's table of descriptors is as before.* The intermediate process shares it, for the sake of the
 //!    pidfd of the child that it makes. What it opens there, for a time namespace that is entered by birth, the
 //!    parent closes when it has ended: of a number that it closes itself nobody could tell, should it be killed,

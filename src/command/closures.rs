@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use super::{Command, Stdio};
 use crate::child::Child;
 use crate::error::Result;
+use crate::plan::op::Op;
 use crate::process_state;
-use crate::setup::plan::Op;
 
 impl Command {
     /// Runs `work` in the child, after all other steps, right before the program.
@@ -105,6 +105,6 @@ impl Command {
             work.take().map_or(0, |work| work())
         };
         let plan = self.compile(joins, Op::Run(Arc::new(Mutex::new(once))))?;
-        self.launcher(plan, [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])?.spawn()
+        self.start(plan, [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])
     }
 }

@@ -17,9 +17,9 @@
 
 #![allow(unsafe_code, reason = "it gives up the memory of code that never runs again")]
 
-use super::engine::{Engine, Role};
-use super::policy::{BROKEN, Others, Placement, Policy, Verbosity};
-use super::report::Notice;
+use crate::init::main_loop::{MainLoop, Role};
+use crate::init::policy::{BROKEN, Others, Placement, Verbosity};
+use crate::init::report::Notice;
 use crate::sys::clone::{Stack, continue_on};
 use crate::sys::image::Image;
 use crate::sys::in_child::InChild;
@@ -37,24 +37,10 @@ pub(crate) enum Way {
     Finish,
 }
 
-/// What the child of a command needs to become an init.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NewInit {
-    pub(crate) policy: Policy,
-    pub(crate) image: Option<Image>,
-}
-
-impl NewInit {
-    /// For the parent, since the child cannot look for its image.
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, image: Image::own() }
-    }
-}
-
 /// An init for the rest of this process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastLoop {
-    pub(crate) engine: Engine,
+    pub(crate) main_loop: MainLoop,
     pub(crate) way: Way,
     /// The root of a checked `/proc`; or -1.
     pub(crate) proc: RawFd,
@@ -80,7 +66,7 @@ impl LastLoop {
     pub(crate) unsafe fn run(mut self) -> ! {
         // Also those with a handler of libc's, which would look for its thread.
         let _ = signal::set_mask(ALL);
-        self.engine.watched = ALL;
+        self.main_loop.watched = ALL;
         // Of which the range is known, whatever the stack of this process looks like.
         let stack = self.image.and_then(|_| Stack::new(Stack::SMALL).ok());
         let (Some(image), Some(stack)) = (self.image, stack) else {
@@ -103,7 +89,7 @@ impl LastLoop {
             let _ = file::chdir(c"/");
         }
         if let Some(kept) = kept {
-            // SAFETY: `run`'s contract. We are on the stack that is kept, where the engine and all that it
+            // SAFETY: `run`'s contract. We are on the stack that is kept, where the main_loop and all that it
             // refers to is.
             let _ = unsafe { forget(self.proc, kept) };
         }
@@ -116,16 +102,16 @@ impl LastLoop {
 
     fn close_files(&mut self, alone: InChild) {
         let signals_others =
-            matches!(self.engine.policy.others, Others::Terminate { .. } | Others::Kill);
-        if self.engine.role != Role::Subreaper || !signals_others {
-            self.engine.proc = -1;
+            matches!(self.main_loop.policy.others, Others::Terminate { .. } | Others::Kill);
+        if self.main_loop.role != Role::Subreaper || !signals_others {
+            self.main_loop.proc = -1;
         }
-        let _ = file::close_all_but(self.engine.proc.max(2), alone);
+        let _ = file::close_all_but(self.main_loop.proc.max(2), alone);
         if self.way == Way::Command {
-            let manages = self.engine.policy.placement == Placement::Group;
+            let manages = self.main_loop.policy.placement == Placement::Group;
             let is_terminal = |stream| terminal::foreground(stream).is_ok();
             let terminal = (0..=2).find(|&stream| manages && is_terminal(stream));
-            let writes = self.engine.policy.verbosity != Verbosity::Silent;
+            let writes = self.main_loop.policy.verbosity != Verbosity::Silent;
             (0..=2)
                 .filter(|&stream| Some(stream) != terminal && !(writes && stream == 2))
                 .for_each(|stream| file::close_copy(stream, alone));
@@ -136,9 +122,9 @@ impl LastLoop {
 fn begin(begun: &Begun) -> ! {
     let mut last = begun.last;
     last.shed(begun.kept.as_ref());
-    let policy = last.engine.policy;
+    let policy = last.main_loop.policy;
     if last.way == Way::Command {
-        Notice::Started { pid: last.engine.main }.tell(policy.verbosity);
+        Notice::Started { pid: last.main_loop.main }.tell(policy.verbosity);
     }
-    process::exit(last.engine.run().map_or(BROKEN, |ended| policy.exit_code(ended).into()))
+    process::exit(last.main_loop.run().map_or(BROKEN, |ended| policy.exit_code(ended).into()))
 }

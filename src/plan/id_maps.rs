@@ -9,9 +9,9 @@ use std::{env, fs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id_map::{IdMap, Setgroups};
 use crate::mounts::c_path;
+use crate::plan::op::{IdMapFile, IdMapWrite, MapTool, Op};
+use crate::plan::setup::{Map, Setup};
 use crate::process_state;
-use crate::setup::plan::{IdMapFile, IdMapWrite, MapTool, Op};
-use crate::setup::{Map, Setup};
 use crate::sub_ids::SubIds;
 use crate::sys::{abi, caps, process};
 

@@ -5,24 +5,24 @@
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::engine::Engine;
-use super::policy::BROKEN;
-use super::shed::{LastLoop, Way};
+use crate::engine::last_loop::{LastLoop, Way};
+use crate::init::main_loop::MainLoop;
+use crate::init::policy::BROKEN;
 use crate::proc_fs::{ProcFs, arguments};
 use crate::sys::image::Image;
 use crate::sys::memory::Arguments;
 use crate::sys::process;
 use crate::sys::span::Span;
 
-/// Supervises the engine's program and ends this process as it ends. If this is the only thread, gives up what
+/// Supervises the main_loop's program and ends this process as it ends. If this is the only thread, gives up what
 /// [`LastLoop`] lists.
-pub(super) fn finish(mut engine: Engine) -> ! {
+pub(crate) fn finish(mut main_loop: MainLoop) -> ! {
     // An error lies in memory that is about to go.
     let proc = ProcFs::open().ok().map(ManuallyDrop::new);
     let fd = proc.as_ref().map_or(-1, |proc| proc.as_raw_fd());
     let lists_children =
         proc.as_ref().is_some_and(|proc| matches!(proc.counts_as_here(), Ok(true)));
-    engine.proc = if lists_children { fd } else { -1 };
+    main_loop.proc = if lists_children { fd } else { -1 };
     // Of a process that cannot tell whether others share its memory, all but that is given up.
     let is_alone = process::is_alone();
     if is_alone || has_one_thread(proc.as_deref()) {
@@ -33,11 +33,11 @@ pub(super) fn finish(mut engine: Engine) -> ! {
         });
         let image = Image::own().filter(|_| is_alone);
         let arguments = arguments.unwrap_or_default();
-        let last = LastLoop { engine, way: Way::Finish, proc: fd, image, arguments };
+        let last = LastLoop { main_loop, way: Way::Finish, proc: fd, image, arguments };
         // SAFETY: there is one thread, and no process shares its memory if there is an image.
         unsafe { last.run() }
     }
-    process::exit(engine.run().map_or(BROKEN, |ended| engine.policy.exit_code(ended).into()))
+    process::exit(main_loop.run().map_or(BROKEN, |ended| main_loop.policy.exit_code(ended).into()))
 }
 
 fn has_one_thread(proc: Option<&ProcFs>) -> bool {

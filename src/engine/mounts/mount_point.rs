@@ -5,41 +5,12 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
-use super::Workshop;
-use crate::setup::slot::Slot;
+use super::MountState;
+use crate::engine::slot::Slot;
+use crate::plan::mounts::mount_point::{EarlierMount, MAKING, Make, MountPoint};
 use crate::sys::file::{self, Fd};
 use crate::sys::in_root::{NoUmask, Within, make_dir, make_file, open_in_root};
 use crate::sys::{Errno, Result};
-
-/// The detail of a step that failed at making the mount point.
-pub(super) const MAKING: usize = 1;
-
-/// What a missing mount point becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Make {
-    Nothing,
-    Dir,
-    File,
-}
-
-#[derive(Debug)]
-pub(crate) struct Place {
-    names: Vec<CString>,
-    /// The path, from the root, up to each of the names.
-    paths: Vec<CString>,
-    make: Make,
-    /// Earlier mounts of the same plan in which it lies, the latest first.
-    bases: Vec<Base>,
-    /// What later places know the mount here by, if one lies in it.
-    number: Option<usize>,
-}
-
-/// An earlier mount: its number, and how many of the names lead to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Base {
-    pub(super) mount: usize,
-    pub(super) depth: usize,
-}
 
 /// Where a lookup starts.
 #[derive(Clone, Copy)]
@@ -49,67 +20,33 @@ struct Start {
     within: Within,
 }
 
-impl Place {
-    pub(super) fn of(names: Vec<CString>, make: Make) -> Self {
-        let longer = |path: &mut Vec<u8>, name: &CString| {
-            path.push(b'/');
-            path.extend(name.to_bytes());
-            CString::new(path.clone()).ok()
-        };
-        let paths = names.iter().scan(Vec::new(), longer).collect();
-        Self { names, paths, make, bases: Vec::new(), number: None }
-    }
-
-    pub(super) fn path(&self) -> &CStr {
-        self.paths.last().map_or(c"/", |path| path)
-    }
-
-    pub(super) fn paths(&self) -> &[CString] {
-        &self.paths
-    }
-
-    pub(super) fn make_nothing(&mut self) {
-        self.make = Make::Nothing;
-    }
-
-    pub(super) fn bases_mut(&mut self) -> &mut Vec<Base> {
-        &mut self.bases
-    }
-
-    pub(super) fn number(&self) -> Option<usize> {
-        self.number
-    }
-
-    pub(super) fn set_number(&mut self, number: usize) {
-        self.number = Some(number);
-    }
-
+impl MountPoint {
     /// In the latest earlier mount that it lies in, or else in the root. A mount that was made nowhere, as the mask
     /// of something missing, is none.
-    fn start(&self, root: RawFd, depth: usize, workshop: &Workshop) -> Start {
-        let mounted = |base: &Base| {
-            let dir = workshop.mounted(base.mount).filter(|_| base.depth <= depth)?;
+    fn start(&self, root: RawFd, depth: usize, mount_state: &MountState) -> Start {
+        let mounted = |base: &EarlierMount| {
+            let dir = mount_state.mounted(base.mount).filter(|_| base.depth <= depth)?;
             Some(Start { dir, depth: base.depth, within: Within::Mount })
         };
         let from_root = Start { dir: root, depth: 0, within: Within::Root };
         self.bases.iter().find_map(mounted).unwrap_or(from_root)
     }
 
-    pub(super) fn open(&self, root: RawFd, workshop: &Workshop) -> Result<Fd> {
-        self.open_up_to(root, self.names.len(), workshop)
+    pub(crate) fn open(&self, root: RawFd, mount_state: &MountState) -> Result<Fd> {
+        self.open_up_to(root, self.names.len(), mount_state)
     }
 
     /// The same by the names alone: what is mounted there by now.
-    pub(super) fn open_top(&self, root: RawFd, workshop: &Workshop) -> Result<Fd> {
+    pub(crate) fn open_top(&self, root: RawFd, mount_state: &MountState) -> Result<Fd> {
         let Some(last) = self.names.len().checked_sub(1) else {
             return Err(Errno::INVAL);
         };
-        let start = self.start(root, last, workshop);
+        let start = self.start(root, last, mount_state);
         self.look_up(start, self.names.len())
     }
 
-    fn open_up_to(&self, root: RawFd, count: usize, workshop: &Workshop) -> Result<Fd> {
-        self.look_up(self.start(root, count, workshop), count)
+    fn open_up_to(&self, root: RawFd, count: usize, mount_state: &MountState) -> Result<Fd> {
+        self.look_up(self.start(root, count, mount_state), count)
     }
 
     fn look_up(&self, start: Start, count: usize) -> Result<Fd> {
@@ -136,11 +73,11 @@ impl Place {
     }
 
     /// Opens it, and makes it before where that is wanted.
-    pub(super) fn reach(&self, root: RawFd, workshop: &Workshop, slot: &Slot) -> Result<Fd> {
-        match self.open(root, workshop) {
+    pub(crate) fn reach(&self, root: RawFd, mount_state: &MountState, slot: &Slot) -> Result<Fd> {
+        match self.open(root, mount_state) {
             Err(Errno::NOENT) if self.make != Make::Nothing => {
                 slot.set_detail(MAKING);
-                let made = self.make_all(root, workshop);
+                let made = self.make_all(root, mount_state);
                 if made.is_ok() {
                     slot.set_detail(0);
                 }
@@ -151,15 +88,15 @@ impl Place {
     }
 
     /// One name after the other.
-    fn make_all(&self, root: RawFd, workshop: &Workshop) -> Result<Fd> {
-        let first = self.start(root, self.names.len(), workshop).depth;
-        let mut dir = self.open_up_to(root, first, workshop)?;
+    fn make_all(&self, root: RawFd, mount_state: &MountState) -> Result<Fd> {
+        let first = self.start(root, self.names.len(), mount_state).depth;
+        let mut dir = self.open_up_to(root, first, mount_state)?;
         for (index, name) in self.names.iter().enumerate().skip(first) {
-            dir = match self.open_up_to(root, index + 1, workshop) {
+            dir = match self.open_up_to(root, index + 1, mount_state) {
                 Err(Errno::NOENT) => {
                     let is_file = index + 1 == self.names.len() && self.make == Make::File;
                     make(dir.raw(), name, is_file)?;
-                    self.open_up_to(root, index + 1, workshop)?
+                    self.open_up_to(root, index + 1, mount_state)?
                 }
                 answer => answer?,
             };
@@ -168,16 +105,16 @@ impl Place {
     }
 
     /// For what is to be in its directory.
-    pub(super) fn in_dir(
+    pub(crate) fn in_dir(
         &self,
         root: RawFd,
-        workshop: &Workshop,
+        mount_state: &MountState,
         work: impl FnOnce(RawFd, &CStr) -> Result<()>,
     ) -> Result<()> {
         let Some((name, before)) = self.names.split_last() else {
             return Err(Errno::INVAL);
         };
-        let dir = self.open_up_to(root, before.len(), workshop)?;
+        let dir = self.open_up_to(root, before.len(), mount_state)?;
         match work(dir.raw(), name) {
             // As wanted, presumably.
             Err(Errno::EXIST) => Ok(()),

@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use rustix::fs::MemfdFlags;
 
 use crate::error::{self, AtStep, Error, ErrorKind, Step};
-use crate::setup::plan::{IdMapWrite, MapTool};
+use crate::plan::op::{IdMapWrite, MapTool};
 use crate::sys::clone::{self, Request};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;

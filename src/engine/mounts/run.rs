@@ -1,4 +1,4 @@
-//! Executes the steps that mount. As all of `setup::run`, it allocates nothing and locks nothing.
+//! Executes the steps that mount. As all of `engine::run`, it allocates nothing and locks nothing.
 
 #![forbid(unsafe_code)]
 
@@ -6,10 +6,11 @@ use core::sync::atomic::Ordering::SeqCst;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::place::Place;
-use super::{Attr, Base, Cell, Fs, MountOp, Tree};
-use crate::setup::helper::decimal;
-use crate::setup::run::Context;
+use super::TakenTree;
+use crate::engine::helper::decimal;
+use crate::engine::run::Context;
+use crate::plan::mounts::mount_point::MountPoint;
+use crate::plan::mounts::{Attr, Fs, MountOp, RootSource, Tree};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
 use crate::sys::in_root::{
@@ -21,10 +22,10 @@ use crate::sys::{Errno, Result, file, in_root, process};
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 
 pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
-    let workshop = context.workshop;
+    let mount_state = context.mount_state;
     match op {
         MountOp::Take(tree) => {
-            let taken = take(tree, workshop.cell(tree.index)?);
+            let taken = take(tree, mount_state.cell(tree.index)?);
             if let Some(child) = child {
                 // A copy of what the parent holds open, which could lead out of the new root.
                 file::close_copy(tree.held.as_raw_fd(), child);
@@ -32,40 +33,40 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
             taken
         }
         MountOp::ActAsRoot => process::make_files_as_root(),
-        MountOp::Attach { tree, place, attr, below, .. } => {
-            let cell = workshop.cell(*tree)?;
-            at(place, context, |root, target| {
-                let mount = attach(cell, root, target, place, context)?;
+        MountOp::Attach { tree, point, attr, below, .. } => {
+            let cell = mount_state.cell(*tree)?;
+            at(point, context, |root, target| {
+                let mount = attach(cell, root, target, point, context)?;
                 if cell.is_late.load(SeqCst) {
                     remount_all(&mount, *attr, below, context)?;
                 }
                 Ok(mount)
             })
         }
-        MountOp::New { fs, place, attr } => {
-            at(place, context, |root, target| put_new(fs, *attr, root, target, place, context))
+        MountOp::New { fs, point, attr } => {
+            at(point, context, |root, target| put_new(fs, *attr, root, target, point, context))
         }
-        MountOp::Overlay { layers, place, attr } => at(place, context, |_, target| {
-            attach_changed(layers.mount(workshop)?, *attr, false, target, context)
+        MountOp::Overlay { layers, point, attr } => at(point, context, |_, target| {
+            attach_changed(layers.mount(mount_state)?, *attr, false, target, context)
         }),
-        MountOp::Mask { null, empty, place } => {
-            let cell = workshop.cell(*null)?;
-            let done = if_there(place, context, |root, target| {
+        MountOp::Mask { null, empty, point } => {
+            let cell = mount_state.cell(*null)?;
+            let done = if_there(point, context, |root, target| {
                 if identity(target.raw())?.is_dir() {
-                    return put_new(empty, Attr::READ_ONLY, root, target, place, context);
+                    return put_new(empty, Attr::READ_ONLY, root, target, point, context);
                 }
-                attach(cell, root, target, place, context)
+                attach(cell, root, target, point, context)
             });
             drop(cell.mount.take());
             done
         }
-        MountOp::Protect(place) => protect(place, context),
-        MountOp::MakeDir { place, mode } => in_root(context, |root| {
+        MountOp::Protect(point) => protect(point, context),
+        MountOp::MakeDir { point, mode } => in_root(context, |root| {
             let _exactly = NoUmask::begin();
-            place.in_dir(root, workshop, |dir, name| make_dir(dir, name, *mode))
+            point.in_dir(root, mount_state, |dir, name| make_dir(dir, name, *mode))
         }),
-        MountOp::MakeLink { place, text } => in_root(context, |root| {
-            place.in_dir(root, workshop, |dir, name| make_link(dir, name, text))
+        MountOp::MakeLink { point, text } => in_root(context, |root| {
+            point.in_dir(root, mount_state, |dir, name| make_link(dir, name, text))
         }),
         MountOp::Root { base, attr, below } => make_root(base, *attr, below, context),
         MountOp::ReadOnlyRoot => {
@@ -83,7 +84,7 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
 }
 
 /// Copies the source's mounts as they are in this mount namespace, if it is the same file still.
-fn take(tree: &Tree, cell: &Cell) -> Result<()> {
+fn take(tree: &Tree, cell: &TakenTree) -> Result<()> {
     let here = libc::AT_FDCWD;
     let (mount, is_source) = if tree.is_ready {
         (file::copy(tree.held.as_raw_fd())?, false)
@@ -118,10 +119,10 @@ pub(super) fn change(mount: RawFd, attr: Attr, below: bool) -> Result<()> {
 
 /// Returns the mount that is there now.
 fn attach(
-    cell: &Cell,
+    cell: &TakenTree,
     root: RawFd,
     target: &Fd,
-    place: &Place,
+    point: &MountPoint,
     context: &Context<'_>,
 ) -> Result<Fd> {
     let mount = cell.mount.take().ok_or(Errno::INVAL)?;
@@ -132,19 +133,19 @@ fn attach(
     by_numbers(Some(mount.raw()), target.raw(), None, BIND, context)?;
     let is_it =
         |top: &Fd| Ok(is_mount_root(top.raw())? && identity(top.raw())? == identity(mount.raw())?);
-    on_top(root, place, context, is_it)
+    on_top(root, point, context, is_it)
 }
 
 /// What `mount(2)` has put there, which tells no descriptor: found by its names, and looked at, since another
 /// directory may have come to have them: also that of an earlier mount of the same file system.
 fn on_top(
     root: RawFd,
-    place: &Place,
+    point: &MountPoint,
     context: &Context<'_>,
     is_it: impl FnOnce(&Fd) -> Result<bool>,
 ) -> Result<Fd> {
-    let top = place.open_top(root, context.workshop)?;
-    let is_new = is_it(&top)? && !context.workshop.is_earlier(top.raw())?;
+    let top = point.open_top(root, context.mount_state)?;
+    let is_new = is_it(&top)? && !context.mount_state.is_earlier(top.raw())?;
     if is_new { Ok(top) } else { Err(Errno::STALE) }
 }
 
@@ -161,10 +162,10 @@ pub(super) fn attach_mount(mount: &Fd, target: &Fd) -> Result<()> {
 }
 
 /// Attributes of what is attached already, by `mount(2)`.
-fn remount_all(top: &Fd, attr: Attr, below: &[Place], context: &Context<'_>) -> Result<()> {
+fn remount_all(top: &Fd, attr: Attr, below: &[MountPoint], context: &Context<'_>) -> Result<()> {
     remount(top.raw(), attr, context)?;
-    for place in below {
-        match place.open(top.raw(), context.workshop) {
+    for point in below {
+        match point.open(top.raw(), context.mount_state) {
             // Covered by another mount, or where nobody in here may search.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
             mount => remount(mount?.raw(), attr, context)?,
@@ -222,14 +223,14 @@ fn put_new(
     attr: Attr,
     root: RawFd,
     target: &Fd,
-    place: &Place,
+    point: &MountPoint,
     context: &Context<'_>,
 ) -> Result<Fd> {
     let maker = match mount::fsopen(fs.new.name) {
         Err(Errno::NOSYS | Errno::PERM) => {
             put_new_by_path(fs, attr, target.raw(), context)?;
             let is_it = |top: &Fd| is_root_of_mount(top.raw(), fs.new.magic());
-            let top = on_top(root, place, context, is_it)?;
+            let top = on_top(root, point, context, is_it)?;
             // What is read-only is so from the start.
             remount(top.raw(), Attr { read_only: false, ..attr }, context)?;
             return Ok(top);
@@ -247,14 +248,14 @@ fn put_new_by_path(fs: &Fs, attr: Attr, target: RawFd, context: &Context<'_>) ->
     by_numbers(None, target, Some((fs.new.name, &fs.data)), flags, context)
 }
 
-fn protect(place: &Place, context: &Context<'_>) -> Result<()> {
-    if_there(place, context, |root, target| match clone_tree(target.raw(), c"", true) {
+fn protect(point: &MountPoint, context: &Context<'_>) -> Result<()> {
+    if_there(point, context, |root, target| match clone_tree(target.raw(), c"", true) {
         Err(Errno::NOSYS | Errno::PERM) => {
             by_numbers(Some(target.raw()), target.raw(), None, BIND, context)?;
             let is_it = |top: &Fd| {
                 Ok(is_mount_root(top.raw())? && identity(top.raw())? == identity(target.raw())?)
             };
-            let top = on_top(root, place, context, is_it)?;
+            let top = on_top(root, point, context, is_it)?;
             remount(top.raw(), Attr::READ_ONLY, context)?;
             Ok(top)
         }
@@ -262,11 +263,16 @@ fn protect(place: &Place, context: &Context<'_>) -> Result<()> {
     })
 }
 
-fn make_root(base: &Base, attr: Attr, below: &[Place], context: &Context<'_>) -> Result<()> {
-    let workshop = context.workshop;
+fn make_root(
+    base: &RootSource,
+    attr: Attr,
+    below: &[MountPoint],
+    context: &Context<'_>,
+) -> Result<()> {
+    let mount_state = context.mount_state;
     let (mount, late) = match base {
-        Base::Tree { tree, .. } => {
-            let cell = workshop.cell(*tree)?;
+        RootSource::Tree { tree, .. } => {
+            let cell = mount_state.cell(*tree)?;
             let late = cell.is_late.load(SeqCst);
             let mount = cell.mount.take().ok_or(Errno::INVAL)?;
             if cell.is_source.load(SeqCst) {
@@ -278,14 +284,14 @@ fn make_root(base: &Base, attr: Attr, below: &[Place], context: &Context<'_>) ->
                 (Some(mount), late)
             }
         }
-        Base::New(fs) => match mount::fsopen(fs.new.name) {
+        RootSource::New(fs) => match mount::fsopen(fs.new.name) {
             Err(Errno::NOSYS | Errno::PERM) => {
                 with_old_root(|root| put_new_by_path(fs, attr, root.raw(), context))?;
                 (None, false)
             }
             maker => (Some(make_by(&maker?, fs, attr)?), false),
         },
-        Base::Overlay(layers) => (Some(layers.mount(workshop)?), false),
+        RootSource::Overlay(layers) => (Some(layers.mount(mount_state)?), false),
     };
     let root = match mount {
         Some(mount) => {
@@ -298,7 +304,7 @@ fn make_root(base: &Base, attr: Attr, below: &[Place], context: &Context<'_>) ->
     if late {
         remount_all(&root, attr, below, context)?;
     }
-    workshop.root.keep(root);
+    mount_state.root.keep(root);
     Ok(())
 }
 
@@ -312,7 +318,7 @@ fn with_old_root<T>(work: impl FnOnce(&Fd) -> Result<T>) -> Result<T> {
 }
 
 fn in_root<T>(context: &Context<'_>, work: impl FnOnce(RawFd) -> Result<T>) -> Result<T> {
-    match context.workshop.root.get() {
+    match context.mount_state.root.get() {
         None => with_old_root(|root| work(root.raw())),
         Some(root) => work(root),
     }
@@ -320,31 +326,31 @@ fn in_root<T>(context: &Context<'_>, work: impl FnOnce(RawFd) -> Result<T>) -> R
 
 /// With the root and the mount point. The mount that comes to be there is noted for what is mounted in it.
 fn at(
-    place: &Place,
+    point: &MountPoint,
     context: &Context<'_>,
     work: impl FnOnce(RawFd, &Fd) -> Result<Fd>,
 ) -> Result<()> {
-    let workshop = context.workshop;
+    let mount_state = context.mount_state;
     in_root(context, |root| {
-        let target = place.reach(root, workshop, context.slot)?;
+        let target = point.reach(root, mount_state, context.slot)?;
         is_below(root, &target)?;
-        workshop.note(place, work(root, &target)?, &target)
+        mount_state.note(point, work(root, &target)?, &target)
     })
 }
 
 /// The same, and nothing where there is no such file.
 fn if_there(
-    place: &Place,
+    point: &MountPoint,
     context: &Context<'_>,
     work: impl FnOnce(RawFd, &Fd) -> Result<Fd>,
 ) -> Result<()> {
-    let workshop = context.workshop;
-    in_root(context, |root| match place.open(root, workshop) {
+    let mount_state = context.mount_state;
+    in_root(context, |root| match point.open(root, mount_state) {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
         target => {
             let target = target?;
             is_below(root, &target)?;
-            workshop.note(place, work(root, &target)?, &target)
+            mount_state.note(point, work(root, &target)?, &target)
         }
     })
 }
@@ -359,7 +365,7 @@ fn is_below(root: RawFd, target: &Fd) -> Result<()> {
 
 /// From here on the root is the new one, and the working directory, too.
 fn enter_root(context: &Context<'_>, change: impl FnOnce() -> Result<()>) -> Result<()> {
-    let root = context.workshop.root.take().ok_or(Errno::INVAL)?;
+    let root = context.mount_state.root.take().ok_or(Errno::INVAL)?;
     file::fchdir(root.raw())?;
     change()
 }
@@ -372,9 +378,7 @@ fn by_numbers(
     flags: libc::c_ulong,
     context: &Context<'_>,
 ) -> Result<()> {
-    if context.proc < 0 {
-        return Err(Errno::NOSYS);
-    }
+    let proc = context.proc.ok_or(Errno::NOSYS)?.as_raw_fd();
     let (mut source_text, mut target_text) = ([0; 11], [0; 11]);
     let number = |fd: RawFd| u32::try_from(fd).map_err(|_| Errno::BADF);
     let source = match (source, fs) {
@@ -384,7 +388,7 @@ fn by_numbers(
     let target = decimal(number(target)?, &mut target_text).ok_or(Errno::BADF)?;
     let flags_of_dir = libc::O_PATH | libc::O_DIRECTORY;
     let here = working_directory()?;
-    let numbers = in_root::open_on_same_mount(context.proc, c"thread-self/fd", flags_of_dir)?;
+    let numbers = in_root::open_on_same_mount(proc, c"thread-self/fd", flags_of_dir)?;
     let (name, data) = (fs.map(|(name, _)| name), fs.map(|(_, data)| data));
     let done =
         file::fchdir(numbers.raw()).and_then(|()| mount::mount(source, target, name, flags, data));

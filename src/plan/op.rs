@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex};
 use crate::error::Step;
 use crate::hostname::Hostname;
 use crate::id_map::Setgroups;
-use crate::init::shed::NewInit;
+use crate::init::policy::Policy;
 use crate::mounts::Propagation;
 use crate::namespace::NamespaceSet;
-use crate::setup::join::Joins;
-use crate::setup::mounts::MountOp;
-use crate::sys::abi;
+use crate::plan::joins::Joins;
+use crate::plan::mounts::MountOp;
+use crate::sys::image::Image;
 
 /// The caller's code for a child.
 pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>>;
@@ -24,7 +24,7 @@ pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>
 /// The caller's code instead of a program: it answers an exit status.
 pub(crate) type Work = Arc<Mutex<dyn FnMut() -> u8 + Send>>;
 
-/// One step with all it needs. Executed by `setup::run` in the order of the plan.
+/// One step with all it needs. Executed by `engine::run` in the order of the plan.
 pub(crate) enum Op {
     /// So that nobody inside what is entered can look in.
     HideMemory,
@@ -86,6 +86,23 @@ pub(crate) enum Op {
     Run(Work),
 }
 
+/// What the child of a command needs to become an init.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewInit {
+    pub(crate) policy: Policy,
+    pub(crate) image: Option<Image>,
+}
+
+impl NewInit {
+    /// For the parent, since the child cannot look for its image.
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { policy, image: Image::own() }
+    }
+}
+
+/// The detail of a working directory that failed: the fallback.
+pub(crate) const FALLBACK: usize = 1;
+
 /// How a path is looked up that somebody else may have laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
@@ -133,7 +150,7 @@ impl IdMapWrite {
         Self { file: IdMapFile::Setgroups, text: word.word().to_owned(), tool: None }
     }
 
-    fn line_outside(&self) -> String {
+    pub(super) fn line_outside(&self) -> String {
         let by = self.tool.as_ref().map(|tool| format!(" by {:?}", tool.path)).unwrap_or_default();
         format!("{} from outside{by}: {}", self.file.step(), one_line(&self.text))
     }
@@ -257,149 +274,5 @@ fn one_line(text: &str) -> String {
 impl fmt::Debug for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Op({self})")
-    }
-}
-
-/// Everything that a spawn will do, in order. Nothing of it has happened yet.
-///
-/// Made by [`Command::plan`](crate::Command::plan). Prints one numbered line for each step.
-///
-/// # Examples
-///
-/// ```
-/// use linux_namespaces::{Command, NamespaceSet, Step};
-///
-/// let plan = Command::new("true").unshare(NamespaceSet::USER).map_root().plan()?;
-/// assert!(plan.steps().any(|step| step == Step::WriteUidMap));
-/// println!("{plan}");
-/// # Ok::<(), linux_namespaces::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct Plan {
-    /// Why the child gets a copy of the memory; `None` if it shares ours.
-    pub(crate) copy: Option<&'static str>,
-    /// What an intermediate process does before it makes the child; nothing if there is none.
-    pub(crate) before: Vec<Op>,
-    /// Whether the child shares the memory of an intermediate process.
-    pub(crate) inner_shares: bool,
-    /// Made together with the child.
-    pub(crate) namespaces: NamespaceSet,
-    /// What else clone3 is asked for: the flags that it alone has, pids, a cgroup.
-    pub(crate) clone_flags: u64,
-    pub(crate) set_tid: Vec<i32>,
-    pub(crate) cgroup: Option<Arc<OwnedFd>>,
-    /// Written by a helper outside the new user namespace.
-    pub(crate) maps_outside: Vec<IdMapWrite>,
-    pub(crate) die_with_parent: bool,
-    /// Whether it is exec that enters the program's time namespace.
-    pub(crate) arrives_by_exec: bool,
-    /// What the child does.
-    pub(crate) ops: Vec<Op>,
-}
-
-impl Plan {
-    /// The steps, in order, those of the parent included.
-    pub fn steps(&self) -> impl Iterator<Item = Step> {
-        let helper = (!self.maps_outside.is_empty()).then_some(Step::StartIdMapHelper);
-        let of = |op: &Op| match op {
-            Op::AwaitIdMaps => self.maps_outside.iter().map(|write| write.file.step()).collect(),
-            op => vec![op.step()],
-        };
-        let before: Vec<Step> = self.before.iter().flat_map(of).collect();
-        let own: Vec<Step> = self.ops.iter().flat_map(of).collect();
-        helper.into_iter().chain(before).chain([Step::Clone]).chain(own)
-    }
-
-    /// What happens at a number of the slot: the steps of both processes in order, and between them the
-    /// clone, which is `None`.
-    pub(crate) fn op(&self, number: usize) -> Option<&Op> {
-        match number.checked_sub(self.before.len()) {
-            None => self.before.get(number),
-            Some(0) => None,
-            Some(number) => self.ops.get(number - 1),
-        }
-    }
-
-    /// Whether paths are looked up in the child that take room on its stack.
-    pub(crate) fn looks_inside(&self) -> bool {
-        let is_inside = |op: &Op| {
-            matches!(
-                op,
-                Op::Exec(_, Lookup::Inside)
-                    | Op::ChangeDirectory(_, Lookup::Inside)
-                    | Op::ReturnToDirectory { .. }
-            )
-        };
-        self.ops.iter().any(is_inside)
-    }
-
-    /// Whether the caller's code runs instead of a program.
-    pub(crate) fn has_no_exec(&self) -> bool {
-        matches!(self.ops.last(), Some(Op::Run(_)))
-    }
-
-    /// Whether there is code of the caller's, beside or instead of a program.
-    pub(crate) fn has_own_code(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Run(_) | Op::PreExec(_)))
-    }
-
-    pub(crate) fn has_init(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::BecomeInit(_)))
-    }
-
-    /// Whether the child goes on in its copy of our memory, so that we do not wait for its exec or end.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.has_no_exec() || self.has_init()
-    }
-
-    pub(crate) fn all_ops(&self) -> impl Iterator<Item = &Op> + Clone {
-        self.before.iter().chain(&self.ops)
-    }
-
-    fn clone_line(&self) -> String {
-        let new = if self.namespaces.is_empty() {
-            "in no new namespace".to_owned()
-        } else {
-            format!("in new namespaces: {}", self.namespaces)
-        };
-        let memory = self.copy.map_or("sharing the parent's memory until exec".to_owned(), |why| {
-            format!("with a copy of the parent's memory, since {why}")
-        });
-        let mut line = format!("{} {new}; {memory}", Step::Clone);
-        if self.cgroup.is_some() {
-            line.push_str("; in a cgroup of its own");
-        }
-        if !self.set_tid.is_empty() {
-            line.push_str(&format!("; with pids {:?} from the inside out", self.set_tid));
-        }
-        let has = |flag| self.clone_flags & flag != 0;
-        let flags = [
-            (abi::CLONE_EMPTY_MNTNS, "; without any mount"),
-            (abi::CLONE_AUTOREAP, "; leaving no zombie"),
-            (abi::CLONE_PIDFD_AUTOKILL, "; to be killed with its handle"),
-        ];
-        let told = flags.into_iter().filter_map(|(flag, text)| has(flag).then_some(text));
-        line.extend(told);
-        line
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |op: &Op| match op {
-            Op::AwaitIdMaps => self.maps_outside.iter().map(IdMapWrite::line_outside).collect(),
-            op => vec![op.to_string()],
-        };
-        let mut lines = Vec::new();
-        if !self.maps_outside.is_empty() {
-            lines.push(Step::StartIdMapHelper.to_string());
-        }
-        lines.extend(self.before.iter().flat_map(of));
-        lines.push(self.clone_line());
-        lines.extend(self.ops.iter().flat_map(of));
-        for (number, line) in (1..).zip(&lines) {
-            writeln!(f, "{number:2}. {line}")?;
-        }
-        Ok(())
     }
 }

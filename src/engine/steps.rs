@@ -10,11 +10,13 @@
 use core::ptr;
 use core::sync::atomic::AtomicBool;
 
-use crate::init::engine::{Engine, Role};
+use crate::init::main_loop::{MainLoop, Role};
 use crate::init::policy::BROKEN;
-use crate::init::shed::{LastLoop, NewInit, Way};
-use crate::setup::plan::Op;
-use crate::setup::run::{Context, run};
+use std::os::fd::AsRawFd;
+
+use crate::engine::last_loop::{LastLoop, Way};
+use crate::engine::run::{Context, run};
+use crate::plan::op::{NewInit, Op};
 use crate::sys::clone::{self, Request, can_share_memory};
 use crate::sys::in_child::InChild;
 use crate::sys::memory::Arguments;
@@ -40,7 +42,7 @@ pub(crate) fn run_all(
         }
         run(op, context, child)?;
         if matches!(op, Op::Mount(_)) && !matches!(ops.get(index + 1), Some(Op::Mount(_))) {
-            context.workshop.close();
+            context.mount_state.close();
         }
     }
     Ok(())
@@ -77,15 +79,17 @@ fn become_init(
     }
     if !context.has_no_exec {
         slot.begin(first - 1);
-        file::write_once(context.started, &[1])?;
+        let started = context.started.ok_or(Errno::BADF)?;
+        file::write_once(started.as_raw_fd(), &[1])?;
     }
     // SAFETY: the value of a reference. Volatile, since it must be read now: an ordinary copy may be put off,
     // and the memory is about to go.
     let NewInit { policy, image } = unsafe { ptr::read_volatile(init) };
-    let mut engine = Engine::new(policy, Role::First, ALL, -1);
-    engine.main = main;
+    let mut main_loop = MainLoop::new(policy, Role::First, ALL, -1);
+    main_loop.main = main;
     let arguments = Arguments::default();
-    let last = LastLoop { engine, way: Way::Command, proc: context.proc, image, arguments };
+    let proc = context.proc.map_or(-1, |proc| proc.as_raw_fd());
+    let last = LastLoop { main_loop, way: Way::Command, proc, image, arguments };
     // SAFETY: a process made by clone has one thread, and its own copy of the memory.
     unsafe { last.run() }
 }

@@ -32,7 +32,7 @@ pub(crate) enum Happened {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Engine {
+pub(crate) struct MainLoop {
     pub(crate) policy: Policy,
     pub(crate) role: Role,
     /// The signals that this thread blocks, to take them.
@@ -116,7 +116,7 @@ impl AtStop {
     }
 }
 
-impl Engine {
+impl MainLoop {
     pub(crate) fn new(policy: Policy, role: Role, watched: SignalSet, proc: RawFd) -> Self {
         Self {
             policy,
@@ -213,9 +213,12 @@ impl Engine {
             self.tell(Notice::NotPassedOn { received });
         }
         if let Some(own) = own.filter(|_| !signal::is_ignored(received)) {
-            self.suspend(own, |engine| {
-                let whom =
-                    if engine.policy.placement == Placement::Group { -engine.main } else { whom };
+            self.suspend(own, |main_loop| {
+                let whom = if main_loop.policy.placement == Placement::Group {
+                    -main_loop.main
+                } else {
+                    whom
+                };
                 let _ = children::kill(whom, libc::SIGCONT);
             });
         }
@@ -228,8 +231,8 @@ impl Engine {
         if self.policy.placement != Placement::Group {
             return;
         }
-        let go_on = |engine: &Self| {
-            let _ = children::kill(-engine.main, libc::SIGCONT);
+        let go_on = |main_loop: &Self| {
+            let _ = children::kill(-main_loop.main, libc::SIGCONT);
         };
         let in_foreground = terminal_of(self.main).is_some();
         let wants_terminal = matches!(by, libc::SIGTTIN | libc::SIGTTOU);
@@ -316,7 +319,7 @@ impl Engine {
         let (sent, own) = at_stop.signals(received, sent);
         sent.into_iter().for_each(|sent| self.signal_others(sent));
         if let Some(own) = own.filter(|_| !signal::is_ignored(received)) {
-            self.suspend(own, |engine| engine.signal_others(libc::SIGCONT));
+            self.suspend(own, |main_loop| main_loop.signal_others(libc::SIGCONT));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::sys::{Errno, file};
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 
 /// A child born in a frozen cgroup does not run, and its parent sleeps for it, where no signal but `SIGKILL` reaches.
-pub(super) fn refuse_frozen(dir: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn refuse_frozen(dir: BorrowedFd<'_>) -> Result<()> {
     if !is_frozen(dir) {
         return Ok(());
     }

@@ -5,48 +5,26 @@
 
 #![forbid(unsafe_code)]
 
-use core::fmt;
 use core::sync::atomic::Ordering::SeqCst;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
+use super::MountState;
 use super::run::{attach_mount, attach_to_root, make_fs, working_directory};
-use super::{Attr, Fs, Workshop};
+use crate::plan::mounts::Attr;
+use crate::plan::mounts::overlay::{Layers, TOP};
 use crate::sys::file::Fd;
 use crate::sys::in_root::{MS_NOSYMFOLLOW, NoUmask, make_dir, mount_flags};
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::{Errno, Result, file};
 
-#[derive(Debug)]
-pub(crate) struct Layers {
-    pub(super) stage: Fs,
-    /// Each with its name there.
-    pub(super) lowers: Vec<(usize, CString)>,
-    pub(super) upper: Option<Upper>,
-    /// The permissions of the uppermost, which an upper directory of ours is to have.
-    pub(super) mode: u32,
-    pub(super) data: CString,
-    /// For people.
-    pub(super) text: String,
-}
-
-#[derive(Debug)]
-pub(super) struct Upper {
-    /// The directory with both.
-    pub(super) tree: usize,
-    pub(super) name: CString,
-    pub(super) work: CString,
-}
-
 const MERGED: &CStr = c"merged";
-pub(super) const TOP: &CStr = c"top";
-
 impl Layers {
     /// A mount of it that is attached nowhere.
-    pub(super) fn mount(&self, workshop: &Workshop) -> Result<Fd> {
+    pub(crate) fn mount(&self, mount_state: &MountState) -> Result<Fd> {
         let here = working_directory()?;
         let stage = make_fs(&self.stage, Attr::default())?;
         attach_to_root(&stage)?;
-        let merged = file::fchdir(stage.raw()).and_then(|()| self.merge(&stage, workshop));
+        let merged = file::fchdir(stage.raw()).and_then(|()| self.merge(&stage, mount_state));
         let left = file::fchdir(stage.raw()).and_then(|()| mount::detach_here());
         let left = left.and_then(|()| file::fchdir(here.raw()));
         let merged = merged?;
@@ -54,18 +32,18 @@ impl Layers {
     }
 
     /// In the stage, which is the working directory.
-    fn merge(&self, stage: &Fd, workshop: &Workshop) -> Result<Fd> {
+    fn merge(&self, stage: &Fd, mount_state: &MountState) -> Result<Fd> {
         let _exactly = NoUmask::begin();
         make_dir(stage.raw(), MERGED, 0o755)?;
         for (tree, name) in &self.lowers {
             make_dir(stage.raw(), name, 0o755)?;
-            put(stage, name, *tree, workshop)?;
+            put(stage, name, *tree, mount_state)?;
         }
         make_dir(stage.raw(), TOP, 0o755)?;
         let open_top = || file::open_at(stage.raw(), TOP, libc::O_PATH | libc::O_DIRECTORY);
         match &self.upper {
             Some(upper) => {
-                put(stage, TOP, upper.tree, workshop)?;
+                put(stage, TOP, upper.tree, mount_state)?;
                 let top = open_top()?;
                 make_own_dir(&top, &upper.name)?;
                 make_own_dir(&top, &upper.work)?;
@@ -85,8 +63,8 @@ impl Layers {
     }
 }
 
-fn put(stage: &Fd, name: &CStr, tree: usize, workshop: &Workshop) -> Result<()> {
-    let cell = workshop.cell(tree)?;
+fn put(stage: &Fd, name: &CStr, tree: usize, mount_state: &MountState) -> Result<()> {
+    let cell = mount_state.cell(tree)?;
     if cell.is_source.load(SeqCst) {
         return Err(Errno::NOSYS);
     }
@@ -103,10 +81,4 @@ fn make_own_dir(dir: &Fd, name: &CStr) -> Result<()> {
     }
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY;
     file::open_at(dir.raw(), name, flags).map(drop)
-}
-
-impl fmt::Display for Layers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }

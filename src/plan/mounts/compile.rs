@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::mount_point::{EarlierMount, Make, MountPoint};
 use super::overlay::{Layers, TOP, Upper};
-use super::place::{Base, Make, Place};
 use super::{Attr, MountOp, Tree};
 use crate::diagnosis::is_nested;
 use crate::error::{AtStep, Error, Result, Step};
@@ -21,9 +21,9 @@ use crate::mountinfo;
 use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
+use crate::plan::setup::Setup;
 use crate::proc_fs::ProcFs;
 use crate::process_state;
-use crate::setup::Setup;
 use crate::sys::file::{NULL_DEVICE, is_device};
 use crate::sys::in_root::{identity, open_inside_here};
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
@@ -82,16 +82,16 @@ pub(crate) fn compile(setup: &Setup, rights: MountRights) -> Result<Vec<MountOp>
 
 /// Numbers those mounts in which a later step lies, and replaces the indices of steps by these numbers.
 fn number(steps: &mut [MountOp]) {
-    let places = steps.iter_mut().filter_map(MountOp::place_mut);
-    let bases = places.flat_map(|place| place.bases_mut().iter().map(|base| base.mount));
+    let places = steps.iter_mut().filter_map(MountOp::point_mut);
+    let bases = places.flat_map(|point| point.bases_mut().iter().map(|base| base.mount));
     let needed: BTreeSet<usize> = bases.collect();
     let numbers: HashMap<usize, usize> = needed.into_iter().zip(0..).collect();
     for (index, step) in steps.iter_mut().enumerate() {
-        let Some(place) = step.place_mut() else { continue };
+        let Some(point) = step.point_mut() else { continue };
         if let Some(&number) = numbers.get(&index) {
-            place.set_number(number);
+            point.set_number(number);
         }
-        for base in place.bases_mut() {
+        for base in point.bases_mut() {
             base.mount = numbers.get(&base.mount).copied().unwrap_or(usize::MAX);
         }
     }
@@ -103,16 +103,16 @@ impl Compiler {
         let (base, attr, below) = match &rootfs.base {
             mounts::Base::Dir(path) => {
                 let (tree, below) = self.tree(path, attr, rootfs.idmap.as_ref())?;
-                (super::Base::Tree { tree, what: c_path(path)? }, attr, below)
+                (super::RootSource::Tree { tree, what: c_path(path)? }, attr, below)
             }
             mounts::Base::Tmpfs => {
-                (super::Base::New(NewFs::tmpfs(0o755).into()), Attr::default(), Vec::new())
+                (super::RootSource::New(NewFs::tmpfs(0o755).into()), Attr::default(), Vec::new())
             }
             mounts::Base::Overlay(overlay) => {
-                (super::Base::Overlay(self.layers(overlay)?), Attr::default(), Vec::new())
+                (super::RootSource::Overlay(self.layers(overlay)?), Attr::default(), Vec::new())
             }
         };
-        if rootfs.idmap.is_some() && !matches!(base, super::Base::Tree { .. }) {
+        if rootfs.idmap.is_some() && !matches!(base, super::RootSource::Tree { .. }) {
             return Err(Error::invalid("idmapped is an option of a root that is a directory"));
         }
         self.steps.push(MountOp::Root { base, attr, below });
@@ -131,50 +131,50 @@ impl Compiler {
             Kind::New(fs) => self.new_fs(fs.clone(), target, attr),
             Kind::Overlay(overlay) => {
                 let layers = self.layers(overlay)?;
-                let place = self.place(target, Make::Dir);
-                self.mounts_on(&place, true);
-                self.steps.push(MountOp::Overlay { layers, place, attr });
+                let point = self.point(target, Make::Dir);
+                self.mounts_on(&point, true);
+                self.steps.push(MountOp::Overlay { layers, point, attr });
             }
             Kind::Dev => self.dev(target)?,
             Kind::Mask => {
                 let (null, _) = self.tree(Path::new("/dev/null"), Attr::default(), None)?;
                 self.unless_other_device(NULL_DEVICE)?;
                 let empty = NewFs::tmpfs(0o555).into();
-                let place = self.place(target, Make::Nothing);
-                self.mounts_on(&place, false);
-                self.steps.push(MountOp::Mask { null, empty, place });
+                let point = self.point(target, Make::Nothing);
+                self.mounts_on(&point, false);
+                self.steps.push(MountOp::Mask { null, empty, point });
             }
             Kind::Protect => {
-                let place = self.place(target, Make::Nothing);
-                self.mounts_on(&place, false);
-                self.steps.push(MountOp::Protect(place));
+                let point = self.point(target, Make::Nothing);
+                self.mounts_on(&point, false);
+                self.steps.push(MountOp::Protect(point));
             }
         }
         Ok(())
     }
 
     /// A target, with the earlier mounts in which it lies: what is mounted over another one hides that.
-    fn place(&self, target: &Target, make: Make) -> Place {
-        let mut place = Place::of(target.names().to_vec(), make);
-        let above = place.paths().len().saturating_sub(1);
+    fn point(&self, target: &Target, make: Make) -> MountPoint {
+        let mut point = MountPoint::of(target.names().to_vec(), make);
+        let above = point.paths().len().saturating_sub(1);
         let is_own =
-            self.has_root || place.paths()[..above].iter().any(|path| self.own.contains(path));
+            self.has_root || point.paths()[..above].iter().any(|path| self.own.contains(path));
         if !is_own {
-            place.make_nothing();
+            point.make_nothing();
         }
-        let mut bases: Vec<Base> = Vec::new();
-        for (path, depth) in place.paths().iter().zip(1..) {
+        let mut bases: Vec<EarlierMount> = Vec::new();
+        for (path, depth) in point.paths().iter().zip(1..) {
             let steps = self.mounted.get(path).into_iter().flatten();
-            bases.extend(steps.map(|&mount| Base { mount, depth }));
+            bases.extend(steps.map(|&mount| EarlierMount { mount, depth }));
         }
         bases.sort_unstable_by_key(|base| core::cmp::Reverse(base.mount));
-        *place.bases_mut() = bases;
-        place
+        *point.bases_mut() = bases;
+        point
     }
 
     /// The next step mounts something there; what is missing in it can be made if it is our own.
-    fn mounts_on(&mut self, place: &Place, is_own: bool) {
-        let path = place.path().to_owned();
+    fn mounts_on(&mut self, point: &MountPoint, is_own: bool) {
+        let path = point.path().to_owned();
         if is_own {
             self.own.insert(path.clone());
         }
@@ -191,17 +191,17 @@ impl Compiler {
         let (tree, below) = self.tree(source, attr, idmap)?;
         let is_dir =
             matches!(self.takes.last(), Some(MountOp::Take(tree)) if tree.identity.is_dir());
-        let place = self.place(target, if is_dir { Make::Dir } else { Make::File });
+        let point = self.point(target, if is_dir { Make::Dir } else { Make::File });
         let what = c_path(source)?;
-        self.mounts_on(&place, false);
-        self.steps.push(MountOp::Attach { tree, what, place, attr, below });
+        self.mounts_on(&point, false);
+        self.steps.push(MountOp::Attach { tree, what, point, attr, below });
         Ok(())
     }
 
     fn new_fs(&mut self, fs: NewFs, target: &Target, attr: Attr) {
-        let place = self.place(target, Make::Dir);
-        self.mounts_on(&place, true);
-        self.steps.push(MountOp::New { fs: fs.into(), place, attr });
+        let point = self.point(target, Make::Dir);
+        self.mounts_on(&point, true);
+        self.steps.push(MountOp::New { fs: fs.into(), point, attr });
     }
 
     fn dev(&mut self, target: &Target) -> Result<()> {
@@ -228,11 +228,11 @@ impl Compiler {
             ("ptmx", c"pts/ptmx"),
         ];
         for (name, text) in links {
-            let place = self.place(&target.join(name), Make::Nothing);
-            self.steps.push(MountOp::MakeLink { place, text });
+            let point = self.point(&target.join(name), Make::Nothing);
+            self.steps.push(MountOp::MakeLink { point, text });
         }
-        let place = self.place(&target.join("shm"), Make::Nothing);
-        self.steps.push(MountOp::MakeDir { place, mode: 0o1777 });
+        let point = self.point(&target.join("shm"), Make::Nothing);
+        self.steps.push(MountOp::MakeDir { point, mode: 0o1777 });
         self.new_fs(NewFs::devpts(), &target.join("pts"), Attr::default());
         Ok(())
     }
@@ -323,7 +323,7 @@ impl Compiler {
         path: &Path,
         attr: Attr,
         idmap: Option<&Arc<NsFd>>,
-    ) -> Result<(usize, Vec<Place>)> {
+    ) -> Result<(usize, Vec<MountPoint>)> {
         let index = self.takes.len();
         let tree = open(index, path, attr, idmap)?;
         let one_by_one = tree.identity.is_dir() && !attr.is_empty() && !features::mount_setattr();
@@ -368,7 +368,7 @@ fn id_mapped(held: &OwnedFd, namespace: &NsFd) -> crate::sys::Result<OwnedFd> {
 }
 
 /// The mount points below a directory, seen from there: before Linux 5.12, which changes them with it.
-fn mounts_below(path: &Path) -> Result<Vec<Place>> {
+fn mounts_below(path: &Path) -> Result<Vec<MountPoint>> {
     const LIST: &str = "/proc/thread-self/mountinfo";
     // What is not known to be there would stay writable.
     let unknown = |error: std::io::Error| {
@@ -390,7 +390,7 @@ fn mounts_below(path: &Path) -> Result<Vec<Place>> {
         if !names.is_empty() {
             let names =
                 names.iter().filter_map(|name| CString::new(name.as_os_str().as_bytes()).ok());
-            places.push(Place::of(names.collect(), Make::Nothing));
+            places.push(MountPoint::of(names.collect(), Make::Nothing));
         }
     }
     Ok(places)

@@ -8,40 +8,64 @@
 
 use core::ffi::CStr;
 use core::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use crate::setup::join::join_all;
-use crate::setup::mounts::{self, Workshop};
-use crate::setup::plan::{IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work};
-use crate::setup::slot::Slot;
+use crate::engine::join::join_all;
+use crate::engine::mounts::{self, MountState};
+use crate::engine::slot::Slot;
+use crate::plan::op::{FALLBACK, IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work};
 use crate::sys::exec::{self, Strings};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{Errno, Result, caps, file, in_root, mount, net, process, terminal, uts};
 
-/// What the steps need beside themselves. Descriptors are -1 where no step needs them.
+/// What the steps need beside themselves.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) slot: &'a Slot,
-    /// The root of a checked `/proc`.
-    pub(crate) proc: RawFd,
-    /// The pidfd of the id-map helper.
-    pub(crate) helper: RawFd,
-    /// The pidfd of the parent.
-    pub(crate) parent: RawFd,
-    /// What standard input, output and error will be, each 3 or more; -1 to inherit.
-    pub(crate) stdio: [RawFd; 3],
+    /// What the steps that mount hand on.
+    pub(crate) mount_state: &'a MountState,
     /// The signal mask that the program gets.
     pub(crate) mask: SignalSet,
+    /// The root of a checked `/proc`.
+    pub(crate) proc: Option<BorrowedFd<'a>>,
+    /// The pidfd of the id-map helper.
+    pub(crate) helper: Option<BorrowedFd<'a>>,
+    /// The pidfd of the parent.
+    pub(crate) parent: Option<BorrowedFd<'a>>,
+    /// What standard input, output and error will be, each 3 or more; those of the caller otherwise.
+    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
     pub(crate) exec: Option<&'a ExecArgs>,
-    /// What the steps that mount hand on.
-    pub(crate) workshop: &'a Workshop,
     /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
-    pub(crate) started: RawFd,
+    pub(crate) started: Option<BorrowedFd<'a>>,
     /// Whether the last step is the caller's code.
     pub(crate) has_no_exec: bool,
     /// The parent's ends of the child's streams, of which a child without exec has copies.
-    pub(crate) others: [RawFd; 3],
+    pub(crate) others: [Option<BorrowedFd<'a>>; 3],
+}
+
+impl<'a> Context<'a> {
+    /// Of steps that need no more.
+    pub(crate) fn new(slot: &'a Slot, mount_state: &'a MountState, mask: SignalSet) -> Self {
+        Self {
+            slot,
+            mount_state,
+            mask,
+            proc: None,
+            helper: None,
+            parent: None,
+            stdio: [None; 3],
+            exec: None,
+            started: None,
+            has_no_exec: false,
+            others: [None; 3],
+        }
+    }
+
+    /// Of a step that was planned with it.
+    fn needed(file: Option<BorrowedFd<'_>>) -> Result<RawFd> {
+        file.map(|file| file.as_raw_fd()).ok_or(Errno::BADF)
+    }
 }
 
 /// What the program gets.
@@ -52,7 +76,7 @@ pub(crate) struct ExecArgs {
 }
 
 /// Executes one step.
-pub(super) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
+pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
     // Of steps that only a child has.
     let in_child = || child.ok_or(Errno::INVAL);
     match op {
@@ -103,10 +127,12 @@ pub(super) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
         Op::KeepCapsOverIds => caps::keep_over_ids(),
         Op::KeepCaps => caps::keep_over_exec(),
         Op::NoNewPrivs => process::set_no_new_privs(),
-        Op::DieWithParent => die_with_parent(context.parent),
+        Op::DieWithParent => die_with_parent(Context::needed(context.parent)?),
         Op::IgnoreChildren => signal::ignore_children(true),
         // Without exec they have to be closed at once.
-        Op::CloseFds if context.has_no_exec => file::close_all_but(context.started, in_child()?),
+        Op::CloseFds if context.has_no_exec => {
+            file::close_all_but(Context::needed(context.started)?, in_child()?)
+        }
         Op::CloseFds => file::hide_from(3, in_child()?),
         Op::ResetSignals => reset_signals(context.mask, in_child()?),
         Op::PreExec(work) => pre_exec(work),
@@ -125,7 +151,7 @@ fn write_own_map(write: &IdMapWrite, context: &Context<'_>) -> Result<()> {
 }
 
 fn write_own(path: &CStr, text: &str, context: &Context<'_>) -> Result<()> {
-    write_file(context.proc, path, text, |file| context.slot.leave_open(file))
+    write_file(Context::needed(context.proc)?, path, text, |file| context.slot.leave_open(file))
 }
 
 /// Writes a file of `/proc` at once, as those of namespaces have to be.
@@ -144,8 +170,9 @@ pub(crate) fn write_file(
 
 /// Tells the helper who we are and sleeps until it has ended, whichever way.
 fn await_id_maps(context: &Context<'_>) -> Result<()> {
+    let (proc, helper) = (Context::needed(context.proc)?, Context::needed(context.helper)?);
     let mut text = [0; 10];
-    let own = in_root::open_on_same_mount(context.proc, c"self", libc::O_PATH | libc::O_NOFOLLOW)?;
+    let own = in_root::open_on_same_mount(proc, c"self", libc::O_PATH | libc::O_NOFOLLOW)?;
     let length = file::readlink_at(own.raw(), c"", &mut text)?;
     // It may be in our parent's table, and we may be killed while we sleep.
     drop(own);
@@ -154,7 +181,7 @@ fn await_id_maps(context: &Context<'_>) -> Result<()> {
         number.checked_mul(10)?.checked_add(digit)
     });
     context.slot.ask_for_maps(pid.ok_or(Errno::SRCH)?);
-    file::poll_readable(context.helper, true)?;
+    file::poll_readable(helper, true)?;
     context.slot.maps_result().map_err(|(file, errno)| {
         context.slot.set_detail(file);
         errno
@@ -162,9 +189,9 @@ fn await_id_maps(context: &Context<'_>) -> Result<()> {
 }
 
 fn connect_stdio(context: &Context<'_>, child: InChild) -> Result<()> {
-    for (to, &from) in (0..).zip(&context.stdio) {
-        if from >= 0 {
-            file::duplicate(from, to, child)?;
+    for (to, from) in (0..).zip(&context.stdio) {
+        if let Some(from) = from {
+            file::duplicate(from.as_raw_fd(), to, child)?;
         }
     }
     Ok(())
@@ -226,17 +253,15 @@ fn run_work(work: &Work, context: &Context<'_>, child: InChild) -> Result<()> {
     // With its own copies open it would never see the end of its input. The others may lead out of a root
     // of its own, also for those who can look into `/proc/1/fd` there.
     let ours = [context.proc, context.helper, context.parent];
-    let copies = context.others.iter().chain(&ours);
+    let copies = context.others.iter().chain(&ours).flatten().map(AsRawFd::as_raw_fd);
     // What is lower is a standard stream by now.
-    copies.filter(|&&copy| copy > 2).for_each(|&copy| file::close_copy(copy, child));
-    file::write_once(context.started, &[1])?;
-    file::close_copy(context.started, child);
+    copies.filter(|&copy| copy > 2).for_each(|copy| file::close_copy(copy, child));
+    let started = Context::needed(context.started)?;
+    file::write_once(started, &[1])?;
+    file::close_copy(started, child);
     let _end = EndOnUnwind;
     process::exit(work().into())
 }
-
-/// The detail of a working directory that failed: the fallback.
-pub(crate) const FALLBACK: usize = 1;
 
 fn return_to(path: Option<&CStr>, fallback: Option<&CStr>, context: &Context<'_>) -> Result<()> {
     // The kernel returned this path, so there was no link in it: one that somebody has put there since leads to another

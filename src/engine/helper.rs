@@ -12,25 +12,25 @@
 use core::ffi::CStr;
 use core::marker::PhantomData;
 use core::sync::atomic::AtomicBool;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use crate::engine::map_tool;
+use crate::engine::run::write_file;
+use crate::engine::slot::Slot;
 use crate::error::{AtStep, Result, Step};
+use crate::plan::op::{IdMapFile, IdMapWrite};
 use crate::proc_fs::ProcFs;
-use crate::setup::map_tool;
-use crate::setup::plan::{IdMapFile, IdMapWrite};
-use crate::setup::run::write_file;
-use crate::setup::slot::Slot;
 use crate::sys::clone::{self, Request, Stack, can_share_memory};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::{self, Errno, abi, file, in_root, process};
 
-/// A helper that is waiting or at work.
+/// A helper that is waiting or at job.
 #[derive(Debug)]
 pub(crate) struct Helper<'a> {
     pid_fd: OwnedFd,
     slot: &'a Slot,
-    work: PhantomData<(&'a Work<'a>, &'a HelperMemory)>,
+    job: PhantomData<(&'a HelperJob<'a>, &'a HelperMemory)>,
 }
 
 /// What a helper runs in.
@@ -63,7 +63,7 @@ impl HelperMemory {
 
 /// What the helper sees.
 #[derive(Debug)]
-pub(crate) struct Work<'a> {
+pub(crate) struct HelperJob<'a> {
     pub(crate) slot: &'a Slot,
     pub(crate) writes: &'a [IdMapWrite],
     pub(crate) proc: &'a ProcFs,
@@ -76,7 +76,7 @@ pub(crate) struct Work<'a> {
 
 impl<'a> Helper<'a> {
     pub(crate) fn start(
-        work: &'a Work<'a>,
+        job: &'a HelperJob<'a>,
         memory: &'a HelperMemory,
         blocked: SignalsBlocked<'_>,
     ) -> sys::Result<Self> {
@@ -91,18 +91,18 @@ impl<'a> Helper<'a> {
         };
         // The helper needs nothing of what clone(2) lacks.
         let legacy = AtomicBool::new(false);
-        // SAFETY: `work` and the stack live in the Helper until its end was waited for; the entry
+        // SAFETY: `job` and the stack live in the Helper until its end was waited for; the entry
         // calls nothing but sys. The kernel writes the pidfd before it returns.
-        unsafe { clone::clone(&request, &legacy, main, work, blocked) }?;
+        unsafe { clone::clone(&request, &legacy, main, job, blocked) }?;
         // SAFETY: the kernel has just made this descriptor for us.
         let pid_fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pid_fd) };
-        Ok(Self { pid_fd, slot: work.slot, work: PhantomData })
+        Ok(Self { pid_fd, slot: job.slot, job: PhantomData })
     }
 }
 
-impl AsRawFd for Helper<'_> {
-    fn as_raw_fd(&self) -> RawFd {
-        self.pid_fd.as_raw_fd()
+impl AsFd for Helper<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pid_fd.as_fd()
     }
 }
 
@@ -115,40 +115,44 @@ impl Drop for Helper<'_> {
 }
 
 /// What runs in the helper.
-fn main(work: &Work<'_>, child: InChild) -> ! {
+fn main(job: &HelperJob<'_>, child: InChild) -> ! {
     let tied = process::set_parent_death_signal(libc::SIGKILL).is_ok();
-    if tied && process::getppid() == work.parent {
-        if let Some(pid) = work.slot.await_target() {
-            work.slot.maps_done(serve(work, pid, child));
+    if tied && process::getppid() == job.parent {
+        if let Some(pid) = job.slot.await_target() {
+            job.slot.maps_done(serve(job, pid, child));
         }
     }
     process::exit(0)
 }
 
-fn serve(work: &Work<'_>, pid: u32, child: InChild) -> core::result::Result<(), (usize, Errno)> {
+fn serve(
+    job: &HelperJob<'_>,
+    pid: u32,
+    child: InChild,
+) -> core::result::Result<(), (usize, Errno)> {
     let first = |errno| (0, errno);
     // From here on what the helper opens is its own.
     process::unshare_files().map_err(first)?;
     let mut text = [0_u8; 11];
     let name = decimal(pid, &mut text).ok_or((0, Errno::INVAL))?;
     let dir =
-        in_root::open_on_same_mount(work.proc.as_raw_fd(), name, libc::O_PATH | libc::O_DIRECTORY)
+        in_root::open_on_same_mount(job.proc.as_raw_fd(), name, libc::O_PATH | libc::O_DIRECTORY)
             .map_err(first)?;
-    if work.check_pid_fd {
+    if job.check_pid_fd {
         // The process asked for its maps and is waiting. If it lives now, then the number was its
         // own when the directory was opened, and a directory never comes to mean another process.
-        if file::poll_readable(work.slot.asker(), false).map_err(first)? {
+        if file::poll_readable(job.slot.asker(), false).map_err(first)? {
             return Err((0, Errno::SRCH));
         }
     }
-    for (index, write) in work.writes.iter().enumerate() {
+    for (index, write) in job.writes.iter().enumerate() {
         let path = match write.file {
             IdMapFile::Setgroups => c"setgroups",
             IdMapFile::Uid => c"uid_map",
             IdMapFile::Gid => c"gid_map",
         };
         let written = match &write.tool {
-            Some(tool) => map_tool::run(tool, name, work.log, child),
+            Some(tool) => map_tool::run(tool, name, job.log, child),
             None => write_file(dir.raw(), path, &write.text, |_| false),
         };
         written.map_err(|errno| (index, errno))?;
@@ -157,7 +161,7 @@ fn serve(work: &Work<'_>, pid: u32, child: InChild) -> core::result::Result<(), 
 }
 
 /// The number as a C string, in a buffer on the stack.
-pub(super) fn decimal(mut number: u32, buffer: &mut [u8; 11]) -> Option<&CStr> {
+pub(crate) fn decimal(mut number: u32, buffer: &mut [u8; 11]) -> Option<&CStr> {
     let mut at = buffer.len() - 1;
     buffer[at] = 0;
     loop {
