@@ -25,9 +25,9 @@ use crate::plan::op::mounts_of;
 use crate::plan::op::{IdMapWrite, Op};
 use crate::plan::setup::Setup;
 use crate::process_state;
-use crate::sys::clone::SharedBox;
 use crate::sys::process;
 use crate::sys::signal::MaskGuard;
+use crate::sys::stack::SharedBox;
 use crate::time_offsets::{Clock, ClockOffset};
 
 /// Moves the calling thread into new namespaces, and sets them up.

@@ -15,9 +15,10 @@ use crate::engine::steps::run_all;
 use crate::namespace::NamespaceSet;
 use crate::plan::op::Op;
 use crate::plan::{Memory, Plan};
-use crate::sys::clone::{self, Request, Stack};
+use crate::sys::clone::{self, Made, Request, Shape};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
+use crate::sys::stack::Stack;
 use crate::sys::{Errno, Result, abi, file, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
@@ -53,35 +54,31 @@ impl<'a> Job<'a> {
         self.context.slot.legacy.load(SeqCst)
     }
 
-    /// Makes the child, or the intermediate process that makes it.
-    pub(crate) fn begin(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
+    /// Makes the child, or the intermediate process that makes it. What shares our memory has run exec or ended when
+    /// this returns.
+    pub(crate) fn begin(&self, blocked: SignalsBlocked<'_>) -> Result<Made<'a>> {
         if self.plan.before.is_empty() {
-            return self.start(blocked);
+            // SAFETY: this thread sleeps until the child has done with our memory, if it shares that; the stack is for
+            // this one use.
+            return unsafe { self.start_program(self.shape(self.stack), 0, blocked) };
         }
         // SAFETY: its child is seen to by `await_intermediate`.
         unsafe { self.start_intermediate(blocked) }
     }
 
-    /// Makes the child that becomes the program. If that shares our memory, it returns when it has run exec or ended.
-    fn start(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
-        // SAFETY: this thread sleeps until the child has done with our memory, if it shares that; the stack is for
-        // this one use.
-        unsafe { self.start_program(self.memory() | self.sleep(), blocked) }
-    }
-
     /// Makes the intermediate child that does what comes before, as entering namespaces, and then makes
-    /// the one above, as a child of our own: it is never itself in a pid namespace that it enters. If it shares our
-    /// memory, this returns when it has ended.
+    /// the one above, as a child of our own: it is never itself in a pid namespace that it enters.
     ///
     /// # Safety
     ///
     /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
-    unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<u32> {
-        // With one table of descriptors, the pidfd that it makes is ours.
-        let flags = self.memory() | self.sleep() | abi::CLONE_FILES;
-        let pid_fd = self.context.slot.middle_pid_fd.as_ptr();
-        let request =
-            Request { exit_signal: self.exit_signal(), ..Request::new(flags, pid_fd, None) };
+    unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<Made<'a>> {
+        let request = Request {
+            // With one table of descriptors, the pidfd that it makes is ours.
+            flags: abi::CLONE_FILES,
+            exit_signal: self.exit_signal(),
+            ..Request::new(self.shape(None), Some(&self.context.slot.middle_pid_fd))
+        };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, run_intermediate, blocked) }
     }
@@ -93,32 +90,34 @@ impl<'a> Job<'a> {
         if self.tells_its_end { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
     }
 
-    fn memory(&self) -> u64 {
+    fn shape(&self, stack: Option<&'a Stack>) -> Shape<'a> {
         match self.plan.memory {
-            Memory::Shared => abi::CLONE_VM,
-            Memory::Copy(_) => 0,
+            Memory::Shared => Shape::Sleep(stack),
+            Memory::Copy(_) => Shape::Copy { stack, sleeps: self.sleeps },
         }
-    }
-
-    fn sleep(&self) -> u64 {
-        if self.sleeps { abi::CLONE_VFORK } else { 0 }
     }
 
     /// # Safety
     ///
-    /// With `CLONE_VM`, nobody else uses the stack, or below our frames, until the child is done, also if this process
-    /// is killed.
-    unsafe fn start_program(&self, flags: u64, blocked: SignalsBlocked<'_>) -> Result<u32> {
+    /// If it shares our memory, nobody else uses the stack, or below our frames, until the child is done, also if this
+    /// process is killed.
+    unsafe fn start_program(
+        &self,
+        shape: Shape<'a>,
+        flags: u64,
+        blocked: SignalsBlocked<'_>,
+    ) -> Result<Made<'a>> {
         let Plan { namespaces, clone_flags, .. } = self.plan;
         let flags = flags | u64::from(namespaces.bits()) | clone_flags;
         let is_sibling = flags & abi::CLONE_PARENT != 0;
         let request = Request {
+            flags,
             exit_signal: if is_sibling { 0 } else { self.exit_signal() },
             // Who makes a sibling may be killed at it: then the number tells whether there is one.
             pid: is_sibling.then_some(&self.context.slot.pid),
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
-            ..Request::new(flags, self.context.slot.pid_fd.as_ptr(), self.stack)
+            ..Request::new(shape, Some(&self.context.slot.pid_fd))
         };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, become_program, blocked) }
@@ -129,11 +128,11 @@ impl<'a> Job<'a> {
     /// As of [`start_program`](Self::start_program).
     unsafe fn clone(
         &self,
-        mut request: Request<'_>,
+        mut request: Request<'a>,
         entry: clone::Entry<Self>,
         blocked: SignalsBlocked<'_>,
-    ) -> Result<u32> {
-        request.flags |= abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
+    ) -> Result<Made<'a>> {
+        request.flags |= abi::CLONE_CLEAR_SIGHAND;
         // SAFETY: this thread sleeps until the child is done, or that one has a copy of the memory, so
         // self and the stack live; the entries keep to what the head of this file says.
         unsafe { clone::clone(&request, &self.context.slot.legacy, entry, self, blocked) }
@@ -158,15 +157,15 @@ fn start_inside(job: &Job<'_>, child: InChild) -> Result<()> {
     let slot = job.context.slot;
     slot.begin(job.plan.before.len());
     slot.legacy.store(false, SeqCst);
-    let memory = if job.plan.inner_shares { abi::CLONE_VM } else { 0 };
-    let sleep = if job.plan.goes_on() { 0 } else { abi::CLONE_VFORK };
-    let flags = memory | sleep | abi::CLONE_PARENT;
+    let shape = if job.plan.inner_shares {
+        Shape::Sleep(job.stack)
+    } else {
+        Shape::Copy { stack: job.stack, sleeps: !job.plan.goes_on() }
+    };
     // SAFETY: the stack is for this one use; without it our memory is a copy, in which nobody runs if we are
     // killed.
-    let pid = unsafe { job.start_program(flags, child.signals_blocked()) }.inspect_err(|_| {
-        slot.pid_fd.store(-1, SeqCst);
-    })?;
-    slot.pid.store(pid, SeqCst);
+    let made = unsafe { job.start_program(shape, abi::CLONE_PARENT, child.signals_blocked()) }?;
+    slot.pid.store(made.pid, SeqCst);
     Ok(())
 }
 

@@ -50,7 +50,7 @@ impl Launch {
         };
         // SAFETY: what needs it of the steps here replaces the standard streams, which the program is to have, and
         // sets SIGPIPE as it is to find it; both are documented.
-        let child = unsafe { InChild::assume() };
+        let child = unsafe { InChild::assume(false) };
         let errno = run_all(&plan.ops, 0, &context, Some(child)).err().unwrap_or(Errno::INVAL);
         failure_of(plan.ops.get(slot.step()), &[], &Log::none(), &slot, errno)
     }

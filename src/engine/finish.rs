@@ -10,6 +10,7 @@ use crate::init::main_loop::MainLoop;
 use crate::init::policy::BROKEN;
 use crate::proc_fs::{ProcFs, arguments};
 use crate::sys::image::Image;
+use crate::sys::in_child::OnlyThread;
 use crate::sys::memory::Arguments;
 use crate::sys::process;
 use crate::sys::span::Span;
@@ -24,18 +25,20 @@ pub(crate) fn finish(mut main_loop: MainLoop) -> ! {
         proc.as_ref().is_some_and(|proc| matches!(proc.counts_as_here(), Ok(true)));
     main_loop.proc = if lists_children { fd } else { -1 };
     // Of a process that cannot tell whether others share its memory, all but that is given up.
-    let is_alone = process::is_alone();
-    if is_alone || has_one_thread(proc.as_deref()) {
+    let only_thread = OnlyThread::ask().or_else(|| {
+        // SAFETY: the kernel says so.
+        has_one_thread(proc.as_deref()).then(|| unsafe { OnlyThread::assume() })
+    });
+    if let Some(only_thread) = only_thread {
         let arguments = proc.as_ref().and_then(|proc| {
             let stat = proc.read_once(proc.as_fd(), "self/stat").ok()?;
             let (start, end) = arguments(&stat)?;
             Some(Arguments::new(Span { start, end }))
         });
-        let image = Image::own().filter(|_| is_alone);
+        let image = Image::own().filter(|_| only_thread.owns_memory());
         let arguments = arguments.unwrap_or_default();
         let last = LastLoop { main_loop, way: Way::Finish, proc: fd, image, arguments };
-        // SAFETY: there is one thread, and no process shares its memory if there is an image.
-        unsafe { last.run() }
+        last.run(only_thread)
     }
     process::exit(main_loop.run().map_or(BROKEN, |ended| main_loop.policy.exit_code(ended).into()))
 }

@@ -20,9 +20,10 @@ use crate::engine::slot::Slot;
 use crate::error::{AtStep, Result, Step};
 use crate::plan::op::{IdMapFile, IdMapWrite};
 use crate::proc_fs::ProcFs;
-use crate::sys::clone::{self, Request, Stack, can_share_memory};
+use crate::sys::clone::{self, PidFdPlace, Request, Shape, can_share_memory};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
+use crate::sys::stack::Stack;
 use crate::sys::{self, Errno, abi, file, in_root, process};
 
 /// A helper that is waiting or at job.
@@ -80,22 +81,24 @@ impl<'a> Helper<'a> {
         memory: &'a HelperMemory,
         blocked: SignalsBlocked<'_>,
     ) -> sys::Result<Self> {
-        let mut pid_fd: RawFd = -1;
-        let shared = if memory.is_shared() { abi::CLONE_VM } else { 0 };
-        // The table of descriptors is shared until the helper starts work: the pidfd of a process
-        // that is made later appears in it.
-        let flags = shared | abi::CLONE_FILES | abi::CLONE_PIDFD;
+        let place = PidFdPlace::new();
+        let shape = match &memory.stack {
+            Some(stack) => Shape::Beside(stack),
+            None => Shape::Copy { stack: None, sleeps: false },
+        };
         let request = Request {
+            // The table of descriptors is shared until the helper starts work: the pidfd of a process
+            // that is made later appears in it.
+            flags: abi::CLONE_FILES,
             exit_signal: memory.exit_signal,
-            ..Request::new(flags, &raw mut pid_fd, memory.stack.as_ref())
+            ..Request::new(shape, Some(&place))
         };
         // The helper needs nothing of what clone(2) lacks.
         let legacy = AtomicBool::new(false);
         // SAFETY: `job` and the stack live in the Helper until its end was waited for; the entry
         // calls nothing but sys. The kernel writes the pidfd before it returns.
-        unsafe { clone::clone(&request, &legacy, main, job, blocked) }?;
-        // SAFETY: the kernel has just made this descriptor for us.
-        let pid_fd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pid_fd) };
+        let made = unsafe { clone::clone(&request, &legacy, main, job, blocked) }?;
+        let pid_fd = made.into_pid_fd().ok_or(Errno::BADF)?;
         Ok(Self { pid_fd, slot: job.slot, job: PhantomData })
     }
 }
@@ -141,7 +144,7 @@ fn serve(
     if job.check_pid_fd {
         // The process asked for its maps and is waiting. If it lives now, then the number was its
         // own when the directory was opened, and a directory never comes to mean another process.
-        if file::poll_readable(job.slot.asker(), false).map_err(first)? {
+        if file::poll_readable(job.slot.asker().ok_or((0, Errno::BADF))?, false).map_err(first)? {
             return Err((0, Errno::SRCH));
         }
     }

@@ -20,12 +20,13 @@
 use crate::init::main_loop::{MainLoop, Role};
 use crate::init::policy::{BROKEN, Others, Placement, Verbosity};
 use crate::init::report::Notice;
-use crate::sys::clone::{Stack, continue_on};
+use crate::sys::clone::continue_on;
 use crate::sys::image::Image;
-use crate::sys::in_child::InChild;
+use crate::sys::in_child::{InChild, OnlyThread};
 use crate::sys::memory::{Arguments, Kept, forget};
 use crate::sys::process::{self, RawFd};
 use crate::sys::signal::{self, ALL};
+use crate::sys::stack::Stack;
 use crate::sys::{abi, caps, file, terminal};
 
 /// How the process became an init.
@@ -59,14 +60,11 @@ struct Begun {
 
 impl LastLoop {
     /// Gives up what an init does not need, supervises the program, and ends this process as it ends.
-    ///
-    /// # Safety
-    ///
-    /// This process has one thread, and, unless there is no image, shares its memory with no other process.
-    pub(crate) unsafe fn run(mut self) -> ! {
+    pub(crate) fn run(mut self, only_thread: OnlyThread) -> ! {
         // Also those with a handler of libc's, which would look for its thread.
         let _ = signal::set_mask(ALL);
         self.main_loop.watched = ALL;
+        self.image = self.image.filter(|_| only_thread.owns_memory());
         // Of which the range is known, whatever the stack of this process looks like.
         let stack = self.image.and_then(|_| Stack::new(Stack::SMALL).ok());
         let (Some(image), Some(stack)) = (self.image, stack) else {
@@ -78,8 +76,8 @@ impl LastLoop {
     }
 
     fn shed(&mut self, kept: Option<&Kept>) {
-        // SAFETY: `run`'s contract: the only thread is here, and never returns to who owns a descriptor.
-        let alone = unsafe { InChild::assume() };
+        // SAFETY: the only thread is here, and never returns to who owns a descriptor.
+        let alone = unsafe { InChild::assume(false) };
         // Processes that share these keep them as they are. Where a filter forbids to unshare, as those of container
         // engines do, hardly any process shares them, and what stays open keeps mounts busy.
         let is_own = |answer| answer == Ok(()) || process::is_filtered(answer);
@@ -89,7 +87,7 @@ impl LastLoop {
             let _ = file::chdir(c"/");
         }
         if let Some(kept) = kept {
-            // SAFETY: `run`'s contract. We are on the stack that is kept, where the main_loop and all that it
+            // SAFETY: the only thread of this memory is here, or there is nothing to keep. We are on the stack that is kept, where the main_loop and all that it
             // refers to is.
             let _ = unsafe { forget(self.proc, kept) };
         }

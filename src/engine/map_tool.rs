@@ -14,7 +14,7 @@ use rustix::fs::MemfdFlags;
 
 use crate::error::{self, AtStep, Error, ErrorKind, Step};
 use crate::plan::op::{IdMapWrite, MapTool};
-use crate::sys::clone::{self, Request};
+use crate::sys::clone::{self, PidFdPlace, Request, Shape};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
 use crate::sys::{Errno, Result, abi, exec, file, process, signal};
@@ -82,18 +82,19 @@ pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd, child: InChild) -> Res
     }
     // Where it is ignored, the kernel keeps no exit status of children.
     signal::ignore_children(false)?;
-    let mut pid_fd: RawFd = -1;
+    let place = PidFdPlace::new();
     // A copy of the memory: should this process be killed, nobody waits for the other one before the parent
     // frees what all would see.
-    let flags = abi::CLONE_PIDFD | abi::CLONE_CLEAR_SIGHAND;
-    let request = Request::new(flags, &raw mut pid_fd, None);
+    let shape = Shape::Copy { stack: None, sleeps: false };
+    let flags = abi::CLONE_CLEAR_SIGHAND;
+    let request = Request { flags, ..Request::new(shape, Some(&place)) };
     // SAFETY: the call lives in the copy; the entry makes system calls and nothing else.
     unsafe {
         let blocked = child.signals_blocked();
         clone::clone(&request, &AtomicBool::new(false), become_tool, &call, blocked)
     }?;
-    // SAFETY: the kernel has just made it.
-    let pid_fd = unsafe { Fd::from_raw(pid_fd) };
+    // SAFETY: the kernel has just made it. It is closed without libc.
+    let pid_fd = unsafe { Fd::from_raw(place.number().ok_or(Errno::BADF)?) };
     let ended = process::await_end(pid_fd.raw());
     match ended {
         Some(process::Ended { code: libc::CLD_EXITED, status: 0 }) => Ok(()),

@@ -44,6 +44,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 
+use crate::sys::clone::PidFdPlace;
+use crate::sys::process::RawFd;
 use crate::sys::{Errno, futex};
 
 /// One for each spawn. The child writes; the parent reads once the child has let go, by exec or by
@@ -56,10 +58,10 @@ pub(crate) struct Slot {
     errno: AtomicI32,
     /// Which of the step's objects failed.
     detail: AtomicU32,
-    /// The new process's descriptor, written by the kernel; -1 for none.
-    pub(crate) pid_fd: AtomicI32,
+    /// The new process's descriptor.
+    pub(crate) pid_fd: PidFdPlace,
     /// As that, of the intermediate process.
-    pub(crate) middle_pid_fd: AtomicI32,
+    pub(crate) middle_pid_fd: PidFdPlace,
     /// Its number, where an intermediate process made it.
     pub(crate) pid: AtomicU32,
     /// Whether `clone(2)` had to do for the last process that was made, which leaves more to that.
@@ -94,8 +96,8 @@ impl Slot {
             step: AtomicU32::new(0),
             errno: AtomicI32::new(0),
             detail: AtomicU32::new(0),
-            pid_fd: AtomicI32::new(-1),
-            middle_pid_fd: AtomicI32::new(-1),
+            pid_fd: PidFdPlace::new(),
+            middle_pid_fd: PidFdPlace::new(),
             pid: AtomicU32::new(0),
             legacy: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -169,11 +171,8 @@ impl Slot {
     }
 
     /// The descriptor of the process that asked: the intermediate one does, if there is one.
-    pub(crate) fn asker(&self) -> i32 {
-        match self.middle_pid_fd.load(SeqCst) {
-            -1 => self.pid_fd.load(SeqCst),
-            middle => middle,
-        }
+    pub(crate) fn asker(&self) -> Option<RawFd> {
+        self.middle_pid_fd.number().or_else(|| self.pid_fd.number())
     }
 
     /// The parent says that nobody will ask, or asked and is gone.

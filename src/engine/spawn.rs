@@ -5,10 +5,9 @@
 //! waited for in `clone3` (`CLONE_VFORK`), uninterruptibly; one that has a copy by a pipe and its pidfd. The exception is a child that an intermediate
 //! process made, if that one is killed: then the child is killed and its end awaited here.
 
-#![allow(unsafe_code, reason = "it makes processes that share memory, and takes over their pidfds")]
+#![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::SeqCst;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::id;
 
 use crate::engine::child::Job;
@@ -28,8 +27,9 @@ use crate::plan::op::mounts_of;
 use crate::plan::stream::Stream;
 use crate::plan::{Memory, Plan};
 use crate::proc_fs::ProcFs;
-use crate::sys::clone::{SharedBox, Stack, can_share_memory};
+use crate::sys::clone::{Made, can_share_memory};
 use crate::sys::signal::{MaskGuard, SignalSet};
+use crate::sys::stack::{SharedBox, Stack};
 use crate::sys::{Errno, abi, process};
 
 /// A plan, and what it leaves to the moment of the spawn.
@@ -183,22 +183,21 @@ impl Launch {
         let made = job.begin(blocked.proof());
         // Handlers may not run in children that share our memory. They have all signals blocked, too.
         drop(blocked);
-        let started = match (made, plan.before.is_empty()) {
+        let child = match (made, plan.before.is_empty()) {
             (Err(errno), true) => Err(clone_refused(plan, errno)),
             (Err(errno), false) => Err(Error::os(Step::Clone, errno)),
-            (Ok(pid), true) => Ok(pid),
-            (Ok(_), false) => await_intermediate(&job).map_err(|ended| died(plan, slot, ended)),
+            (Ok(made), true) => Ok((made.pid, made.into_pid_fd())),
+            (Ok(made), false) => await_maker(&job, made).map(|child| match child {
+                Some((pid, pid_fd)) => (pid, Some(pid_fd)),
+                None => (0, None),
+            }),
         };
-        // A clone that failed late may leave a number there that it took back.
-        let number = if started.is_ok() { slot.pid_fd.load(SeqCst) } else { -1 };
-        // SAFETY: the kernel wrote the number of a descriptor that it made for us alone.
-        let pid_fd = (number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) });
-        let runs = match &pid_fd {
-            Some(pid_fd) => runs(plan, slot, start, pid_fd, started.as_ref().ok()),
-            None => false,
+        let runs = match &child {
+            Ok((pid, Some(pid_fd))) => runs(plan, slot, start, pid_fd, *pid),
+            _ => false,
         };
         drop(helper);
-        let pid = started?;
+        let (pid, pid_fd) = child?;
         let pid_fd = match pid_fd {
             Some(pid_fd) if runs => PidFd::from_kernel(pid_fd),
             other => return Err(what_became(plan, &tools.log, slot, other)),
@@ -210,21 +209,21 @@ impl Launch {
     }
 }
 
+/// The child that an intermediate process made, if it came to that.
+fn await_maker(job: &Job<'_>, maker: Made<'_>) -> Result<Option<(u32, OwnedFd)>> {
+    let died = |ended| died(job.plan, job.context.slot, ended);
+    let maker = maker.into_pid_fd().ok_or_else(|| died(None))?;
+    await_intermediate(job, &maker).map_err(died)
+}
+
 /// Waits until the child runs what it was to run, or has ended, and says which.
-fn runs(
-    plan: &Plan,
-    slot: &Slot,
-    start: Option<Start>,
-    pid_fd: &OwnedFd,
-    pid: Option<&u32>,
-) -> bool {
+fn runs(plan: &Plan, slot: &Slot, start: Option<Start>, pid_fd: &OwnedFd, pid: u32) -> bool {
     let start = match start {
         Some(start) if plan.goes_on() => return start.happens(pid_fd),
         start => start,
     };
     let reaped_by_kernel = plan.clone_flags & abi::CLONE_AUTOREAP != 0;
-    let has_run =
-        pid.filter(|_| reaped_by_kernel).and_then(|&pid| has_run_exec_unseen(pid_fd, pid));
+    let has_run = reaped_by_kernel.then(|| has_run_exec_unseen(pid_fd, pid)).flatten();
     if has_run.is_none() {
         start.into_iter().for_each(|start| start.await_exec(pid_fd));
     }

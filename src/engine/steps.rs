@@ -17,11 +17,11 @@ use std::os::fd::AsRawFd;
 use crate::engine::last_loop::{LastLoop, Way};
 use crate::engine::run::{Context, run};
 use crate::plan::op::{NewInit, Op};
-use crate::sys::clone::{self, Request, can_share_memory};
+use crate::sys::clone::{self, Request, Shape, can_share_memory};
 use crate::sys::in_child::InChild;
 use crate::sys::memory::Arguments;
 use crate::sys::signal::{self, ALL};
-use crate::sys::{Errno, Result, abi, file, process};
+use crate::sys::{Errno, Result, file, process};
 
 /// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
 /// the rest is not done.
@@ -90,27 +90,26 @@ fn become_init(
     let arguments = Arguments::default();
     let proc = context.proc.map_or(-1, |proc| proc.as_raw_fd());
     let last = LastLoop { main_loop, way: Way::Command, proc, image, arguments };
-    // SAFETY: a process made by clone has one thread, and its own copy of the memory.
-    unsafe { last.run() }
+    last.run(child.only_thread())
 }
 
 fn start(program: &Program<'_>, child: InChild) -> Result<i32> {
-    let flags = match (program.context.has_no_exec, can_share_memory()) {
-        (true, _) => 0,
-        (false, true) => abi::CLONE_VM | abi::CLONE_VFORK,
-        (false, false) => abi::CLONE_VFORK,
+    let shape = if program.context.has_no_exec || !can_share_memory() {
+        Shape::Copy { stack: None, sleeps: !program.context.has_no_exec }
+    } else {
+        Shape::Sleep(None)
     };
     // Exec sets it otherwise, and so tells that the program runs.
     let exit_signal =
         if program.context.has_no_exec { libc::SIGCHLD.unsigned_abs().into() } else { 0 };
     // Handlers were reset when this process was made.
-    let request = Request { exit_signal, ..Request::new(flags, ptr::null_mut(), None) };
+    let request = Request { exit_signal, ..Request::new(shape, None) };
     let legacy = AtomicBool::new(false);
     // SAFETY: we sleep until the child has done with our memory, or it has a copy; the steps neither
     // allocate, lock, unwind nor call libc, or are the caller's code, for which the caller promised.
-    let pid =
+    let made =
         unsafe { clone::clone(&request, &legacy, run_program, program, child.signals_blocked()) }?;
-    i32::try_from(pid).map_err(|_| Errno::INVAL)
+    i32::try_from(made.pid).map_err(|_| Errno::INVAL)
 }
 
 fn run_program(program: &Program<'_>, child: InChild) -> ! {

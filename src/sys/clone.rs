@@ -1,15 +1,17 @@
-//! The entry to a new process: clone3(2), clone(2) and the stack that it runs on.
+//! New processes: clone3(2), and clone(2) where that is hidden.
 
 use core::ffi::c_void;
 use core::mem::ManuallyDrop;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::abi::{self, CloneArgs};
+use super::entry::{self, Trampoline};
 use super::in_child::InChild;
-use super::process::{self, RawFd, arg};
+use super::process::{self, RawFd};
 use super::signal::SignalsBlocked;
-use super::span::Span;
+use super::stack::Stack;
 use super::syscall::syscall;
 use super::{Errno, Result, valgrind};
 
@@ -32,18 +34,67 @@ compile_error!(
 /// What a new process runs. It never returns, and sees nothing but the value it is given.
 pub(crate) type Entry<T> = fn(&T, InChild) -> !;
 
+/// What memory a new process has, and what this thread does meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape<'a> {
+    /// Ours, while this thread sleeps until it has run exec or ended. Without a stack it goes on below our own frames,
+    /// as after vfork(2).
+    Sleep(Option<&'a Stack>),
+    /// Ours, and this thread goes on.
+    Beside(&'a Stack),
+    /// A copy of ours. Without a stack it goes on below its copy of our frames.
+    Copy { stack: Option<&'a Stack>, sleeps: bool },
+}
+
+impl<'a> Shape<'a> {
+    fn flags(self) -> u64 {
+        match self {
+            Self::Sleep(_) => abi::CLONE_VM | abi::CLONE_VFORK,
+            Self::Beside(_) => abi::CLONE_VM,
+            Self::Copy { sleeps: true, .. } => abi::CLONE_VFORK,
+            Self::Copy { sleeps: false, .. } => 0,
+        }
+    }
+
+    fn stack(self) -> Option<&'a Stack> {
+        match self {
+            Self::Sleep(stack) | Self::Copy { stack, .. } => stack,
+            Self::Beside(stack) => Some(stack),
+        }
+    }
+
+    const fn is_copy(self) -> bool {
+        matches!(self, Self::Copy { .. })
+    }
+}
+
+/// Where the kernel writes the number of a new pidfd, before the child runs.
+#[derive(Debug)]
+pub(crate) struct PidFdPlace(AtomicI32);
+
+impl PidFdPlace {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicI32::new(-1))
+    }
+
+    /// A clone that failed late may leave a number here that the kernel took back: [`clone`] clears it, unless its
+    /// process is killed before.
+    pub(crate) fn number(&self) -> Option<RawFd> {
+        Some(self.0.load(SeqCst)).filter(|&number| number >= 0)
+    }
+}
+
 /// A process to make.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
+    pub(crate) shape: Shape<'a>,
+    /// Besides those of the shape and of the rest here.
     pub(crate) flags: u64,
     pub(crate) exit_signal: u64,
-    /// Where the kernel writes the pidfd's number, with [`abi::CLONE_PIDFD`].
-    pub(crate) pid_fd: *mut i32,
+    /// Where a pidfd is wanted. A copy in another pid namespace has to share it with us.
+    pub(crate) pid_fd: Option<&'a PidFdPlace>,
     /// Where the kernel writes the child's number before it runs, and only if it will: clone3 alone does it.
     pub(crate) pid: Option<&'a AtomicU32>,
-    /// The child's stack. Without one it goes on below our own frames: of its copy of the memory, or
-    /// of ours while we sleep (`CLONE_VFORK`), as after vfork(2).
-    pub(crate) stack: Option<&'a Stack>,
     /// The pids to have, from the innermost pid namespace outwards; those of the kernel's choice in
     /// the others. Only clone3 can do it.
     pub(crate) set_tid: &'a [i32],
@@ -53,12 +104,37 @@ pub(crate) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(crate) const fn new(flags: u64, pid_fd: *mut i32, stack: Option<&'a Stack>) -> Self {
-        Self { flags, exit_signal: 0, pid_fd, pid: None, stack, set_tid: &[], cgroup: None }
+    pub(crate) const fn new(shape: Shape<'a>, pid_fd: Option<&'a PidFdPlace>) -> Self {
+        Self { shape, flags: 0, exit_signal: 0, pid_fd, pid: None, set_tid: &[], cgroup: None }
+    }
+
+    fn all_flags(&self) -> u64 {
+        let pid_fd = if self.pid_fd.is_some() { abi::CLONE_PIDFD } else { 0 };
+        self.flags | self.shape.flags() | pid_fd
+    }
+
+    fn pid_fd_at(&self) -> usize {
+        self.pid_fd.map_or(0, |place| place.0.as_ptr().expose_provenance())
     }
 }
 
-/// Makes a process that runs `entry(arg)`, and returns its pid.
+/// A process that was made.
+#[derive(Debug)]
+pub(crate) struct Made<'a> {
+    pub(crate) pid: u32,
+    pid_fd: Option<&'a PidFdPlace>,
+}
+
+impl Made<'_> {
+    /// Its pidfd, for the parent: one that makes a process for another one leaves it where it is.
+    pub(crate) fn into_pid_fd(self) -> Option<OwnedFd> {
+        let number = self.pid_fd?.number()?;
+        // SAFETY: the kernel made it for this request, which succeeded, and there is one value of this type for each.
+        Some(unsafe { OwnedFd::from_raw_fd(number) })
+    }
+}
+
+/// Makes a process that runs `entry(arg)`.
 ///
 /// Where clone3(2) is refused, clone(2) serves, and `legacy` is set before the process starts: its
 /// handlers are not reset ([`abi::CLONE_CLEAR_SIGHAND`]), it is not in a new time namespace, since 0x80
@@ -66,26 +142,25 @@ impl<'a> Request<'a> {
 ///
 /// # Safety
 ///
-/// `pid_fd`, with the flag, and `pid` must be valid for a read and a write until the child has ended or has its own
-/// memory. `pid_fd` holds -1, and is shared with a child in another pid namespace. If the flags
-/// have `CLONE_VM`, then a `stack` is given or the flags have `CLONE_VFORK`, and until the child execs
-/// or exits: `arg` lives, nobody else uses `stack`, and `entry` neither allocates, locks, unwinds nor
-/// calls libc. Without `CLONE_VM`, `entry` obeys the rules of a forked child.
-pub(crate) unsafe fn clone<T: Sync>(
-    request: &Request<'_>,
+/// If it shares our memory, then until it execs or exits `arg`, the stack and what the request refers to live, nobody
+/// else uses the stack, and `entry` neither allocates, locks, unwinds nor calls libc. In a copy `entry` obeys the rules
+/// of a forked child. With `CLONE_FILES` it closes nothing that is ours.
+pub(crate) unsafe fn clone<'a, T: Sync>(
+    request: &Request<'a>,
     legacy: &AtomicBool,
     entry: Entry<T>,
     arg: &T,
     _: SignalsBlocked<'_>,
-) -> Result<u32> {
+) -> Result<Made<'a>> {
     // Valgrind would end this process.
     if request.flags & abi::CLONE_FILES != 0 && valgrind::is_around() {
         return Err(Errno::NOSYS);
     }
-    let start = Start { own: AtomicU32::new(0), entry, arg };
-    let caller = if request.flags & abi::CLONE_VM == 0 { process::gettid() } else { 0 };
+    let is_copy = request.shape.is_copy();
+    let start = Start { own: AtomicU32::new(0), is_copy, entry, arg };
+    let caller = if is_copy { process::gettid() } else { 0 };
     // A child that we do not wait for outlives this frame, so its start lies on its own stack.
-    let at = match request.stack {
+    let at = match request.shape.stack() {
         Some(stack) => stack.place(start),
         None => ptr::from_ref(&start).cast_mut().cast(),
     };
@@ -96,19 +171,23 @@ pub(crate) unsafe fn clone<T: Sync>(
     // An older seccomp filter returns EPERM for a call it does not know.
     let is_hidden = matches!(pid, Err(Errno::NOSYS | Errno::PERM));
     let other_serves = request.set_tid.is_empty() && request.flags & abi::ONLY_CLONE3 == 0;
+    let forget_number = || request.pid_fd.iter().for_each(|place| place.0.store(-1, SeqCst));
     if is_hidden && other_serves {
         legacy.store(true, SeqCst);
-        if request.flags & abi::CLONE_PIDFD != 0 {
-            // A clone3 that failed late may have left a number there.
-            // SAFETY: the caller's contract, and there is no child.
-            unsafe { request.pid_fd.write(-1) };
-        }
+        forget_number();
         // SAFETY: as above; no child was made.
         pid = unsafe { clone2(request, at, trampoline::<T>) };
         // SAFETY: as above.
         pid = unsafe { unless_none_was_made(pid, request, caller, trampoline::<T>, at) };
     }
-    u32::try_from(pid?).map_err(|_| Errno::INVAL)
+    match pid.map(u32::try_from) {
+        Ok(Ok(pid)) => Ok(Made { pid, pid_fd: request.pid_fd }),
+        Ok(Err(_)) => Err(Errno::INVAL),
+        Err(errno) => {
+            forget_number();
+            Err(errno)
+        }
+    }
 }
 
 /// A seccomp filter can return 0 without a child, and the parent must not take itself for one. So the kernel writes the
@@ -130,11 +209,8 @@ unsafe fn unless_none_was_made(
     if answer != Ok(0) {
         return answer;
     }
-    let has_pid_fd = || {
-        // SAFETY: with the flag it is valid; the kernel wrote it before there was a child, if it did.
-        request.flags & abi::CLONE_PIDFD != 0 && unsafe { request.pid_fd.read_volatile() } >= 0
-    };
-    if request.flags & abi::CLONE_VM == 0 && (process::gettid() != caller || has_pid_fd()) {
+    let has_pid_fd = || request.pid_fd.is_some_and(|place| place.number().is_some());
+    if request.shape.is_copy() && (process::gettid() != caller || has_pid_fd()) {
         // SAFETY: this is the child, in its own memory, where a Start lies.
         unsafe { start(at) }
     }
@@ -146,9 +222,9 @@ unsafe fn unless_none_was_made(
 /// As of [`clone`]; the child starts with `start(at)`, and a stack ends at `at`.
 unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
     let mut args = CloneArgs {
-        flags: request.flags | abi::CLONE_CHILD_SETTID,
+        flags: request.all_flags() | abi::CLONE_CHILD_SETTID,
         child_tid: at.expose_provenance() as u64,
-        pidfd: request.pid_fd.expose_provenance() as u64,
+        pidfd: request.pid_fd_at() as u64,
         exit_signal: request.exit_signal,
         ..CloneArgs::default()
     };
@@ -164,13 +240,14 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
         args.flags |= abi::CLONE_INTO_CGROUP;
         args.cgroup = cgroup;
     }
-    if let Some(stack) = request.stack {
-        args.stack = stack.bottom.expose_provenance() as u64;
-        args.stack_size = (at.addr() - stack.bottom.addr()) as u64;
+    if let Some(stack) = request.shape.stack() {
+        let bottom = stack.bottom();
+        args.stack = bottom.expose_provenance() as u64;
+        args.stack_size = (at.addr() - bottom.addr()) as u64;
     }
     let words = [ptr::from_ref(&args).expose_provenance(), size_of::<CloneArgs>(), 0, 0, 0];
     // SAFETY: args is a clone_args of the given size, and lives; the rest is the caller's contract.
-    unsafe { child::start(libc::SYS_clone3, words, start, at) }
+    unsafe { entry::start(libc::SYS_clone3, words, start, at) }
 }
 
 /// `clone(2)`.
@@ -184,13 +261,12 @@ unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     if request.cgroup.is_some() {
         later |= u64::from(abi::CLONE_NEWCGROUP);
     }
-    let flags = (request.flags & u64::from(u32::MAX) & !later) | request.exit_signal;
+    let flags = (request.all_flags() & u64::from(u32::MAX) & !later) | request.exit_signal;
     let flags = word(flags | abi::CLONE_CHILD_SETTID);
-    let top = request.stack.map_or(0, |_| at.expose_provenance());
-    let pid_fd = request.pid_fd.expose_provenance();
-    let words = clone2_words(flags, top, pid_fd, at.expose_provenance());
+    let top = request.shape.stack().map_or(0, |_| at.expose_provenance());
+    let words = clone2_words(flags, top, request.pid_fd_at(), at.expose_provenance());
     // SAFETY: the top is aligned to 16; the rest is the caller's contract.
-    unsafe { child::start(libc::SYS_clone, words, start, at) }
+    unsafe { entry::start(libc::SYS_clone, words, start, at) }
 }
 
 /// The arguments of clone(2) in the order of this architecture.
@@ -221,14 +297,12 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
     answer == Err(Errno::FAULT)
 }
 
-/// What the child's first instructions call, with where its [`Start`] lies.
-type Trampoline = unsafe extern "C" fn(*mut c_void) -> !;
-
 /// The pid comes first: the child's first instructions read it.
 #[repr(C)]
 struct Start<'a, T> {
     /// The child's own; 0 in a process that is not the child.
     own: AtomicU32,
+    is_copy: bool,
     entry: Entry<T>,
     arg: &'a T,
 }
@@ -237,133 +311,8 @@ unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
     // SAFETY: `clone` put a Start<T> there, which nobody changes while this process sees it.
     let start = unsafe { &*start.cast::<Start<'_, T>>() };
     // SAFETY: this process runs the entry, and nothing else.
-    let child = unsafe { InChild::assume() };
+    let child = unsafe { InChild::assume(start.is_copy) };
     (start.entry)(start.arg, child)
-}
-
-/// A stack with guard pages around, for a child that shares our memory while we go on.
-#[derive(Debug)]
-pub(crate) struct Stack {
-    mapping: *mut c_void,
-    mapped: usize,
-    bottom: *mut c_void,
-    size: usize,
-}
-
-// SAFETY: the mapping belongs to this value alone, whichever thread holds it.
-unsafe impl Send for Stack {}
-// SAFETY: a shared reference gives nothing but addresses.
-unsafe impl Sync for Stack {}
-
-impl Stack {
-    /// Room for the child's frames, which are small, also when not optimised.
-    pub(crate) const SMALL: usize = 64 * 1024;
-    /// Room for paths, which are looked up link by link.
-    pub(crate) const FOR_PATHS: usize = 256 * 1024;
-    /// As much as most programs' first thread has. What is not touched costs nothing.
-    pub(crate) const FOR_OWN_CODE: usize = 8 * 1024 * 1024;
-    /// The largest page size of the architectures we know. The one above keeps the kernel from making one
-    /// mapping of the stack and what comes next.
-    const GUARD: usize = 64 * 1024;
-
-    pub(crate) fn new(size: usize) -> Result<Self> {
-        let mapped = Self::GUARD + size + Self::GUARD;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        let mapping = map(mapped, libc::PROT_NONE, flags)?;
-        let bottom = mapping.wrapping_byte_add(Self::GUARD);
-        let stack = Self { mapping, mapped, bottom, size };
-        let protection = arg(libc::PROT_READ | libc::PROT_WRITE);
-        // SAFETY: the range is inside the mapping that was just made.
-        unsafe { syscall(libc::SYS_mprotect, [bottom.expose_provenance(), size, protection]) }?;
-        Ok(stack)
-    }
-
-    /// The whole of it, with the guard pages.
-    pub(crate) fn span(&self) -> Span {
-        let start = self.mapping.addr();
-        Span { start, end: start + self.mapped }
-    }
-
-    /// Writes the value at the upper end; the stack begins below it, aligned as the ABIs ask.
-    fn place<T>(&self, value: T) -> *mut c_void {
-        const { assert!(align_of::<T>() <= 16 && size_of::<T>() <= 4096) };
-        let at = self.bottom.wrapping_byte_add(self.size - size_of::<T>().next_multiple_of(16));
-        // SAFETY: inside the mapping, aligned to 16, and used by nobody before the child starts.
-        unsafe { at.cast::<T>().write(value) };
-        at
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        unmap(self.mapping, self.mapped);
-    }
-}
-
-/// A value in memory that a child with a copy of ours still shares with us.
-#[derive(Debug)]
-pub(crate) struct SharedBox<T>(*mut T);
-
-// SAFETY: it owns the value as a Box does.
-unsafe impl<T: Send> Send for SharedBox<T> {}
-// SAFETY: it gives out shared references only.
-unsafe impl<T: Sync> Sync for SharedBox<T> {}
-
-impl<T: Sync + 'static> SharedBox<T> {
-    /// `T` must have no drop glue and no alignment above a page's: checked when compiled.
-    pub(crate) fn new(value: T) -> Result<Self> {
-        const { assert!(!core::mem::needs_drop::<T>() && align_of::<T>() <= 4096) };
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        let at = map(size_of::<T>(), libc::PROT_READ | libc::PROT_WRITE, flags)?.cast::<T>();
-        // SAFETY: the mapping is large enough, aligned to a page and nobody else's.
-        unsafe { at.write(value) };
-        Ok(Self(at))
-    }
-}
-
-impl<T> core::ops::Deref for SharedBox<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: the mapping lives as long as self and holds a T since new.
-        unsafe { &*self.0 }
-    }
-}
-
-impl<T> Drop for SharedBox<T> {
-    fn drop(&mut self) {
-        unmap(self.0.cast(), size_of::<T>());
-    }
-}
-
-/// Also for a child, where its memory may go: then without libc.
-#[cfg(all(
-    not(linux_namespaces_portable),
-    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
-))]
-fn map(size: usize, protection: i32, flags: i32) -> Result<*mut c_void> {
-    let words = [0, size, arg(protection), arg(flags), arg(-1), 0];
-    // SAFETY: an anonymous mapping at an address that the kernel chooses touches nothing of ours.
-    unsafe { syscall(libc::SYS_mmap, words) }.map(ptr::with_exposed_provenance_mut)
-}
-
-#[cfg(not(all(
-    not(linux_namespaces_portable),
-    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
-)))]
-fn map(size: usize, protection: i32, flags: i32) -> Result<*mut c_void> {
-    // SAFETY: an anonymous mapping at an address that the kernel chooses touches nothing of ours.
-    let at = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
-    if at == libc::MAP_FAILED {
-        // Only the parent maps, where errno is its own.
-        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOMEM));
-    }
-    Ok(at)
-}
-
-fn unmap(at: *mut c_void, size: usize) {
-    // SAFETY: the owner of the mapping is being dropped; it was made with this size.
-    unsafe { libc::munmap(at, size) };
 }
 
 /// Continues with `entry` on another stack, with a copy of `value` there, and never returns. Where that
@@ -388,150 +337,5 @@ pub(crate) unsafe fn continue_on<T: Copy>(stack: Stack, entry: fn(&T) -> !, valu
     let stack = ManuallyDrop::new(stack);
     let at = stack.place(Onward { entry, value });
     // SAFETY: the caller's contract; an Onward<T> lies there, and the stack ends at it.
-    unsafe { child::leap(begin::<T>, at) }
-}
-
-/// The calls that make a child. It must not return from them: its frames may be its parent's.
-#[cfg(all(not(linux_namespaces_portable), target_arch = "x86_64", target_pointer_width = "64"))]
-mod child {
-    use super::{Result, Trampoline, c_void};
-    use crate::sys::syscall::decode;
-
-    pub(super) unsafe fn start(
-        call: libc::c_long,
-        a: [usize; 5],
-        start: Trampoline,
-        at: *mut c_void,
-    ) -> Result<usize> {
-        let answer: isize;
-        // SAFETY: in the parent only rax, rcx and r11 change. The child starts behind the syscall
-        // with rax 0, the other registers as they are, and rsp as it is or at the top of its own stack, which is r12:
-        // aligned to 16, and what lies below belongs to nobody, as this block may use the stack. Where the stack is
-        // ours, the pid at r12 says that it is the child. The two registers are named, since "any" may be rbp.
-        unsafe {
-            core::arch::asm!(
-                "syscall",
-                "test rax, rax",
-                "jnz 2f",
-                "cmp rsp, r12",
-                "je 3f",
-                "cmp dword ptr [r12], 0",
-                "je 2f",
-                "3:",
-                "xor ebp, ebp",
-                "mov rdi, r12",
-                "call r13",
-                "ud2",
-                "2:",
-                in("r12") at,
-                in("r13") start,
-                inlateout("rax") call => answer,
-                in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4],
-                out("rcx") _, out("r11") _,
-            );
-        }
-        decode(answer)
-    }
-
-    pub(super) unsafe fn leap(start: Trampoline, at: *mut c_void) -> ! {
-        // SAFETY: `at` is aligned to 16, and the stack below it is unused. `start` never returns.
-        unsafe {
-            core::arch::asm!(
-                "mov rsp, rdi",
-                "xor ebp, ebp",
-                "call rsi",
-                "ud2",
-                in("rdi") at,
-                in("rsi") start,
-                options(noreturn),
-            );
-        }
-    }
-}
-
-#[cfg(all(not(linux_namespaces_portable), target_arch = "aarch64"))]
-mod child {
-    use super::{Result, Trampoline, c_void};
-    use crate::sys::syscall::decode;
-
-    pub(super) unsafe fn start(
-        call: libc::c_long,
-        a: [usize; 5],
-        start: Trampoline,
-        at: *mut c_void,
-    ) -> Result<usize> {
-        let answer: isize;
-        // SAFETY: in the parent only x0 and x9 change. The child starts behind the svc with x0 0, the other registers
-        // as they are, and sp as it is or at the top of its own stack, which is x20: what lies below belongs to
-        // nobody. Where the stack is ours, the pid at x20 says that it is the child.
-        unsafe {
-            core::arch::asm!(
-                "svc 0",
-                "cbnz x0, 2f",
-                "mov x9, sp",
-                "cmp x9, x20",
-                "b.eq 3f",
-                "ldr w9, [x20]",
-                "cbz w9, 2f",
-                "3:",
-                "mov x29, xzr",
-                "mov x30, xzr",
-                "mov x0, x20",
-                "blr x21",
-                "brk #1",
-                "2:",
-                in("x20") at,
-                in("x21") start,
-                in("x8") call,
-                inlateout("x0") a[0] => answer,
-                in("x1") a[1], in("x2") a[2], in("x3") a[3], in("x4") a[4],
-                out("x9") _, out("x30") _,
-            );
-        }
-        decode(answer)
-    }
-
-    pub(super) unsafe fn leap(start: Trampoline, at: *mut c_void) -> ! {
-        // SAFETY: `at` is aligned to 16, and the stack below it is unused. `start` never returns.
-        unsafe {
-            core::arch::asm!(
-                "mov sp, x0",
-                "mov x29, xzr",
-                "mov x30, xzr",
-                "blr x1",
-                "brk #1",
-                in("x0") at,
-                in("x1") start,
-                options(noreturn),
-            );
-        }
-    }
-}
-
-/// For copies of the memory only: [`can_share_memory`].
-#[cfg(not(all(
-    not(linux_namespaces_portable),
-    any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")
-)))]
-mod child {
-    use super::{Result, Trampoline, c_void, syscall};
-
-    pub(super) unsafe fn start(
-        call: libc::c_long,
-        a: [usize; 5],
-        start: Trampoline,
-        at: *mut c_void,
-    ) -> Result<usize> {
-        // SAFETY: the caller's contract; the child goes on here in its own memory.
-        match unsafe { syscall(call, a) } {
-            // SAFETY: a Start lies there, which begins with the pid; this is the child, and starts with it.
-            Ok(0) if unsafe { at.cast::<u32>().read_volatile() } != 0 => unsafe { start(at) },
-            answer => answer,
-        }
-    }
-
-    pub(super) unsafe fn leap(start: Trampoline, at: *mut c_void) -> ! {
-        // SAFETY: what it starts with was put there.
-        unsafe { start(at) }
-    }
+    unsafe { entry::leap(begin::<T>, at) }
 }

@@ -2,12 +2,13 @@
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::clone::{self, Entry, Request, SharedBox, can_share_memory};
+use super::clone::{self, Entry, PidFdPlace, Request, Shape, can_share_memory};
 use super::in_child::InChild;
 use super::process::{self, Ended, RawFd};
 use super::signal::MaskGuard;
+use super::stack::SharedBox;
 use super::{Errno, Result, abi, file, in_root};
 
 /// The kinds in the order they are tried: after that of pid, this child can have no other.
@@ -131,21 +132,21 @@ fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>, _: InChild) -> ! {
 
 /// Runs `entry` in a child until its end. It makes system calls and nothing else.
 fn run<T: Sync>(in_copy: bool, entry: Entry<T>, job: &T) -> Result<(Option<Ended>, OwnedFd)> {
-    let mut pid_fd: RawFd = -1;
-    let share = can_share_memory() && !in_copy;
-    let memory = if share { abi::CLONE_VM | abi::CLONE_VFORK } else { 0 };
-    let flags = memory | abi::CLONE_PIDFD;
+    let place = PidFdPlace::new();
+    let shape = if can_share_memory() && !in_copy {
+        Shape::Sleep(None)
+    } else {
+        Shape::Copy { stack: None, sleeps: false }
+    };
     // No exit signal: nobody else's wait takes notice.
-    let request = Request::new(flags, &raw mut pid_fd, None);
+    let request = Request::new(shape, Some(&place));
     let blocked = MaskGuard::block_all()?;
     // SAFETY: if the child shares our memory, this thread sleeps until its end; the entries of this file
     // make system calls and nothing else; signals are blocked. The pidfd's place outlives the call.
     let made =
         unsafe { clone::clone(&request, &AtomicBool::new(false), entry, job, blocked.proof()) };
     drop(blocked);
-    made?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let pid_fd = unsafe { OwnedFd::from_raw_fd(pid_fd) };
+    let pid_fd = made?.into_pid_fd().ok_or(Errno::BADF)?;
     Ok((process::await_end(pid_fd.as_raw_fd()), pid_fd))
 }
 
