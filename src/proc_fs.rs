@@ -167,15 +167,11 @@ impl ProcFs {
         lines.any(|line| line.strip_prefix(b"TracerPid:\t").is_some_and(|pid| pid != b"0"))
     }
 
-    /// Whether a process of ours has run exec since it was made; `None` where that cannot be read.
-    pub(crate) fn has_run_exec(&self, pid: u32) -> Option<bool> {
-        const PF_FORKNOEXEC: u32 = 0x40;
-        let stat = self.read_once(self.root.as_fd(), &format!("{pid}/stat")).ok()?;
-        // Behind the name, which may hold anything.
-        let end = stat.iter().rposition(|&byte| byte == b')')?;
-        let flags = stat[end..].split(|&byte| byte == b' ').nth(7)?;
-        let flags: u32 = core::str::from_utf8(flags).ok()?.parse().ok()?;
-        Some(flags & PF_FORKNOEXEC == 0)
+    /// Whether the process of a pidfd has run exec since it was made; `None` where that cannot be read.
+    pub(crate) fn has_run_exec(&self, process: BorrowedFd<'_>) -> Option<bool> {
+        let pid = self.pid_of(process).ok()??;
+        let stat = self.read_once(self.as_fd(), &format!("{pid}/stat")).ok()?;
+        task_flags(&stat).map(|flags| flags & PF_FORKNOEXEC == 0)
     }
 
     /// What one read gives, for files that have all ready at once.
@@ -283,7 +279,6 @@ impl ProcFs {
 
     /// Whether a process is this user's, was forked, and has come to no exec: `PF_FORKNOEXEC`.
     pub(crate) fn is_fork_of_ours(&self, pid: u32) -> Result<bool> {
-        const PF_FORKNOEXEC: u32 = 0x40;
         let read = |file| self.read_once(self.as_fd(), &format!("{pid}/{file}")).map_err(refused);
         let is_fork = task_flags(&read("stat")?).is_some_and(|flags| flags & PF_FORKNOEXEC != 0);
         Ok(is_fork && parse_uid(&read("status")?) == Some(process::geteuid()))
@@ -333,6 +328,9 @@ fn parse_pids(fdinfo: &str) -> Vec<u32> {
     let pids: Option<Vec<u32>> = line.split_whitespace().map(|pid| pid.parse().ok()).collect();
     pids.filter(|pids| !pids.contains(&0)).unwrap_or_default()
 }
+
+/// Of a task that was forked, and has come to no exec.
+const PF_FORKNOEXEC: u32 = 0x40;
 
 /// The flags of a task, from its `/proc/PID/stat`: `7 (any name) S 1 ...`.
 pub(crate) fn task_flags(stat: &[u8]) -> Option<u32> {

@@ -10,6 +10,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::AsRawFd;
 
+use crate::engine::intermediate::hand_over;
 use crate::engine::run::Context;
 use crate::engine::steps::run_all;
 use crate::namespace::NamespaceSet;
@@ -74,8 +75,6 @@ impl<'a> Job<'a> {
     /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
     unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<Made<'a>> {
         let request = Request {
-            // With one table of descriptors, the pidfd that it makes is ours.
-            flags: abi::CLONE_FILES,
             exit_signal: self.exit_signal(),
             ..Request::new(self.shape(None), Some(&self.context.slot.middle_pid_fd))
         };
@@ -113,11 +112,10 @@ impl<'a> Job<'a> {
         let request = Request {
             flags,
             exit_signal: if is_sibling { 0 } else { self.exit_signal() },
-            // Who makes a sibling may be killed at it: then the number tells whether there is one.
             pid: is_sibling.then_some(&self.context.slot.pid),
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
-            ..Request::new(shape, Some(&self.context.slot.pid_fd))
+            ..Request::new(shape, (!is_sibling).then_some(&self.context.slot.pid_fd))
         };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, become_program, blocked) }
@@ -142,9 +140,7 @@ impl<'a> Job<'a> {
 /// Does what comes before, makes the child, and ends.
 fn run_intermediate(job: &Job<'_>, child: InChild) -> ! {
     let slot = job.context.slot;
-    slot.set_shares_table(true);
     let done = run_all(&job.plan.before, 0, &job.context, Some(child));
-    slot.set_shares_table(false);
     let done = done.and_then(|()| start_inside(job, child));
     if let Err(errno) = done {
         slot.fail(errno);
@@ -164,9 +160,7 @@ fn start_inside(job: &Job<'_>, child: InChild) -> Result<()> {
     };
     // SAFETY: the stack is for this one use; without it our memory is a copy, in which nobody runs if we are
     // killed.
-    let made = unsafe { job.start_program(shape, abi::CLONE_PARENT, child.signals_blocked()) }?;
-    slot.pid.store(made.pid, SeqCst);
-    Ok(())
+    unsafe { job.start_program(shape, abi::CLONE_PARENT, child.signals_blocked()) }.map(drop)
 }
 
 /// The steps of the plan, the last of which is exec.
@@ -188,7 +182,9 @@ fn become_program(job: &Job<'_>, child: InChild) -> ! {
 fn prepare(job: &Job<'_>, child: InChild) -> Result<()> {
     let clone = job.plan.before.len();
     job.context.slot.begin(clone);
-    job.context.slot.left_open().for_each(|file| file::close_copy(file, child));
+    if let Some(socket) = job.context.handover {
+        hand_over(socket)?;
+    }
     if !job.is_legacy() {
         return Ok(());
     }

@@ -156,7 +156,7 @@ fn serve(
         };
         let written = match &write.tool {
             Some(tool) => map_tool::run(tool, name, job.log, child),
-            None => write_file(dir.raw(), path, &write.text, |_| false),
+            None => write_file(dir.raw(), path, &write.text),
         };
         written.map_err(|errno| (index, errno))?;
     }

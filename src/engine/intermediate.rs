@@ -1,57 +1,127 @@
-//! The end of the process that enters namespaces and makes the child.
+//! The process that enters namespaces and makes the child: how the child comes to its parent, which did not make it.
+//!
+//! Nobody but the parent can wait for the child, so its number is its own until it has run exec. The child's first step
+//! sends a pidfd of itself. If it is not there when the intermediate process is gone, the child has not run exec: then the
+//! number leads to it, which the kernel wrote when it made the child, and only then.
 
-#![allow(
-    unsafe_code,
-    reason = "it takes over descriptors that another process opened in our table"
-)]
+#![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::SeqCst;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::engine::child::Job;
+use crate::error::{AtStep, Step};
 use crate::plan::Memory;
-use crate::sys::Errno;
-use crate::sys::file::Fd;
+use crate::sys::passing;
 use crate::sys::process::{self, Ended};
+use crate::sys::{Errno, Result};
 
-/// Awaits the end of the process that enters namespaces and makes the child, and returns the child, if it made one; or
-/// how that process ended, if it was killed before the child ran exec.
+/// The socket that the pidfd comes over.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    ours: OwnedFd,
+    childs: OwnedFd,
+}
+
+impl Handover {
+    pub(crate) fn new() -> crate::error::Result<Self> {
+        let [ours, childs] = passing::pair().at_step(Step::Prepare)?;
+        Ok(Self { ours, childs })
+    }
+
+    pub(crate) fn for_child(&self) -> BorrowedFd<'_> {
+        self.childs.as_fd()
+    }
+
+    fn receive(&self) -> Result<Option<OwnedFd>> {
+        passing::receive(self.ours.as_raw_fd())
+    }
+}
+
+/// What a child that an intermediate process made does first.
+pub(crate) fn hand_over(socket: BorrowedFd<'_>) -> Result<()> {
+    let own = passing::own_pid_fd()?;
+    passing::send(socket.as_raw_fd(), own.raw())
+}
+
+/// How it went.
+pub(crate) enum Outcome {
+    /// There is a child, which is to be watched as any other.
+    Child(u32, OwnedFd),
+    /// The intermediate process has failed, as the slot says.
+    Failed,
+    /// It was killed, and no child is left.
+    Killed(Option<Ended>),
+    /// This process has no room for the child's descriptor, and no child is left.
+    NoRoom(Errno),
+}
+
+/// Awaits the end of the intermediate process, or that it is of no use any more.
 pub(crate) fn await_intermediate(
     job: &Job<'_>,
     intermediate: &OwnedFd,
-) -> Result<Option<(u32, OwnedFd)>, Option<Ended>> {
+    handover: &Handover,
+) -> Outcome {
     let slot = job.context.slot;
-    // The child is made where the kernel told its pid: the number of its descriptor alone may be one that it took back,
-    // which others have got since.
-    let made = || slot.pid_fd.number().filter(|_| slot.pid.load(SeqCst) != 0);
     let has_copy = job.plan.memory != Memory::Shared;
-    let is_done = |child| job.plan.goes_on() || process::is_seen_after_exec(child);
+    let is_done =
+        |child: &OwnedFd| job.plan.goes_on() || process::is_seen_after_exec(child.as_raw_fd());
+    let mut received = Ok(None);
     // Who may signal it in the entered user namespace can stop it when the program runs already.
     while has_copy && has_not_ended(intermediate) {
-        if made().is_some_and(is_done) {
+        if let Ok(None) = received {
+            received = handover.receive();
+        }
+        if matches!(&received, Ok(Some(child)) if is_done(child)) {
             let _ = process::pidfd_send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
             break;
         }
     }
     let ended = process::await_end(intermediate.as_raw_fd());
-    // SAFETY: the intermediate process opened them in our table, and is gone.
-    slot.left_open().for_each(|file| drop(unsafe { Fd::from_raw(file) }));
-    // What was killed had nothing left to do but to sleep, and a child of a copy does not use our memory.
-    if slot.is_finished() || made().is_some_and(|child| has_copy || is_done(child)) {
-        // SAFETY: the kernel made it for us: the clone is over, and was not refused.
-        let pid_fd = slot.pid_fd.number().map(|number| unsafe { OwnedFd::from_raw_fd(number) });
-        return Ok(pid_fd.map(|pid_fd| (slot.pid.load(SeqCst), pid_fd)));
+    let pid = slot.pid.load(SeqCst);
+    let received = match received {
+        Ok(None) => handover.receive(),
+        received => received,
+    };
+    let child = match received {
+        Ok(None) if pid == 0 => {
+            return if slot.is_finished() { Outcome::Failed } else { Outcome::Killed(ended) };
+        }
+        Ok(None) => by_number(pid, handover),
+        received => received,
+    };
+    match child {
+        // What was killed had nothing left to do but to sleep, and a child of a copy does not use our memory.
+        Ok(Some(child)) if slot.is_finished() || has_copy || is_done(&child) => {
+            Outcome::Child(pid, child)
+        }
+        Ok(Some(child)) => {
+            // It may not be done yet with the memory that we are about to free.
+            let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
+            process::await_end(child.as_raw_fd());
+            Outcome::Killed(ended)
+        }
+        Ok(None) => Outcome::Killed(ended),
+        Err(errno) => {
+            process::end_child(pid);
+            Outcome::NoRoom(errno)
+        }
     }
-    // It was killed, so its child may not be done yet with the memory that we are about to free.
-    if let Some(child) = made().or_else(|| made_by_clone2(job)) {
-        // SAFETY: so it is the descriptor that the kernel made for us.
-        let child = unsafe { OwnedFd::from_raw_fd(child) };
-        let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
-        process::await_end(child.as_raw_fd());
+}
+
+/// The child that has not sent its pidfd. What comes now is its own; otherwise it had not run exec when the
+/// descriptor was opened, so that nobody can have waited for it.
+fn by_number(pid: u32, handover: &Handover) -> Result<Option<OwnedFd>> {
+    let opened = process::pidfd_open(pid, 0);
+    match (handover.receive()?, opened) {
+        (Some(child), _) => Ok(Some(child)),
+        (None, Ok(child)) => Ok(Some(child)),
+        // Another thread has waited with `__WALL`.
+        (None, Err(Errno::SRCH)) => Ok(None),
+        (None, Err(errno)) => Err(errno),
     }
-    Err(ended)
 }
 
 /// Whether it is still there a while later.
@@ -60,13 +130,4 @@ fn has_not_ended(process: &OwnedFd) -> bool {
     let mut ready = [PollFd::new(process, PollFlags::IN)];
     // A filter may refuse the call.
     matches!(poll(&mut ready, Some(&pause)), Ok(0) | Err(Errno::INTR))
-}
-
-/// The descriptor of the child that a process made by clone(2), which tells no pid, and was killed. What cannot be waited
-/// for is no child of ours; where a filter refuses to wait, it is better not to free what one may use.
-fn made_by_clone2(job: &Job<'_>) -> Option<RawFd> {
-    let child = job.context.slot.pid_fd.number()?;
-    let is_other = |errno| matches!(errno, Errno::CHILD | Errno::BADF | Errno::INVAL);
-    let is_made = job.is_legacy() && !process::wait(child, false).is_err_and(is_other);
-    is_made.then_some(child)
 }

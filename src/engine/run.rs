@@ -38,6 +38,8 @@ pub(crate) struct Context<'a> {
     pub(crate) exec: Option<&'a ExecArgs>,
     /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
     pub(crate) started: Option<BorrowedFd<'a>>,
+    /// Where a child that an intermediate process made sends its pidfd.
+    pub(crate) handover: Option<BorrowedFd<'a>>,
     /// Whether the last step is the caller's code.
     pub(crate) has_no_exec: bool,
     /// The parent's ends of the child's streams, of which a child without exec has copies.
@@ -57,6 +59,7 @@ impl<'a> Context<'a> {
             stdio: [None; 3],
             exec: None,
             started: None,
+            handover: None,
             has_no_exec: false,
             others: [None; 3],
         }
@@ -151,20 +154,12 @@ fn write_own_map(write: &IdMapWrite, context: &Context<'_>) -> Result<()> {
 }
 
 fn write_own(path: &CStr, text: &str, context: &Context<'_>) -> Result<()> {
-    write_file(Context::needed(context.proc)?, path, text, |file| context.slot.leave_open(file))
+    write_file(Context::needed(context.proc)?, path, text)
 }
 
 /// Writes a file of `/proc` at once, as those of namespaces have to be.
-pub(crate) fn write_file(
-    dir: RawFd,
-    path: &CStr,
-    text: &str,
-    is_left_open: impl FnOnce(RawFd) -> bool,
-) -> Result<()> {
+pub(crate) fn write_file(dir: RawFd, path: &CStr, text: &str) -> Result<()> {
     let file = in_root::open_on_same_mount(dir, path, libc::O_WRONLY)?;
-    if is_left_open(file.raw()) {
-        return file::write_once(file.into_raw(), text.as_bytes());
-    }
     file::write_once(file.raw(), text.as_bytes())
 }
 
@@ -174,8 +169,6 @@ fn await_id_maps(context: &Context<'_>) -> Result<()> {
     let mut text = [0; 10];
     let own = in_root::open_on_same_mount(proc, c"self", libc::O_PATH | libc::O_NOFOLLOW)?;
     let length = file::readlink_at(own.raw(), c"", &mut text)?;
-    // It may be in our parent's table, and we may be killed while we sleep.
-    drop(own);
     let pid = text.iter().take(length).try_fold(0_u32, |number, byte| {
         let digit = char::from(*byte).to_digit(10)?;
         number.checked_mul(10)?.checked_add(digit)
@@ -252,7 +245,7 @@ fn run_work(work: &Work, context: &Context<'_>, child: InChild) -> Result<()> {
     };
     // With its own copies open it would never see the end of its input. The others may lead out of a root
     // of its own, also for those who can look into `/proc/1/fd` there.
-    let ours = [context.proc, context.helper, context.parent];
+    let ours = [context.proc, context.helper, context.parent, context.handover];
     let copies = context.others.iter().chain(&ours).flatten().map(AsRawFd::as_raw_fd);
     // What is lower is a standard stream by now.
     copies.filter(|&copy| copy > 2).for_each(|copy| file::close_copy(copy, child));

@@ -11,12 +11,11 @@
 //!    with a copy it learns both by a pipe, which exec closes, and its pidfd: such a process may belong to somebody who
 //!    stops it, and nobody interrupts a sleep in `clone3`.
 //!    If that was the intermediate process, then a `finished` that is still false says that it was killed,
-//!    maybe while its own child is at work. `pid` says that there is one: `clone3` writes it, and `pid_fd`, before the
-//!    child runs. Where `clone` had to do, that the descriptor can be waited for has to be enough. A child of a copy
-//!    is watched like any other. One that shares our memory and has not run exec is killed by `pid_fd`, and its end
-//!    awaited; until then it runs on a stack of its own, since the parent runs on the one that it would have. The
-//!    helper's end is waited for in any case; what it starts, `newuidmap(1)`, has a copy, as nobody would wait for that
-//!    if the helper is killed.
+//!    maybe while its own child is at work. `pid` says that there is one: the kernel writes it before the child runs, and
+//!    only if it does. A child of a copy is watched like any other. One that shares our memory and has not run exec is
+//!    killed, and its end awaited; until then it runs on a stack of its own, since the parent runs on the one that it would
+//!    have. The helper's end is waited for in any case; what it starts, `newuidmap(1)`, has a copy, as nobody would wait
+//!    for that if the helper is killed.
 //! 2. *Each field has one writer at a time, and is read only when that is done:* `step`, `errno` and
 //!    `detail` by the intermediate process and then the child, read when both have let go; `maps_errno` and
 //!    then `maps` by the helper, read when it has ended. So no order of stores matters but that of one
@@ -35,10 +34,9 @@
 //!    helper be killed meanwhile, only its own check of the owner is left.
 //! 6. *A program with a time namespace of its own is in it when the spawn answers:* exec enters it only
 //!    after it has woken the parent, which therefore looks, and waits (`engine/watch.rs`).
-//! 7. *The parent's table of descriptors is as before.* The intermediate process shares it, for the sake of the
-//!    pidfd of the child that it makes. What it opens there, for a time namespace that is entered by birth, the
-//!    parent closes when it has ended: of a number that it closes itself nobody could tell, should it be killed,
-//!    whose it is by then. One descriptor is left if it is killed after it was opened and before it is noted.
+//! 7. *The parent's table of descriptors is its own.* Nobody shares it but the helper, until it starts work. A pidfd of
+//!    the child comes to the parent with `clone3`, or from the child itself where an intermediate process made it
+//!    (`engine/intermediate.rs`).
 
 #![forbid(unsafe_code)]
 
@@ -73,10 +71,6 @@ pub(crate) struct Slot {
     /// How far the id-map helper came: 0 not ready, [`WRITTEN`], or 1 + the file that failed.
     maps: AtomicU32,
     maps_errno: AtomicI32,
-    /// What the intermediate process opened; it writes four files at most.
-    opened: [AtomicI32; 4],
-    /// Whether who writes a file is the intermediate process.
-    shares_table: AtomicBool,
 }
 
 /// The child ended before it asked for its maps.
@@ -104,8 +98,6 @@ impl Slot {
             target: AtomicU32::new(0),
             maps: AtomicU32::new(0),
             maps_errno: AtomicI32::new(0),
-            opened: [const { AtomicI32::new(-1) }; 4],
-            shares_table: AtomicBool::new(false),
         }
     }
 
@@ -142,26 +134,6 @@ impl Slot {
             0 => None,
             errno => Some(Failure { step: self.step(), errno: Errno::from_raw_os_error(errno) }),
         }
-    }
-
-    /// Whether what is opened from here on is opened in the parent's table.
-    pub(crate) fn set_shares_table(&self, shares: bool) {
-        self.shares_table.store(shares, SeqCst);
-    }
-
-    /// Whether somebody else closes this.
-    pub(crate) fn leave_open(&self, fd: i32) -> bool {
-        let free = self.opened.iter().find(|place| place.load(SeqCst) < 0);
-        match free.filter(|_| self.shares_table.load(SeqCst)) {
-            Some(place) => place.store(fd, SeqCst),
-            None => return false,
-        }
-        true
-    }
-
-    /// What was left open, to be closed in each table that has it.
-    pub(crate) fn left_open(&self) -> impl Iterator<Item = i32> + '_ {
-        self.opened.iter().map(|place| place.load(SeqCst)).take_while(|&fd| fd >= 0)
     }
 
     /// The child asks for its maps.

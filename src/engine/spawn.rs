@@ -2,8 +2,9 @@
 //! left in the slot into descriptors or an [`Error`].
 //!
 //! Invariant: what the child sees is dropped only after the child has its own memory. A child that shares ours is
-//! waited for in `clone3` (`CLONE_VFORK`), uninterruptibly; one that has a copy by a pipe and its pidfd. The exception is a child that an intermediate
-//! process made, if that one is killed: then the child is killed and its end awaited here.
+//! waited for in `clone3` (`CLONE_VFORK`), uninterruptibly; one that has a copy by a pipe and its pidfd. The exception is a
+//! child that shares our memory and that an intermediate process made, if that one is killed: then the child is killed
+//! and its end awaited here.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +15,7 @@ use crate::engine::child::Job;
 use crate::engine::failure::{clone_refused, died, what_became};
 use crate::engine::frozen::refuse_frozen;
 use crate::engine::helper::{Helper, HelperJob, HelperMemory};
-use crate::engine::intermediate::await_intermediate;
+use crate::engine::intermediate::{Handover, Outcome, await_intermediate};
 use crate::engine::map_tool::Log;
 use crate::engine::mounts::MountState;
 use crate::engine::prepare::{no_pid_namespace_pending, open_proc};
@@ -75,6 +76,8 @@ struct Tools {
     parent: Option<PidFd>,
     log: Log,
     start: Option<Start>,
+    /// Where an intermediate process makes the child.
+    handover: Option<Handover>,
     stack: Option<Stack>,
     mount_state: MountState,
     /// Whether this thread sleeps in `clone3`.
@@ -116,6 +119,7 @@ impl Tools {
         Ok(Self {
             log: Log::for_writes(&plan.maps_outside)?,
             start: is_watched.then(Start::new).transpose()?,
+            handover: has_intermediate.then(Handover::new).transpose()?,
             stack: stack_for(plan).map_err(prepare)?,
             mount_state: MountState::of(mounts_of(&plan.ops)),
             proc,
@@ -176,6 +180,7 @@ impl Launch {
             others: [0, 1, 2].map(|at: usize| self.streams[at].parent.as_ref().map(AsFd::as_fd)),
             exec: Some(&self.exec),
             started: start.as_ref().map(Start::for_child),
+            handover: tools.handover.as_ref().map(Handover::for_child),
             has_no_exec: plan.has_no_exec(),
             ..Context::new(slot, &tools.mount_state, mask)
         };
@@ -183,17 +188,14 @@ impl Launch {
         let made = job.begin(blocked.proof());
         // Handlers may not run in children that share our memory. They have all signals blocked, too.
         drop(blocked);
-        let child = match (made, plan.before.is_empty()) {
-            (Err(errno), true) => Err(clone_refused(plan, errno)),
-            (Err(errno), false) => Err(Error::os(Step::Clone, errno)),
-            (Ok(made), true) => Ok((made.pid, made.into_pid_fd())),
-            (Ok(made), false) => await_maker(&job, made).map(|child| match child {
-                Some((pid, pid_fd)) => (pid, Some(pid_fd)),
-                None => (0, None),
-            }),
+        let child = match (made, &tools.handover) {
+            (Err(errno), None) => Err(clone_refused(plan, errno)),
+            (Err(errno), Some(_)) => Err(Error::os(Step::Clone, errno)),
+            (Ok(made), None) => Ok((made.pid, made.into_pid_fd())),
+            (Ok(made), Some(handover)) => child_of(&job, made, handover),
         };
         let runs = match &child {
-            Ok((pid, Some(pid_fd))) => runs(plan, slot, start, pid_fd, *pid),
+            Ok((_, Some(pid_fd))) => runs(plan, slot, start, pid_fd),
             _ => false,
         };
         drop(helper);
@@ -210,20 +212,29 @@ impl Launch {
 }
 
 /// The child that an intermediate process made, if it came to that.
-fn await_maker(job: &Job<'_>, maker: Made<'_>) -> Result<Option<(u32, OwnedFd)>> {
+fn child_of(
+    job: &Job<'_>,
+    intermediate: Made<'_>,
+    handover: &Handover,
+) -> Result<(u32, Option<OwnedFd>)> {
     let died = |ended| died(job.plan, job.context.slot, ended);
-    let maker = maker.into_pid_fd().ok_or_else(|| died(None))?;
-    await_intermediate(job, &maker).map_err(died)
+    let intermediate = intermediate.into_pid_fd().ok_or_else(|| died(None))?;
+    match await_intermediate(job, &intermediate, handover) {
+        Outcome::Child(pid, pid_fd) => Ok((pid, Some(pid_fd))),
+        Outcome::Failed => Ok((0, None)),
+        Outcome::Killed(ended) => Err(died(ended)),
+        Outcome::NoRoom(errno) => Err(Error::os(Step::Clone, errno)),
+    }
 }
 
 /// Waits until the child runs what it was to run, or has ended, and says which.
-fn runs(plan: &Plan, slot: &Slot, start: Option<Start>, pid_fd: &OwnedFd, pid: u32) -> bool {
+fn runs(plan: &Plan, slot: &Slot, start: Option<Start>, pid_fd: &OwnedFd) -> bool {
     let start = match start {
         Some(start) if plan.goes_on() => return start.happens(pid_fd),
         start => start,
     };
     let reaped_by_kernel = plan.clone_flags & abi::CLONE_AUTOREAP != 0;
-    let has_run = reaped_by_kernel.then(|| has_run_exec_unseen(pid_fd, pid)).flatten();
+    let has_run = reaped_by_kernel.then(|| has_run_exec_unseen(pid_fd)).flatten();
     if has_run.is_none() {
         start.into_iter().for_each(|start| start.await_exec(pid_fd));
     }

@@ -14,7 +14,7 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, abi, file, process};
 
 /// How a parent that does not sleep in `clone3` learns that its child runs on without exec, or has run exec.
 ///
@@ -99,21 +99,21 @@ impl Start {
 /// Waits until a child that the kernel reaps by itself has run exec, and says whether it has; `None` where `/proc` does
 /// not say it. No wait finds such a child. One that a signal killed before anybody saw its program did not run it, as
 /// far as can be known.
-pub(crate) fn has_run_exec_unseen(child: &OwnedFd, pid: u32) -> Option<bool> {
+pub(crate) fn has_run_exec_unseen(child: &OwnedFd) -> Option<bool> {
     let proc = ProcFs::open().ok()?;
     let moment = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     loop {
-        let has_run_exec = proc.has_run_exec(pid);
+        let has_run_exec = proc.has_run_exec(child.as_fd());
         // The number is the child's own if it has not ended since.
-        match poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&Timespec::default())) {
-            Ok(0) if has_run_exec? => return Some(true),
-            Ok(0) => {}
-            Err(Errno::INTR) => continue,
-            Ok(_) => {
-                let ended = process::pidfd_info(child.as_raw_fd()).ok()?;
-                return Some(libc::WIFEXITED(ended.exit_code));
-            }
-            Err(_) => return None,
+        if file::poll_readable(child.as_raw_fd(), false).ok()? {
+            // The status is kept a moment later.
+            file::poll_hang_up(child.as_raw_fd(), true).ok()?;
+            let ended = process::pidfd_info(child.as_raw_fd()).ok()?;
+            let is_kept = ended.mask & abi::PIDFD_INFO_EXIT != 0;
+            return is_kept.then_some(libc::WIFEXITED(ended.exit_code));
+        }
+        if has_run_exec? {
+            return Some(true);
         }
         let _ = poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&moment));
     }

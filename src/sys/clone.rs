@@ -91,9 +91,10 @@ pub(crate) struct Request<'a> {
     /// Besides those of the shape and of the rest here.
     pub(crate) flags: u64,
     pub(crate) exit_signal: u64,
-    /// Where a pidfd is wanted. A copy in another pid namespace has to share it with us.
+    /// Where a pidfd is wanted. A copy in another pid namespace has to share this or `pid` with us.
     pub(crate) pid_fd: Option<&'a PidFdPlace>,
-    /// Where the kernel writes the child's number before it runs, and only if it will: clone3 alone does it.
+    /// Where the kernel writes the child's number before it runs, and only if it will. clone(2) does it only where no
+    /// pidfd is wanted.
     pub(crate) pid: Option<&'a AtomicU32>,
     /// The pids to have, from the innermost pid namespace outwards; those of the kernel's choice in
     /// the others. Only clone3 can do it.
@@ -110,7 +111,8 @@ impl<'a> Request<'a> {
 
     fn all_flags(&self) -> u64 {
         let pid_fd = if self.pid_fd.is_some() { abi::CLONE_PIDFD } else { 0 };
-        self.flags | self.shape.flags() | pid_fd
+        let pid = if self.pid.is_some() { abi::CLONE_PARENT_SETTID } else { 0 };
+        self.flags | self.shape.flags() | pid_fd | pid
     }
 
     fn pid_fd_at(&self) -> usize {
@@ -194,7 +196,7 @@ pub(crate) unsafe fn clone<'a, T: Sync>(
 /// child's pid where the child reads it before it does anything else (`CLONE_CHILD_SETTID`).
 ///
 /// It does so in silence: in a copy that gets no memory for it the pid is missing. Such a child is found here, where
-/// it goes on: it has another tid, or, in another pid namespace, sees in shared memory that there is a pidfd.
+/// it goes on: it has another tid, or, in another pid namespace, sees in shared memory what the kernel told the parent.
 ///
 /// # Safety
 ///
@@ -209,8 +211,11 @@ unsafe fn unless_none_was_made(
     if answer != Ok(0) {
         return answer;
     }
-    let has_pid_fd = || request.pid_fd.is_some_and(|place| place.number().is_some());
-    if request.shape.is_copy() && (process::gettid() != caller || has_pid_fd()) {
+    let is_told = || {
+        request.pid_fd.is_some_and(|place| place.number().is_some())
+            || request.pid.is_some_and(|pid| pid.load(SeqCst) != 0)
+    };
+    if request.shape.is_copy() && (process::gettid() != caller || is_told()) {
         // SAFETY: this is the child, in its own memory, where a Start lies.
         unsafe { start(at) }
     }
@@ -229,7 +234,6 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
         ..CloneArgs::default()
     };
     if let Some(pid) = request.pid {
-        args.flags |= abi::CLONE_PARENT_SETTID;
         args.parent_tid = pid.as_ptr().expose_provenance() as u64;
     }
     if !request.set_tid.is_empty() {
@@ -264,7 +268,10 @@ unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     let flags = (request.all_flags() & u64::from(u32::MAX) & !later) | request.exit_signal;
     let flags = word(flags | abi::CLONE_CHILD_SETTID);
     let top = request.shape.stack().map_or(0, |_| at.expose_provenance());
-    let words = clone2_words(flags, top, request.pid_fd_at(), at.expose_provenance());
+    // One argument is for either.
+    let told = request.pid.filter(|_| request.pid_fd.is_none());
+    let told = told.map_or(request.pid_fd_at(), |pid| pid.as_ptr().expose_provenance());
+    let words = clone2_words(flags, top, told, at.expose_provenance());
     // SAFETY: the top is aligned to 16; the rest is the caller's contract.
     unsafe { entry::start(libc::SYS_clone, words, start, at) }
 }

@@ -26,6 +26,7 @@ pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod net;
 pub(crate) mod nsfs;
+pub(crate) mod passing;
 pub(crate) mod process;
 mod rseq;
 pub(crate) mod scratch;

@@ -407,16 +407,26 @@ fn waitid_of(kind: libc::idtype_t, id: i32, options: i32) -> Result<Option<(i32,
     Ok((pid != 0).then_some((pid, Ended { code: info.si_code, status })))
 }
 
+/// Ends a child of ours that has run no exec, by its number, and waits for it.
+pub(crate) fn end_child(pid: u32) {
+    let Ok(id) = i32::try_from(pid) else {
+        return;
+    };
+    // SAFETY: no pointers.
+    let _ = unsafe { syscall(libc::SYS_kill, [pid as usize, arg(libc::SIGKILL)]) };
+    while waitid(libc::P_PID, id, libc::WEXITED) == Err(Errno::INTR) {}
+}
+
 /// How a child of ours ended, when it has; `None` if another wait in this process was faster. Does not
 /// return before, whatever `waitid` says: memory that the child uses is freed afterwards.
 pub(crate) fn await_end(pidfd: RawFd) -> Option<Ended> {
     loop {
         match wait(pidfd, true) {
             Ok(Some(ended)) => return Some(ended),
-            Ok(None) | Err(Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(Errno::CHILD) => return None,
-            // A filter refuses the call.
-            Err(_) => {
+            // A filter answers for the kernel.
+            Ok(None) | Err(_) => {
                 while super::file::poll_readable(pidfd, true) != Ok(true) {}
                 return None;
             }
