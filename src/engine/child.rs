@@ -10,7 +10,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::AsRawFd;
 
-use crate::engine::intermediate::hand_over;
+use crate::engine::handover::hand_over;
 use crate::engine::run::Context;
 use crate::engine::steps::run_all;
 use crate::namespace::NamespaceSet;

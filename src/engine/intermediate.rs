@@ -7,44 +7,15 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::SeqCst;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::engine::child::Job;
-use crate::error::{AtStep, Step};
+use crate::engine::handover::Handover;
 use crate::plan::Memory;
-use crate::sys::passing;
 use crate::sys::process::{self, Ended};
 use crate::sys::{Errno, Result};
-
-/// The socket that the pidfd comes over.
-#[derive(Debug)]
-pub(crate) struct Handover {
-    ours: OwnedFd,
-    childs: OwnedFd,
-}
-
-impl Handover {
-    pub(crate) fn new() -> crate::error::Result<Self> {
-        let [ours, childs] = passing::pair().at_step(Step::Prepare)?;
-        Ok(Self { ours, childs })
-    }
-
-    pub(crate) fn for_child(&self) -> BorrowedFd<'_> {
-        self.childs.as_fd()
-    }
-
-    fn receive(&self) -> Result<Option<OwnedFd>> {
-        passing::receive(self.ours.as_raw_fd())
-    }
-}
-
-/// What a child that an intermediate process made does first.
-pub(crate) fn hand_over(socket: BorrowedFd<'_>) -> Result<()> {
-    let own = passing::own_pid_fd()?;
-    passing::send(socket.as_raw_fd(), own.raw())
-}
 
 /// How it went.
 pub(crate) enum Outcome {
@@ -95,7 +66,7 @@ pub(crate) fn await_intermediate(
     match child {
         // What was killed had nothing left to do but to sleep, and a child of a copy does not use our memory.
         Ok(Some(child)) if slot.is_finished() || has_copy || is_done(&child) => {
-            Outcome::Child(pid, child)
+            Outcome::Child(pid, opened_here(pid, child))
         }
         Ok(Some(child)) => {
             // It may not be done yet with the memory that we are about to free.
@@ -108,6 +79,15 @@ pub(crate) fn await_intermediate(
             process::end_child(pid);
             Outcome::NoRoom(errno)
         }
+    }
+}
+
+/// The same pidfd, opened by this process: who opens one keeps its user namespace with it (`f_cred`), here that of the
+/// child. The number is the child's own while nobody has waited for that.
+fn opened_here(pid: u32, child: OwnedFd) -> OwnedFd {
+    match process::pidfd_open(pid, 0) {
+        Ok(opened) if process::can_wait(child.as_raw_fd()) => opened,
+        _ => child,
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod exec_here;
 pub(crate) mod failure;
 pub(crate) mod finish;
 pub(crate) mod frozen;
+pub(crate) mod handover;
 pub(crate) mod helper;
 pub(crate) mod intermediate;
 pub(crate) mod join;

@@ -1,0 +1,36 @@
+//! A pidfd on its way from a child to its parent, which did not make it.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::error::{self, AtStep, Step};
+use crate::sys::{Result, passing};
+
+/// The socket that the pidfd comes over.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    ours: OwnedFd,
+    childs: OwnedFd,
+}
+
+impl Handover {
+    pub(crate) fn new() -> error::Result<Self> {
+        let [ours, childs] = passing::pair().at_step(Step::Prepare)?;
+        Ok(Self { ours, childs })
+    }
+
+    pub(crate) fn for_child(&self) -> BorrowedFd<'_> {
+        self.childs.as_fd()
+    }
+
+    pub(crate) fn receive(&self) -> Result<Option<OwnedFd>> {
+        passing::receive(self.ours.as_raw_fd())
+    }
+}
+
+/// What a child that an intermediate process made does first.
+pub(crate) fn hand_over(socket: BorrowedFd<'_>) -> Result<()> {
+    let own = passing::own_pid_fd()?;
+    passing::send(socket.as_raw_fd(), own.raw())
+}
