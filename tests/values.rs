@@ -18,7 +18,7 @@ fn extent(inside: u32, outside: u32, count: u32) -> IdExtent {
 
 #[test]
 fn names_are_those_of_proc() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         assert!(std::path::Path::new("/proc/self/ns").join(kind.name()).exists(), "{kind}");
         assert_eq!(kind.name().parse::<Namespace>().unwrap(), kind);
         assert_eq!(NamespaceSet::from(kind).namespaces().collect::<Vec<_>>(), [kind]);
@@ -104,7 +104,7 @@ fn overlaps(extents: &[IdExtent], first: fn(&IdExtent) -> u32) -> bool {
 proptest! {
     #[test]
     fn a_set_is_read_as_it_is_printed(bits in any::<u8>()) {
-        let kinds = Namespace::ALL.into_iter().enumerate();
+        let kinds = Namespace::ALL.iter().copied().enumerate();
         let set: NamespaceSet =
             kinds.filter(|(at, _)| bits & (1 << at) != 0).map(|(_, kind)| kind).collect();
         prop_assert_eq!(set.to_string().parse::<NamespaceSet>().unwrap(), set);

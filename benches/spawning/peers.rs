@@ -144,6 +144,6 @@ fn of_unshare_crate(kind: Namespace) -> Option<unshare::Namespace> {
         Namespace::Pid => Some(unshare::Namespace::Pid),
         Namespace::User => Some(unshare::Namespace::User),
         Namespace::Uts => Some(unshare::Namespace::Uts),
-        Namespace::Time => None,
+        _ => None,
     }
 }

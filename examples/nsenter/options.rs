@@ -142,7 +142,7 @@ impl Options {
     ) -> Result<Chosen> {
         let mut opened = Vec::new();
         let mut of_target = NamespaceSet::empty();
-        for kind in Namespace::ALL {
+        for &kind in Namespace::ALL {
             match self.option(kind) {
                 None if self.all && has(target()?, kind)? => of_target |= kind.into(),
                 None => {}
@@ -198,6 +198,7 @@ impl Options {
             Namespace::Time => &self.time,
             Namespace::User => &self.user,
             Namespace::Uts => &self.uts,
+            _ => &None,
         }
         .as_deref()
     }

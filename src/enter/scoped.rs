@@ -29,7 +29,7 @@ use crate::sys::{Errno, file};
 #[must_use = "the thread goes back at once when this is dropped"]
 pub struct Scoped {
     /// Where to go back to, at most one of each kind; empty when that is done.
-    saved: [Option<NsFd>; Namespace::ALL.len()],
+    saved: [Option<NsFd>; Namespace::EACH.len()],
     /// Root and working directory, which a mount namespace changes.
     directories: Option<Directories>,
     of_this_thread: PhantomData<*const ()>,
@@ -104,7 +104,7 @@ impl Scoped {
 
     /// Notes where this thread is.
     pub(crate) fn save(set: NamespaceSet) -> Result<Self> {
-        let mut saved = [const { None }; Namespace::ALL.len()];
+        let mut saved = [const { None }; Namespace::EACH.len()];
         for (saved, kind) in saved.iter_mut().zip(set.namespaces()) {
             let way = NsFd::for_children(kind)?;
             // setns(2) would move the thread to where its children go.

@@ -26,6 +26,7 @@ use crate::sys::abi;
 ///
 /// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Namespace {
     /// Which directory looks like the root of the cgroup hierarchy: `cgroup_namespaces(7)`.
     #[doc(alias = "CLONE_NEWCGROUP")]
@@ -57,7 +58,10 @@ pub enum Namespace {
 
 impl Namespace {
     /// All kinds, in the order of their names.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &'static [Self] = &Self::EACH;
+
+    /// As an array, whose length is known.
+    pub(crate) const EACH: [Self; 8] = [
         Self::Cgroup,
         Self::Ipc,
         Self::Mount,
@@ -117,7 +121,7 @@ impl Namespace {
 
     /// The kind that `NS_GET_NSTYPE` answers as a flag.
     pub(crate) fn from_flag(flag: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.flag() == flag)
+        Self::EACH.into_iter().find(|kind| kind.flag() == flag)
     }
 
     const fn set(self) -> NamespaceSet {
@@ -172,7 +176,7 @@ bitflags::bitflags! {
 impl NamespaceSet {
     /// The kinds in the set, in the order of their names.
     pub fn namespaces(self) -> impl Iterator<Item = Namespace> {
-        Namespace::ALL.into_iter().filter(move |kind| self.contains(kind.set()))
+        Namespace::EACH.into_iter().filter(move |kind| self.contains(kind.set()))
     }
 }
 

@@ -12,7 +12,7 @@ impl FromStr for Namespace {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        Self::EACH.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let known = NamespaceSet::all();
             Error::invalid(format!("no namespace is called {name:?}; the names are {known}"))
         })

@@ -29,7 +29,7 @@ impl NsFd {
     /// ```
     /// use linux_namespaces::{Namespace, NsFd};
     ///
-    /// for kind in Namespace::ALL {
+    /// for &kind in Namespace::ALL {
     ///     println!("{kind:7} {}", NsFd::current(kind)?.id()?.ino);
     /// }
     /// # Ok::<(), linux_namespaces::Error>(())
@@ -299,7 +299,7 @@ fn name(kind: Namespace, for_children: bool) -> &'static str {
 }
 
 fn is_name(file: &str) -> bool {
-    Namespace::ALL.iter().any(|&kind| [false, true].iter().any(|&it| name(kind, it) == file))
+    Namespace::EACH.iter().any(|&kind| [false, true].iter().any(|&it| name(kind, it) == file))
 }
 
 /// A path from elsewhere may lead to a FIFO or a terminal.

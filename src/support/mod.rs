@@ -115,7 +115,7 @@ impl Support {
         let found = [&alone, &within];
         let interfaces = interface::all(&own, ended.as_fd(), &pid_namespace, found, filtered)?;
         let mut proc = proc.err();
-        let namespaces = Namespace::ALL.map(|kind| match kind {
+        let namespaces = Namespace::EACH.map(|kind| match kind {
             Namespace::User => user_namespaces(&within, proc.take()),
             _ => other(kind, &alone, &within),
         });
@@ -131,7 +131,7 @@ impl Support {
     /// All kinds that can be made, alone or together with a user namespace.
     #[must_use]
     pub fn available(&self) -> NamespaceSet {
-        Namespace::ALL.into_iter().filter(|&kind| self.namespace(kind).is_available()).collect()
+        Namespace::EACH.into_iter().filter(|&kind| self.namespace(kind).is_available()).collect()
     }
 
     /// Whether the interface is there and not hidden by a filter.

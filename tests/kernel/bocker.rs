@@ -155,7 +155,7 @@ fn all_of_its_commands_in_one_story() {
     let text = String::from_utf8(output.stdout).unwrap();
     let (facts, links) = text.split_at(text.find("cgroup:").unwrap());
     assert_eq!(facts, format!("2\n0\n{first}\ninit\n"));
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let own = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
         let is_shared = links.contains(own.to_str().unwrap());
         assert_eq!(is_shared, kind == Namespace::Time, "{kind}: {links}");

@@ -352,7 +352,7 @@ fn clone3_is_used_where_it_can_be() {
     // A shell forks with clone(2), on some architectures always, so there is none between.
     let mut command = Command::new("stat");
     command.args(["-Lc", "%i"]).enter(held.process(NamespaceSet::all()));
-    command.args(Namespace::ALL.map(|kind| format!("/proc/self/ns/{}", kind.name())));
+    command.args(Namespace::ALL.iter().map(|kind| format!("/proc/self/ns/{}", kind.name())));
     let inside = text(&mut command);
     let expected = namespaces_of(&held, NamespaceSet::all());
     assert_eq!(inside.lines().collect::<Vec<_>>(), expected);

@@ -246,7 +246,7 @@ fn what_every_filter_leaves() {
     let error = Command::new("/no/such/program").spawn().unwrap_err();
     assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Exec), Some(libc::ENOENT)));
     let mut child = Command::new("sleep").arg("600").spawn().unwrap();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         assert_eq!(NsFd::of_process(child.pid_fd(), kind).unwrap(), NsFd::current(kind).unwrap());
     }
     child.kill().unwrap();

@@ -101,7 +101,7 @@ fn a_process_is_found_in_all_its_namespaces() {
     assert_eq!(user.parent(), Some(id_of("self", "user")));
     // SAFETY: asks for a number.
     assert_eq!(user.owner_uid(), Some(unsafe { libc::geteuid() }));
-    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Time) {
+    for kind in Namespace::ALL.iter().copied().filter(|kind| *kind != Namespace::Time) {
         let found = find(&all, id_of(child.id(), kind.name()));
         assert_eq!((found.kind(), found.processes()), (kind, 1));
         assert_eq!(found.oldest(), Some(child.id()));

@@ -106,7 +106,7 @@ fn current_is_of_the_thread_not_of_the_process() {
 
 fn a_process_s_namespaces_are_found_three_ways() {
     let child = other(NamespaceSet::all());
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let expected = kernel::ns(child.id(), kind.name());
         for found in [
             NsFd::of_pid(child.id(), kind),
@@ -284,7 +284,7 @@ fn identity_is_the_namespace_s() {
 }
 
 fn the_unique_id_is_the_kernel_s() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let namespace = NsFd::current(kind).unwrap();
         let mut id = 0_u64;
         // SAFETY: NS_GET_ID writes 8 bytes.
@@ -330,9 +330,10 @@ fn a_user_namespace_is_found_while_it_owns_something() {
 fn without_proc_the_kernel_is_asked() {
     own_mounts();
     let expected: Vec<u64> =
-        Namespace::ALL.map(|kind| kernel::ns("thread-self", kind.name())).into();
+        Namespace::ALL.iter().map(|kind| kernel::ns("thread-self", kind.name())).collect();
     stage::tmpfs("/proc");
-    let found: Vec<u64> = Namespace::ALL.map(|kind| ino(&NsFd::current(kind).unwrap())).into();
+    let found: Vec<u64> =
+        Namespace::ALL.iter().map(|&kind| ino(&NsFd::current(kind).unwrap())).collect();
     assert_eq!(found, expected);
     let of_pid = NsFd::of_pid(std::process::id(), Namespace::Uts).unwrap();
     assert_eq!(of_pid, NsFd::current(Namespace::Uts).unwrap());
@@ -487,7 +488,7 @@ fn a_covered_part_of_proc_is_noticed_on_older_kernels() {
 fn older_kernels_answer_the_same_through_proc() {
     let child = other(NamespaceSet::all());
     stage::refuse_pidfd_namespaces();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let expected = kernel::ns(child.id(), kind.name());
         assert_eq!(ino(&NsFd::of_process(child.pid_fd(), kind).unwrap()), expected);
         assert_eq!(ino(&NsFd::of_pid(child.id(), kind).unwrap()), expected);

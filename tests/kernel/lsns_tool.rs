@@ -279,7 +279,7 @@ fn outside(program: &Path) -> Vec<u8> {
 /// All that the stage made.
 fn made(stage: &Stage) -> Vec<u64> {
     let mut all = Vec::new();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         all.extend(stage.others(kind));
         all.push(kernel::ns(stage.pid(), kind.name()));
     }

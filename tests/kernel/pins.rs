@@ -139,13 +139,13 @@ fn is_kept(kind: Namespace, expected: bool, pin: impl FnOnce(&Child) -> Pin) {
 }
 
 fn a_member() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         is_kept(kind, false, |_| Box::new(()));
     }
 }
 
 fn an_open_file() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         is_kept(kind, true, |child| Box::new(child.namespace(kind).unwrap()));
     }
 }
@@ -163,7 +163,7 @@ fn a_mounted_file() {
     Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
     stage::private();
     // Which mount namespaces can be mounted here depends on their ids, which Linux 6.18 gives out of order.
-    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Mount) {
+    for kind in Namespace::ALL.iter().copied().filter(|kind| *kind != Namespace::Mount) {
         let pin = |child: &Child| -> Pin {
             let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
             stage::bind(format!("/proc/{}/ns/{kind}", child.id()), &file);
@@ -178,7 +178,7 @@ fn a_mounted_file() {
 }
 
 fn a_zombie() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let room = Room::new(kind, 1);
         let mut child = room.member();
         child.kill().unwrap();
@@ -198,7 +198,7 @@ fn a_zombie() {
 }
 
 fn a_pidfd() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().try_clone().unwrap()) };
         is_kept(kind, kind == Namespace::Pid, pin);
     }
@@ -289,7 +289,7 @@ fn an_owned_namespace() {
 }
 
 fn a_file_that_a_member_opened() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().copy_fd(3).unwrap()) };
         is_kept(kind, kind == Namespace::User, pin);
     }

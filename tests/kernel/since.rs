@@ -322,7 +322,7 @@ fn namespaces_are_listed() -> bool {
     assert_eq!(found.unique_id(), held.unique_id().unwrap());
     assert_eq!(found.owner(), Some(held.owner().unwrap().id().unwrap()));
     assert_eq!(all.open(found).unwrap(), held);
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let own = NsFd::current(kind).unwrap().id().unwrap();
         assert_eq!(all.find(own).map(|found| (found.kind(), found.processes())), Some((kind, 0)));
     }

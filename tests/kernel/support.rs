@@ -79,7 +79,7 @@ fn be_root_inside() {
 fn every_kind_can_be_made() {
     let support = probe();
     assert_eq!(support.available(), NamespaceSet::all());
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let alone = matches!(support.namespace(kind), Availability::Available);
         assert_eq!(alone, is_root() || kind == Namespace::User, "{kind}");
     }
@@ -293,7 +293,7 @@ fn a_filter_on_unshare() {
     assert_eq!(status("Seccomp"), "2");
     let support = probe();
     assert_eq!(support.available(), NamespaceSet::empty());
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         says(denied(&support, kind), &Cause::SeccompFilter, "a seccomp filter is active");
     }
 }
@@ -366,7 +366,7 @@ fn a_process_without_descriptors() {
 
 /// What AppArmor makes of it: the user namespace is there, its map even, and nothing is allowed inside.
 fn a_namespace_without_rights() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let flag = match kind {
             Namespace::Cgroup => libc::CLONE_NEWCGROUP,
             Namespace::Ipc => libc::CLONE_NEWIPC,
@@ -375,7 +375,7 @@ fn a_namespace_without_rights() {
             Namespace::Pid => libc::CLONE_NEWPID,
             Namespace::Time => 0x80,
             Namespace::Uts => libc::CLONE_NEWUTS,
-            Namespace::User => continue,
+            _ => continue,
         };
         refuse(Call::with(libc::SYS_unshare, 0, flag.cast_unsigned()), libc::EPERM);
     }

@@ -418,7 +418,7 @@ fn opened_inside(without_openat2: Option<i32>) {
         assert_eq!(NsFd::open("/link/no").unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(NsFd::open("/no/no").unwrap_err().kind(), ErrorKind::NotFound);
         for task in ["self", "thread-self", &pid.to_string(), &format!("{pid}/task/{pid}")] {
-            for kind in Namespace::ALL {
+            for &kind in Namespace::ALL {
                 let file = NsFd::open(format!("/proc/{task}/ns/{kind}")).unwrap();
                 assert_eq!(file.id().unwrap(), NsFd::current(kind).unwrap().id().unwrap());
             }

@@ -44,7 +44,7 @@ fn it_lists_opens_and_removes() {
     let dir = PinDir::create("/run/all").unwrap();
     assert_eq!(dir.list().unwrap(), []);
     let child = inhabitant();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let namespace = child.namespace(kind).unwrap();
         dir.pin(kind.name(), &namespace).unwrap_or_else(|error| panic!("{error:#}")).keep();
     }
@@ -120,7 +120,7 @@ fn it_takes_every_kind_where_mounts_propagate() {
     stage::bind("/run", "/run/peer");
     let dir = PinDir::create("/run/all").unwrap();
     let child = inhabitant();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         dir.pin(kind.name(), &child.namespace(kind).unwrap()).unwrap().keep();
         let path = format!("/run/all/{kind}");
         assert_eq!((mounts_at(&path), mounts_at(&format!("/run/peer/all/{kind}"))), (1, 0));

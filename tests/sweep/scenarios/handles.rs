@@ -50,7 +50,7 @@ fn own_uts() -> NsFd {
 fn current() -> Act {
     Act::new(|| {
         begin();
-        for kind in Namespace::ALL {
+        for &kind in Namespace::ALL {
             let namespace = NsFd::current(kind)?;
             namespace.id()?;
         }
