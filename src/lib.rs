@@ -322,7 +322,7 @@ mod discover;
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
 pub use diagnosis::Cause;
-pub use discover::{Discovery, Found, Gap, Holder, Holders, ProcessInfo, discover};
+pub use discover::{Discovery, Gap, Holder, Holders, NamespaceInfo, ProcessInfo, discover};
 pub use enter::{Enter, Scoped};
 pub use error::{Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;

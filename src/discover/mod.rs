@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod descriptors;
-mod found;
+mod gap;
 mod holder;
 mod kernel_lists;
 mod members;
 mod mounts;
+mod namespace_info;
 mod open;
 mod process_info;
 mod processes;
@@ -23,8 +24,9 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
 use crate::sys::Errno;
 
-pub use found::{Found, Gap};
+pub use gap::Gap;
 pub use holder::{Holder, Holders};
+pub use namespace_info::NamespaceInfo;
 pub use process_info::ProcessInfo;
 
 use survey::Survey;
@@ -50,8 +52,8 @@ use survey::Survey;
 /// use linux_namespaces::{Namespace, NsFd, discover};
 ///
 /// let all = discover()?;
-/// let mine = all.find(NsFd::current(Namespace::Uts)?.id()?).expect("I am in it");
-/// println!("{} processes, first {:?}", mine.processes(), mine.oldest());
+/// let mine = all.get(NsFd::current(Namespace::Uts)?.id()?).expect("I am in it");
+/// println!("{} processes, first {:?}", mine.pids().count(), mine.pids().next());
 /// for gap in all.gaps() {
 ///     println!("not seen: {gap}");
 /// }
@@ -91,7 +93,7 @@ pub fn discover() -> Result<Discovery> {
 /// What [`discover`] found.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    found: Vec<Found>,
+    found: Vec<NamespaceInfo>,
     by_id: HashMap<NsId, usize>,
     gaps: Vec<Gap>,
     /// The number of this process, as its `/proc` counts.
@@ -99,37 +101,37 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// As [`discover`], without looking at the files that processes have open, which is a third of its
-    /// time. What only such a file holds is not found then.
+    /// Does the same as [`discover`], but does not read the file descriptors of processes, which take a third of the
+    /// time. A namespace that only an open file holds is not found.
     ///
     /// # Examples
     ///
     /// ```
     /// use linux_namespaces::{Discovery, Holder};
     ///
-    /// let all = Discovery::without_descriptors()?;
+    /// let all = Discovery::without_fds()?;
     /// let mut holders = all.namespaces().flat_map(|found| found.holders());
-    /// assert!(!holders.any(|holder| matches!(holder, Holder::Descriptor { .. })));
+    /// assert!(!holders.any(|holder| matches!(holder, Holder::Fd { .. })));
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// As of [`discover`].
-    pub fn without_descriptors() -> Result<Self> {
+    /// The same as for [`discover`].
+    pub fn without_fds() -> Result<Self> {
         Self::look(false)
     }
 
-    /// What the kernel lists of namespaces by itself, without a look at any process, open file or mount: some
-    /// microseconds for each namespace, however many processes there are. Of what holds them only
-    /// [`Holder::Child`] and [`Holder::Owned`] are known. [`open`](Self::open) opens them.
+    /// Lists the namespaces by `listns(2)`, without reading any process, open file or mount: a few microseconds for
+    /// each namespace, however many processes there are. The only holders found are
+    /// [`Holder::ChildNamespace`] and [`Holder::OwnedNamespace`]. [`open`](Self::open) opens the namespaces.
     ///
     /// # Examples
     ///
     /// ```
     /// use linux_namespaces::{Discovery, ErrorKind};
     ///
-    /// match Discovery::listed() {
+    /// match Discovery::from_listns() {
     ///     Ok(all) => println!("{} namespaces", all.namespaces().len()),
     ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
     /// }
@@ -137,14 +139,15 @@ impl Discovery {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.19; the rest as of [`discover`].
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.19; otherwise the same as for
+    /// [`discover`].
     ///
     /// # Privileges
     ///
-    /// `CAP_SYS_ADMIN` in the first user namespace, to see all. Others are told of the namespaces that belong to a
-    /// user namespace in which they have it, and of their own.
+    /// `CAP_SYS_ADMIN` in the initial user namespace, to see all. Other callers see their own namespaces, and those
+    /// that belong to a user namespace in which they have the capability.
     #[doc(alias = "listns")]
-    pub fn listed() -> Result<Self> {
+    pub fn from_listns() -> Result<Self> {
         let mut survey = Survey::new()?;
         // They are about processes.
         survey.gaps.clear();
@@ -170,18 +173,18 @@ impl Discovery {
         Ok(survey.finish())
     }
 
-    /// All of them, in the order of their inode numbers.
-    pub fn namespaces(&self) -> core::slice::Iter<'_, Found> {
+    /// All namespaces that were found, in the order of their inode numbers.
+    pub fn namespaces(&self) -> core::slice::Iter<'_, NamespaceInfo> {
         self.found.iter()
     }
 
-    /// One of them.
+    /// The namespace with this id, if it was found.
     #[must_use]
-    pub fn find(&self, id: NsId) -> Option<&Found> {
+    pub fn get(&self, id: NsId) -> Option<&NamespaceInfo> {
         self.by_id.get(&id).map(|index| &self.found[*index])
     }
 
-    /// Where it could not be looked, so that namespaces and holders may be missing.
+    /// What could not be looked into, so that namespaces and holders may be missing.
     #[must_use]
     pub fn gaps(&self) -> &[Gap] {
         &self.gaps
@@ -193,9 +196,9 @@ impl Discovery {
     /// # Examples
     ///
     /// ```
-    /// use linux_namespaces::{Discovery, Found, Namespace, discover};
+    /// use linux_namespaces::{Discovery, NamespaceInfo, Namespace, discover};
     ///
-    /// fn print(all: &Discovery, one: &Found, depth: usize) {
+    /// fn print(all: &Discovery, one: &NamespaceInfo, depth: usize) {
     ///     println!("{:depth$}user:[{}]", "", one.id().ino);
     ///     all.children(one).for_each(|child| print(all, child, depth + 2));
     /// }
@@ -203,23 +206,35 @@ impl Discovery {
     /// all.roots(Namespace::User).for_each(|root| print(&all, root, 0));
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
-    pub fn roots(&self, kind: Namespace) -> impl Iterator<Item = &Found> {
+    pub fn roots(&self, kind: Namespace) -> impl Iterator<Item = &NamespaceInfo> {
         self.found.iter().filter(move |it| it.kind() == kind && it.parent().is_none())
     }
 
     /// The pid or user namespaces that lie directly in this one.
-    pub fn children<'a>(&'a self, of: &'a Found) -> impl Iterator<Item = &'a Found> {
+    pub fn children<'a>(
+        &'a self,
+        of: &'a NamespaceInfo,
+    ) -> impl Iterator<Item = &'a NamespaceInfo> {
         of.holders().iter().filter_map(|holder| match holder {
-            Holder::Child(id) => self.find(*id),
+            Holder::ChildNamespace { id } => self.get(*id),
             _ => None,
         })
     }
 
     /// The namespaces of other kinds that this user namespace owns.
-    pub fn owned<'a>(&'a self, by: &'a Found) -> impl Iterator<Item = &'a Found> {
+    pub fn owned<'a>(&'a self, by: &'a NamespaceInfo) -> impl Iterator<Item = &'a NamespaceInfo> {
         by.holders().iter().filter_map(|holder| match holder {
-            Holder::Owned(id) => self.find(*id),
+            Holder::OwnedNamespace { id } => self.get(*id),
             _ => None,
         })
+    }
+}
+
+impl<'a> IntoIterator for &'a Discovery {
+    type Item = &'a NamespaceInfo;
+    type IntoIter = core::slice::Iter<'a, NamespaceInfo>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.namespaces()
     }
 }

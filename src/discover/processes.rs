@@ -100,7 +100,7 @@ fn children(
         let here = own[kind as usize];
         if let (Some(here), Some(ino)) = (here, match_link(&survey.proc, dir, kind, name)?) {
             if ino != here {
-                let index = survey.add(kind, ino, Holder::Children { pid, tid });
+                let index = survey.add(kind, ino, Holder::ForChildren { pid, tid });
                 survey.ask_link(index, dir, name)?;
             }
         }

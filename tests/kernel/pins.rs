@@ -169,7 +169,8 @@ fn a_mounted_file() {
             stage::bind(format!("/proc/{}/ns/{kind}", child.id()), &file);
             let path = file.to_path_buf();
             let holders = child.namespace(kind).unwrap().holders().unwrap();
-            let is_it = |it: &Holder| matches!(it, Holder::Mount { path: at, .. } if *at == path);
+            let is_it =
+                |it: &Holder| matches!(it, Holder::BindMount { path: at, .. } if *at == path);
             assert!(holders.iter().any(is_it), "{kind}: {holders:?}");
             Box::new(Mounted(file))
         };
@@ -261,7 +262,7 @@ fn a_namespace_inside() {
         let ino: u64 = ino.parse().unwrap();
         let all = linux_namespaces::discover().unwrap();
         let inside = all.namespaces().find(|it| it.kind() == kind && it.id().ino == ino).unwrap();
-        let kept = NsFd::of_pid(inside.oldest().unwrap(), kind).unwrap();
+        let kept = NsFd::of_pid(inside.pids().next().unwrap(), kind).unwrap();
         end(child);
         // SAFETY: waits for what the programs in between left; there are no other children.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
@@ -278,9 +279,10 @@ fn an_owned_namespace() {
     let mut command = Command::new("unshare");
     let (child, _) = room.ready(command.args(["-ru", "sh", "-c", "echo; exec sleep 600"]));
     let owned = child.namespace(Namespace::Uts).unwrap();
-    let holder = Holder::Owned(owned.id().unwrap());
+    let id = owned.id().unwrap();
+    let is_owned = |it: &Holder| matches!(it, Holder::OwnedNamespace { id: it, .. } if *it == id);
     let holders = child.namespace(Namespace::User).unwrap().holders().unwrap();
-    assert!(holders.iter().any(|it| *it == holder), "{holders:?}");
+    assert!(holders.iter().any(is_owned), "{holders:?}");
     end(child);
     Room::wait_for_the_kernel(Namespace::User);
     assert!(room.is_full());
@@ -311,7 +313,7 @@ fn a_mounted_proc() {
     // The mount namespace outlives the pid namespace's only process.
     let mounts = child.namespace(Namespace::Mount).unwrap();
     let holders = pid.holders().unwrap();
-    assert!(holders.iter().any(|it| matches!(it, Holder::Proc { .. })), "{holders:?}");
+    assert!(holders.iter().any(|it| matches!(it, Holder::ProcMount { .. })), "{holders:?}");
     drop(pid);
     end(child);
     // SAFETY: waits for the program itself; there are no other children.

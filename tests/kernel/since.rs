@@ -71,7 +71,7 @@ const OVERLAYS: &[Row] = &[
 const OF_ROOT: &[Row] = &[
     row((6, 3), "Mount::idmapped of temporary files", temporary_files_change_owners),
     row((6, 19), "discover finds what the kernel alone knows of", all_kinds_are_listed),
-    row((6, 19), "Discovery::listed", namespaces_are_listed),
+    row((6, 19), "Discovery::from_listns", namespaces_are_listed),
 ];
 
 #[rustfmt::skip]
@@ -305,26 +305,29 @@ fn uts_of_nobody() -> NsFd {
 
 fn all_kinds_are_listed() -> bool {
     let held = uts_of_nobody();
-    Discovery::without_descriptors().unwrap().find(held.id().unwrap()).is_some()
+    Discovery::without_fds().unwrap().get(held.id().unwrap()).is_some()
 }
 
 /// The same as the walk through processes, and more.
 fn namespaces_are_listed() -> bool {
     let held = uts_of_nobody();
-    let all = match Discovery::listed() {
+    let all = match Discovery::from_listns() {
         Ok(all) => all,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
             return false;
         }
     };
-    let found = all.find(held.id().unwrap()).expect("it is there");
+    let found = all.get(held.id().unwrap()).expect("it is there");
     assert_eq!(found.unique_id(), held.unique_id().unwrap());
     assert_eq!(found.owner(), Some(held.owner().unwrap().id().unwrap()));
     assert_eq!(all.open(found).unwrap(), held);
     for &kind in Namespace::ALL {
         let own = NsFd::current(kind).unwrap().id().unwrap();
-        assert_eq!(all.find(own).map(|found| (found.kind(), found.processes())), Some((kind, 0)));
+        assert_eq!(
+            all.get(own).map(|found| (found.kind(), found.pids().next())),
+            Some((kind, None))
+        );
     }
     true
 }

@@ -258,7 +258,7 @@ fn a_survey_believes_no_cover() {
     in_own_mounts(|| {
         let other = Sleeper::new(0);
         let pid = other.0.cast_unsigned();
-        let is_gap = |gap: &Gap| matches!(gap, Gap::Process { pid: it } if *it == pid);
+        let is_gap = |gap: &Gap| matches!(gap, Gap::Process { pid: it, .. } if *it == pid);
         let before = discover().unwrap();
         assert!(!before.gaps().iter().any(is_gap));
         let own = NsFd::current(Namespace::Net).unwrap();

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use linux_namespaces::{
-    Command, Discovery, Found, Gap, Init, Namespace, NamespaceSet, NsFd, NsId, PidFd, PinDir,
-    Pinned, Signal, discover,
+    Command, Discovery, Gap, Init, Namespace, NamespaceInfo, NamespaceSet, NsFd, NsId, PidFd,
+    PinDir, Pinned, Signal, discover,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -257,29 +257,27 @@ fn discover_all() -> Act {
         let before = discover().unwrap();
         begin();
         let after = discover()?;
-        assert!(
-            after.namespaces().all(|it| before.find(it.id()).is_some_and(|was| is_it(it, was)))
-        );
+        assert!(after.namespaces().all(|it| before.get(it.id()).is_some_and(|was| is_it(it, was))));
         Ok(compare(&numbers(&before), &numbers(&after)))
     }))
 }
 
 /// What is told of a namespace is true, or is not told.
-fn is_it(found: &Found, was: &Found) -> bool {
+fn is_it(found: &NamespaceInfo, was: &NamespaceInfo) -> bool {
     let is = |now: Option<NsId>, before| now.is_none() || now == before;
     found.kind() == was.kind()
         && is(found.owner(), was.owner())
         && is(found.parent(), was.parent())
         && [None, was.unique_id()].contains(&found.unique_id())
         && [None, was.owner_uid()].contains(&found.owner_uid())
-        && found.processes() <= was.processes()
+        && found.pids().count() <= was.pids().count()
 }
 
 fn discover_and_opened() -> Act {
     alone(Act::new(|| {
         let own = own_uts().id().unwrap();
         let all = discover().unwrap();
-        let found = all.find(own).unwrap();
+        let found = all.get(own).unwrap();
         begin();
         assert_eq!(all.open(found)?.id()?, own);
         Ok(Came::Done)
