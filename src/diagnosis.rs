@@ -32,11 +32,12 @@ const CAP_SYS_ADMIN: u32 = 21;
 ///
 /// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html), "The /proc/sys/user
 /// directory"; [user_namespaces(7)](https://man7.org/linux/man-pages/man7/user_namespaces.7.html)
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// How many namespaces of a kind a user may have, by this user namespace's
     /// `user.max_*_namespaces`.
+    #[non_exhaustive]
     Limit {
         /// The kind.
         kind: Namespace,
@@ -44,6 +45,7 @@ pub enum Cause {
         value: u64,
     },
     /// A sysctl that restricts user namespaces, or the number of mounts.
+    #[non_exhaustive]
     Sysctl {
         /// Its name, as for `sysctl(8)`.
         name: &'static str,
@@ -56,28 +58,33 @@ pub enum Cause {
     /// A seccomp filter is active in this thread. Whether it refuses the call cannot be read.
     SeccompFilter,
     /// `CAP_SYS_ADMIN` is not in the thread's effective set.
+    #[non_exhaustive]
     MissingCapability {
         /// The inode number of the user namespace that the thread is in.
         user_namespace: u64,
     },
     /// The thread is not in the first user namespace: its capabilities count for what that one owns, and
     /// the limits of those around it, which count too, cannot be read.
+    #[non_exhaustive]
     NestedUserNamespace {
         /// The inode number of the user namespace that the thread is in.
         user_namespace: u64,
     },
     /// The thread is in a namespace inside of others of its kind, of which the kernel allows some 32. At
     /// which level it is cannot be read from inside.
+    #[non_exhaustive]
     Nesting {
         /// User or pid.
         kind: Namespace,
     },
     /// The thread's effective uid is not mapped in its user namespace.
+    #[non_exhaustive]
     UnmappedUid {
         /// The uid as the thread sees it.
         uid: u32,
     },
     /// The process has several threads.
+    #[non_exhaustive]
     Threads {
         /// How many.
         count: usize,

@@ -20,31 +20,38 @@ use crate::sys::process::{self, Ended};
 use crate::sys::signal::{self, MaskGuard, SignalSet};
 use crate::sys::{self, Errno, children, terminal};
 
-/// Something that an init has to see to.
+/// Something that happened to an init or its children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A child has ended, one of this process's own or an orphan, and was waited for.
+    /// A child has ended, or an orphan that this process adopted, and was waited for.
+    #[non_exhaustive]
     Ended {
-        /// Its number, which may belong to another process from now on.
+        /// Its pid, which another process may have from now on.
         pid: u32,
-        /// How it ended.
+        /// The status it exited with.
         status: ExitStatus,
     },
     /// A child was stopped.
+    #[non_exhaustive]
     Stopped {
-        /// Its number.
+        /// Its pid.
         pid: u32,
-        /// By which signal.
+        /// The signal that stopped it.
         signal: Signal,
     },
-    /// A stopped child goes on.
+    /// A stopped child was continued.
+    #[non_exhaustive]
     Continued {
-        /// Its number.
+        /// Its pid.
         pid: u32,
     },
-    /// This process got a signal.
-    Received(Signal),
+    /// This process received a signal.
+    #[non_exhaustive]
+    Received {
+        /// The signal.
+        signal: Signal,
+    },
 }
 
 /// This process, armed as an init: made by [`Init::arm`].
@@ -150,8 +157,8 @@ impl Supervisor {
     /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
     /// let status = loop {
     ///     match init.next_event()? {
-    ///         Some(Event::Ended { pid, status }) if pid == child.id() => break status,
-    ///         Some(Event::Received(signal)) => child.signal(signal)?,
+    ///         Some(Event::Ended { pid, status, .. }) if pid == child.id() => break status,
+    ///         Some(Event::Received { signal, .. }) => child.signal(signal)?,
     ///         Some(_) => {}
     ///         // here an event loop would wait for other things as well
     ///         None => drop(poll(&mut [PollFd::new(&init, PollFlags::IN)], None)),
@@ -170,7 +177,7 @@ impl Supervisor {
             return Ok(Some(match happened {
                 None => return Ok(None),
                 Some(Happened::Signal(taken)) => match Signal::new(taken.number()) {
-                    Ok(signal) => Event::Received(signal),
+                    Ok(signal) => Event::Received { signal },
                     Err(_) => continue,
                 },
                 Some(Happened::Changed { pid, how }) => {

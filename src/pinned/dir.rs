@@ -65,10 +65,11 @@ pub struct PinDir {
 #[non_exhaustive]
 pub enum PinState {
     /// A namespace is pinned.
+    #[non_exhaustive]
     Live {
-        /// Its kind.
+        /// The kind of the namespace.
         kind: Namespace,
-        /// What tells it from all others as long as it is pinned.
+        /// Device and inode number, which identify the namespace while it exists.
         id: NsId,
     },
     /// The bare file was left: by a process that was killed before it could pin or remove, by an unmount

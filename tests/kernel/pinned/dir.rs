@@ -61,7 +61,7 @@ fn it_lists_opens_and_removes() {
         for (name, state) in listed {
             let name = name.to_str().unwrap();
             match state {
-                PinState::Live { kind, id } => {
+                PinState::Live { kind, id, .. } => {
                     assert_eq!((kind.name(), id.ino), (name, kernel::ns(child.id(), name)));
                     assert_eq!(dir.get(name).unwrap().id().unwrap(), id);
                 }

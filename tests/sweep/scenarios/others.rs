@@ -58,7 +58,7 @@ fn events() -> Act {
             // SAFETY: one of them.
             unsafe { libc::poll(&raw mut ready, 1, -1) };
             while let Some(event) = armed.next_event()? {
-                if let Event::Ended { pid, status } = event {
+                if let Event::Ended { pid, status, .. } = event {
                     assert_eq!(pid, child.id());
                     return Ok(Came::Ended(status));
                 }
