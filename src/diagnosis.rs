@@ -363,7 +363,7 @@ fn limits(namespaces: NamespaceSet) -> impl Iterator<Item = Cause> {
         let value = number(&format!("sys/user/max_{kind}_namespaces"))?;
         Some(Cause::Limit { kind, value })
     };
-    let all: Vec<_> = concerned.namespaces().filter_map(limit).collect();
+    let all: Vec<_> = concerned.kinds().filter_map(limit).collect();
     all.into_iter().filter(move |cause| known || matches!(cause, Cause::Limit { value: 0, .. }))
 }
 
@@ -411,7 +411,7 @@ fn nesting(namespaces: NamespaceSet) -> impl Iterator<Item = Cause> {
     let is_nested = move |&kind: &Namespace| {
         initial(kind).is_some_and(|number| inode(kind).is_some_and(|own| own != number))
     };
-    namespaces.namespaces().filter(is_nested).map(|kind| Cause::Nesting { kind })
+    namespaces.kinds().filter(is_nested).map(|kind| Cause::Nesting { kind })
 }
 
 fn user_namespace() -> Option<u64> {

@@ -5,7 +5,7 @@
 use std::os::fd::AsRawFd;
 use std::process::id;
 
-use crate::enter::Scoped;
+use crate::enter::EnterGuard;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
@@ -262,7 +262,7 @@ impl Unshare {
         ops.extend(self.setup.ops(MountRights::default())?);
         ops.extend(self.setup.return_op(None)?);
         let user = set.contains(NamespaceSet::USER);
-        let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
+        let back = (!user && ops.len() > 1).then(|| EnterGuard::save(set)).transpose()?;
         let is_other = self.setup.rootfs.is_some() || process_state::is_in_other_root();
         let outcome = carry_out(&ops, &maps.outside);
         let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
@@ -278,7 +278,7 @@ impl Unshare {
             (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),
             (Err((_, error)), None) if changed => Err(error.with_kind(ErrorKind::NotRestored)),
             (outcome, back) => {
-                back.into_iter().for_each(Scoped::forget);
+                back.into_iter().for_each(EnterGuard::forget);
                 outcome.map_err(|(_, error)| error)
             }
         }

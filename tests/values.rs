@@ -1,7 +1,8 @@
 //! Values that are checked before the kernel sees them, and texts that are parsed and printed.
 
 use linux_namespaces::{
-    Command, Error, ErrorKind, Hostname, IdExtent, IdMap, Mount, Namespace, NamespaceSet, Signal,
+    Command, CommandExt, Enter, Error, ErrorKind, Hostname, IdExtent, IdMap, Mount, Namespace,
+    NamespaceSet, PidFd, Signal, Unshare,
 };
 use proptest::prelude::*;
 
@@ -21,7 +22,7 @@ fn names_are_those_of_proc() {
     for &kind in Namespace::ALL {
         assert!(std::path::Path::new("/proc/self/ns").join(kind.name()).exists(), "{kind}");
         assert_eq!(kind.name().parse::<Namespace>().unwrap(), kind);
-        assert_eq!(NamespaceSet::from(kind).namespaces().collect::<Vec<_>>(), [kind]);
+        assert_eq!(NamespaceSet::from(kind).kinds().collect::<Vec<_>>(), [kind]);
         assert!(kind.since() <= (5, 6));
     }
 }
@@ -38,9 +39,23 @@ fn an_unknown_name_lists_the_known_ones() {
 }
 
 #[test]
-fn unknown_bits_are_shown() {
+fn unknown_bits_are_shown_and_refused() {
     let set = NamespaceSet::from_bits_retain(0x400) | NamespaceSet::UTS;
     assert_eq!(set.to_string(), "uts,0x400");
+    invalid(set.to_string().parse::<NamespaceSet>());
+    assert!(set.kinds().eq([Namespace::Uts]));
+    let me = || PidFd::current().unwrap();
+    for message in [
+        invalid(Command::new("true").unshare(set).plan()),
+        invalid(Command::new("true").enter(Enter::new().process(me(), set)).plan()),
+        invalid(Unshare::new(set).apply()),
+        invalid(Enter::new().process(me(), set).apply()),
+        invalid(Enter::new().process(me(), set).scoped()),
+        invalid(Enter::new().process(me(), set).run(|| ())),
+        invalid(std::process::Command::new("true").enter(&Enter::new().process(me(), set))),
+    ] {
+        assert!(message.contains("0x400"), "{message}");
+    }
 }
 
 #[test]
@@ -108,8 +123,8 @@ proptest! {
         let set: NamespaceSet =
             kinds.filter(|(at, _)| bits & (1 << at) != 0).map(|(_, kind)| kind).collect();
         prop_assert_eq!(set.to_string().parse::<NamespaceSet>().unwrap(), set);
-        prop_assert_eq!(set.namespaces().count(), bits.count_ones() as usize);
-        prop_assert_eq!(set.namespaces().collect::<NamespaceSet>(), set);
+        prop_assert_eq!(set.kinds().count(), bits.count_ones() as usize);
+        prop_assert_eq!(set.kinds().collect::<NamespaceSet>(), set);
     }
 
     #[test]

@@ -151,8 +151,8 @@ fn possible(wanted: NamespaceSet) -> Result<NamespaceSet, Error> {
     if possible.is_empty() {
         return Ok(wanted);
     }
-    for kind in (wanted - possible).namespaces() {
-        match support.namespace(kind) {
+    for kind in (wanted - possible).kinds() {
+        match support.availability(kind) {
             Availability::Denied(error) => {
                 eprintln!("container: no new {kind} namespace: {error:#}")
             }

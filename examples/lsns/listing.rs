@@ -150,7 +150,7 @@ impl<'a> Listing<'a> {
             Column::Command => return process.map(command).unwrap_or_default(),
             Column::Uid => self.uid(found, process).map(|uid| uid.to_string()),
             Column::User => self.uid(found, process).map(user_name),
-            Column::Netnsid => self.net_id(found),
+            Column::Netnsid => self.netnsid(found),
             Column::Nsfs => return self.mount_points(found),
             Column::Pns => ino(found.parent()),
             Column::Ons => ino(found.owner()),
@@ -165,11 +165,11 @@ impl<'a> Listing<'a> {
         process.map(ProcessInfo::uid).or_else(|| found.owner_uid()).or_else(of_owner)
     }
 
-    fn net_id(&self, found: &NamespaceInfo) -> Option<String> {
+    fn netnsid(&self, found: &NamespaceInfo) -> Option<String> {
         if found.kind() != Namespace::Net {
             return None;
         }
-        let id = self.all.open(found).and_then(|namespace| namespace.net_id()).ok()?;
+        let id = self.all.open(found).and_then(|namespace| namespace.netnsid()).ok()?;
         Some(id.map_or("unassigned".to_owned(), |id| id.to_string()))
     }
 

@@ -162,7 +162,7 @@ impl Options {
             None => None,
         };
         let user = if self.user_parent {
-            let parent = match (user, opened.first(), of_target.namespaces().next()) {
+            let parent = match (user, opened.first(), of_target.kinds().next()) {
                 (Some(user), ..) => user.parent()?,
                 (None, Some(other), _) => other.owner()?,
                 (None, None, Some(kind)) => of_process(kind)?.owner()?,
@@ -219,7 +219,7 @@ fn open(file: &OsStr, kind: Namespace) -> Result<NsFd> {
     let namespace = match file.as_bytes().strip_prefix(b":") {
         Some(id) => {
             let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
-            NsFd::by_id(id.ok_or_else(|| format!("{file:?} is no id of a namespace"))?)?
+            NsFd::by_unique_id(id.ok_or_else(|| format!("{file:?} is no id of a namespace"))?)?
         }
         None => NsFd::open(file)?,
     };

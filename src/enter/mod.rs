@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-mod scoped;
+mod guard;
 
 use std::os::fd::AsRawFd;
 use std::panic;
@@ -18,7 +18,7 @@ use crate::setup::join::{Joins, Source, Target, join_all, refusal};
 use crate::setup::unless_threads;
 use crate::sys::Errno;
 
-pub use scoped::Scoped;
+pub use guard::EnterGuard;
 
 /// Existing namespaces to enter: by handle, or those of a process.
 ///
@@ -147,7 +147,7 @@ impl Enter {
         if joins.targets.len() < 2 || restorable.is_empty() {
             return enter_for_good(&joins.targets);
         }
-        Scoped::enter_and_save(&joins.targets, restorable).map(Scoped::forget)
+        EnterGuard::enter_and_save(&joins.targets, restorable).map(EnterGuard::forget)
     }
 
     /// Moves the calling thread into the namespaces until the guard is left or dropped.
@@ -178,9 +178,9 @@ impl Enter {
     /// As of `apply`, and the same for the namespaces to come back to. A process with privileges in
     /// a user namespace of its own, but in namespaces of the machine, can leave these and never
     /// return: use [`run`](Self::run).
-    pub fn scoped(&self) -> Result<Scoped> {
+    pub fn scoped(&self) -> Result<EnterGuard> {
         let joins = Joins::resolve(&self.sources)?;
-        Scoped::enter(&joins.targets, joins.set())
+        EnterGuard::enter(&joins.targets, joins.set())
     }
 
     /// Runs `work` on a new thread inside the namespaces, waits for it, and answers what it answers.
@@ -312,8 +312,8 @@ impl NsFd {
     /// inside.leave()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn scoped(&self) -> Result<Scoped> {
-        Scoped::enter(&[self.target()], self.kind().into())
+    pub fn scoped(&self) -> Result<EnterGuard> {
+        EnterGuard::enter(&[self.target()], self.kind().into())
     }
 
     /// Runs `work` on a new thread inside the namespace, and answers what it answers. The calling

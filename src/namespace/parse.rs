@@ -19,7 +19,7 @@ impl FromStr for Namespace {
     }
 }
 
-/// Names separated by commas; the empty text is the empty set.
+/// Names separated by commas, as they print; the empty text is the empty set.
 impl FromStr for NamespaceSet {
     type Err = Error;
 

@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-mod by_id;
-mod handle;
-mod net_id;
+mod by_unique_id;
+mod file_handle;
+mod netnsid;
 mod open;
 mod socket;
 
@@ -17,7 +17,7 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
-pub use handle::NsHandle;
+pub use file_handle::NsFileHandle;
 pub(crate) use open::{children_are_elsewhere, children_go, has_no_first_process};
 
 /// A namespace, held by an open file.

@@ -82,7 +82,7 @@ impl PinDir {
     /// Where `ip netns` has its network namespaces.
     pub const NETNS: &str = "/run/netns";
 
-    /// An existing directory, as it is. Needs no privilege, to list and open what is there.
+    /// Opens an existing directory as it is. Listing and opening what is there takes no privilege.
     ///
     /// # Errors
     ///
@@ -94,8 +94,8 @@ impl PinDir {
         Ok(Self { dir, path: path.to_owned() })
     }
 
-    /// A directory for namespaces of all kinds, made if it is missing. It becomes a mount point whose mounts
-    /// propagate to nobody, since the kernel refuses to pin mount namespaces where they would.
+    /// Opens a directory for namespaces of all kinds, and creates it if it is missing. It becomes a mount point whose
+    /// mounts propagate to nobody, since the kernel refuses to pin mount namespaces where they would.
     ///
     /// So it should be a directory for this purpose alone: one that is a mount point already, as `/run` may be,
     /// stops to propagate to others.
@@ -115,11 +115,11 @@ impl PinDir {
         Self::make(path.as_ref(), MountPropagationFlags::PRIVATE)
     }
 
-    /// The directory of `ip netns`, [`NETNS`](Self::NETNS), made as `ip netns add` makes it: a mount point
-    /// whose mounts propagate to the mount namespaces that are copied from this one. Each then sees the
-    /// network namespaces that are named later.
+    /// Opens the directory of `ip netns`, [`NETNS`](Self::NETNS), and creates it if it is missing, as `ip netns add`
+    /// does: a mount point whose mounts propagate to the mount namespaces that are copied from this one. Each then
+    /// sees the network namespaces that are named later.
     ///
-    /// To list and open them, [`open`](Self::open) is enough.
+    /// To list and open what is there, [`open`](Self::open) is enough.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl PinDir {
     /// # Privileges
     ///
     /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
-    pub fn netns() -> Result<Self> {
+    pub fn create_netns() -> Result<Self> {
         Self::make(Path::new(Self::NETNS), MountPropagationFlags::SHARED)
     }
 

@@ -1,4 +1,4 @@
-//! `Enter`, `Scoped` and `NsFd::enter`.
+//! `Enter`, `EnterGuard` and `NsFd::enter`.
 
 use std::path::PathBuf;
 
@@ -73,7 +73,7 @@ fn changed_by(kind: Namespace) -> &'static str {
 fn each_kind_is_entered_by_handle_and_by_process() {
     let all_but_user = NamespaceSet::all() - NamespaceSet::USER;
     let held = Held::new(all_but_user);
-    for kind in all_but_user.namespaces() {
+    for kind in all_but_user.kinds() {
         let inside = kernel::ns(held.0.id(), kind.name());
         let before = kernel::all_ns();
         held.ns(kind).scoped().unwrap().leave().unwrap();
@@ -84,7 +84,7 @@ fn each_kind_is_entered_by_handle_and_by_process() {
         assert_eq!(kernel::all_ns(), before, "{kind}");
     }
     held.process(all_but_user).apply().unwrap();
-    for kind in all_but_user.namespaces() {
+    for kind in all_but_user.kinds() {
         let now = kernel::ns("thread-self", changed_by(kind));
         assert_eq!(now, kernel::ns(held.0.id(), kind.name()), "{kind}");
     }

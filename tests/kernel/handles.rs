@@ -303,13 +303,13 @@ fn own_mounts() {
 fn a_namespace_is_found_by_its_id() {
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let Some(id) = uts.unique_id().unwrap() else {
-        assert_eq!(NsFd::by_id(1).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(NsFd::by_unique_id(1).unwrap_err().kind(), ErrorKind::Unsupported);
         return;
     };
-    match NsFd::by_id(id) {
+    match NsFd::by_unique_id(id) {
         Ok(found) => {
             assert_eq!(found, uts);
-            assert_eq!(NsFd::by_id(u64::MAX).unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(NsFd::by_unique_id(u64::MAX).unwrap_err().kind(), ErrorKind::NotFound);
         }
         // Linux 6.18.
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:#}"),
@@ -318,7 +318,7 @@ fn a_namespace_is_found_by_its_id() {
 
 fn a_user_namespace_is_found_while_it_owns_something() {
     let child = other(NamespaceSet::USER | NamespaceSet::UTS);
-    let handle = child.namespace(Namespace::User).unwrap().handle().unwrap();
+    let handle = child.namespace(Namespace::User).unwrap().file_handle().unwrap();
     let owned = child.namespace(Namespace::Uts).unwrap();
     end(child);
     assert_eq!(handle.open().unwrap(), owned.owner().unwrap());
@@ -505,7 +505,7 @@ fn a_network_knows_another_by_a_number() {
     Unshare::new(NamespaceSet::NET).map_root().apply().unwrap();
     let children = [other(NamespaceSet::NET), other(NamespaceSet::NET)];
     let [known, unknown] = [0, 1].map(|at| children[at].namespace(Namespace::Net).unwrap());
-    assert_eq!(known.net_id().unwrap(), None);
+    assert_eq!(known.netnsid().unwrap(), None);
     let ip = |args: &[&str]| {
         let output = std::process::Command::new("ip").args(args).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -513,11 +513,11 @@ fn a_network_knows_another_by_a_number() {
     };
     let pid = children[0].id().to_string();
     ip(&["link", "add", "one", "type", "veth", "peer", "name", "other", "netns", &pid]);
-    let id = known.net_id().unwrap().unwrap();
+    let id = known.netnsid().unwrap().unwrap();
     let shown = ip(&["-o", "link", "show", "one"]);
     assert!(shown.contains(&format!("link-netnsid {id}")), "{shown}");
-    assert_eq!(unknown.net_id().unwrap(), None);
-    let error = NsFd::current(Namespace::Uts).unwrap().net_id().unwrap_err();
+    assert_eq!(unknown.netnsid().unwrap(), None);
+    let error = NsFd::current(Namespace::Uts).unwrap().netnsid().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     children.into_iter().for_each(end);
 }

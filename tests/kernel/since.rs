@@ -55,7 +55,7 @@ const ROWS: &[Row] = &[
     row((6, 13), "PidFd::pid without /proc", pids_without_proc),
     row((6, 15), "Child::wait where SIGCHLD is ignored", statuses_are_kept),
     row((6, 18), "NsFd::unique_id", ids_are_unique),
-    row((6, 19), "NsFd::by_id", ids_are_opened),
+    row((6, 19), "NsFd::by_unique_id", ids_are_opened),
     row((7, 1), "Command::auto_reap", children_are_reaped),
     row((7, 1), "Command::kill_on_drop", children_are_killed),
     row((7, 1), "Command::empty_mounts", mount_namespaces_are_empty),
@@ -213,7 +213,7 @@ fn ids_are_unique() -> bool {
 fn ids_are_opened() -> bool {
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let id = uts.unique_id().unwrap().unwrap_or(1);
-    or_else(NsFd::by_id(id), ErrorKind::Unsupported, Step::OpenNamespace)
+    or_else(NsFd::by_unique_id(id), ErrorKind::Unsupported, Step::OpenNamespace)
 }
 
 fn children_are_reaped() -> bool {

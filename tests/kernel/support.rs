@@ -53,7 +53,7 @@ fn probe() -> Support {
 }
 
 fn denied(support: &Support, kind: Namespace) -> &Error {
-    match support.namespace(kind) {
+    match support.availability(kind) {
         Availability::Denied(error) => error,
         other => panic!("{kind}: {other:?}"),
     }
@@ -81,7 +81,7 @@ fn every_kind_can_be_made() {
     let support = probe();
     assert_eq!(support.available(), NamespaceSet::all());
     for &kind in Namespace::ALL {
-        let alone = matches!(support.namespace(kind), Availability::Available);
+        let alone = matches!(support.availability(kind), Availability::Available);
         assert_eq!(alone, is_root() || kind == Namespace::User, "{kind}");
     }
     let missing = |cause: &Cause| matches!(cause, Cause::MissingCapability { .. });
@@ -201,7 +201,7 @@ fn a_limit_on_user_namespaces() {
     let support = probe();
     let limit = |it: &Cause| matches!(it, Cause::Limit { kind: Namespace::User, value: 0, .. });
     says(denied(&support, Namespace::User), limit, "user.max_user_namespaces=0");
-    assert!(matches!(support.namespace(Namespace::Net), Availability::Available));
+    assert!(matches!(support.availability(Namespace::Net), Availability::Available));
     let spawned = Command::new("true").map_root().spawn().unwrap_err();
     says(&spawned, limit, "user.max_user_namespaces=0");
 }
@@ -255,7 +255,7 @@ fn thirty_two_levels() {
     says(&error, nesting, "inside of others, and the limit is 32");
     let support = probe();
     says(denied(&support, Namespace::User), nesting, "the limit is 32");
-    assert!(matches!(support.namespace(Namespace::Uts), Availability::Available));
+    assert!(matches!(support.availability(Namespace::Uts), Availability::Available));
 }
 
 fn an_unmapped_user() {
@@ -268,7 +268,7 @@ fn an_unmapped_user() {
     let unmapped = |it: &Cause| matches!(it, Cause::UnmappedUid { uid: it, .. } if *it == uid);
     says(error, unmapped, "not mapped here");
     // All capabilities are there, so the others can be made.
-    assert!(matches!(support.namespace(Namespace::Uts), Availability::Available));
+    assert!(matches!(support.availability(Namespace::Uts), Availability::Available));
 }
 
 fn threads_are_counted() {
@@ -345,7 +345,7 @@ fn a_filter_that_kills_for_new_calls() {
     let support = probe();
     let hidden = [
         Interface::SetnsPidFd,
-        Interface::NamespaceHandles,
+        Interface::NamespaceFileHandles,
         Interface::Statmount,
         Interface::ListNs,
     ];
@@ -408,7 +408,7 @@ fn a_chroot() {
     let support = probe();
     assert!(support.causes().contains(&Cause::Chroot));
     says(denied(&support, Namespace::User), |it| *it == Cause::Chroot, "in a chroot");
-    assert!(matches!(support.namespace(Namespace::Uts), Availability::Available));
+    assert!(matches!(support.availability(Namespace::Uts), Availability::Available));
 }
 
 /// A directory with one sysctl in the place of those of this kernel, which has it not.
@@ -465,6 +465,6 @@ fn a_pending_pid_namespace_survives() {
 fn a_kernel_without_a_kind() {
     refuse(Call::with(libc::SYS_unshare, 0, 0x80), libc::EINVAL);
     let support = probe();
-    assert!(matches!(support.namespace(Namespace::Time), Availability::Missing));
+    assert!(matches!(support.availability(Namespace::Time), Availability::Missing));
     assert_eq!(support.available(), NamespaceSet::all() - NamespaceSet::TIME);
 }

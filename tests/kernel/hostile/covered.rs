@@ -367,7 +367,8 @@ fn a_pin_stays_inside() {
     symlink(format!("/proc/self/fd/{}", held.as_raw_fd()), image.path().join("run")).unwrap();
     in_fork(|| {
         into(image.path()).apply().unwrap();
-        for error in [PinDir::netns().unwrap_err(), PinDir::create("/run/pins").unwrap_err()] {
+        for error in [PinDir::create_netns().unwrap_err(), PinDir::create("/run/pins").unwrap_err()]
+        {
             assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "{error:?}");
         }
         let own = NsFd::current(Namespace::Uts).unwrap();

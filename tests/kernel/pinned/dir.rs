@@ -138,7 +138,7 @@ fn it_is_made_once() {
     PinDir::open("/run/later").unwrap().pin("x", &uts()).unwrap().keep();
     let dir = PinDir::create("/run/later").unwrap();
     assert_eq!(dir.get("x").unwrap(), uts());
-    let made = at_once(6, || u8::from(PinDir::netns().is_err()));
+    let made = at_once(6, || u8::from(PinDir::create_netns().is_err()));
     assert_eq!((made, mounts_at(PinDir::NETNS)), (vec![0; 6], 1));
     // Without the new calls.
     in_fork(|| {
@@ -167,7 +167,8 @@ fn who_holds_its_lock_is_not_waited_for_for_ever() {
     own_mounts();
     for path in ["/run/all", PinDir::NETNS] {
         fs::create_dir(path).unwrap();
-        let make = || if path == PinDir::NETNS { PinDir::netns() } else { PinDir::create(path) };
+        let make =
+            || if path == PinDir::NETNS { PinDir::create_netns() } else { PinDir::create(path) };
         for how in [libc::LOCK_SH, libc::LOCK_EX] {
             let holder = fs::File::open(path).unwrap();
             // SAFETY: an open descriptor.
@@ -253,7 +254,7 @@ fn ip_netns_and_we_see_each_other_s() {
     Unshare::new(NamespaceSet::NET).apply().unwrap();
     let child = inhabitant();
     let red = child.namespace(Namespace::Net).unwrap();
-    let dir = PinDir::netns().unwrap();
+    let dir = PinDir::create_netns().unwrap();
     // Ours, by ip.
     let pinned = dir.pin("red", &red).unwrap();
     assert_eq!(ip("netns list").trim(), "red");
@@ -272,7 +273,7 @@ fn ip_netns_and_we_see_each_other_s() {
             fs::remove_dir(PinDir::NETNS).unwrap();
         }
         ip("netns add blue");
-        let dir = PinDir::netns().unwrap();
+        let dir = PinDir::create_netns().unwrap();
         assert_eq!(mounts_at(PinDir::NETNS), 1);
         assert_eq!(names(&dir), ["blue"]);
         let blue = dir.get("blue").unwrap();

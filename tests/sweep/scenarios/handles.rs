@@ -25,7 +25,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("handles::current", &[], current),
     scenario("handles::of_a_process", USERS, of_a_process),
     scenario("handles::by_path", USERS, by_path),
-    scenario("handles::net_id", &[Root], net_id),
+    scenario("handles::netnsid", &[Root], netnsid),
     scenario("handles::relations", &[UserNamespaces, PidfdNamespaces], relations),
     scenario("handles::by_name", &[Root, UniqueIds], by_name),
     scenario("handles::of_a_socket", &[Root], of_a_socket),
@@ -89,12 +89,12 @@ fn by_path() -> Act {
     })
 }
 
-fn net_id() -> Act {
+fn netnsid() -> Act {
     let place = Place::new(NamespaceSet::NET);
     Act::new(move || {
         let net = NsFd::of_process(place.child.pid_fd(), Namespace::Net).unwrap();
         begin();
-        assert_eq!(net.net_id()?, None);
+        assert_eq!(net.netnsid()?, None);
         Ok(Came::Done)
     })
 }
@@ -134,7 +134,7 @@ fn by_name() -> Act {
     Act::new(|| {
         let namespace = own_uts();
         begin();
-        let again = namespace.handle()?.open()?;
+        let again = namespace.file_handle()?.open()?;
         assert_eq!(again.id()?, namespace.id()?);
         Ok(Came::Done)
     })
@@ -225,7 +225,7 @@ fn pin_in_a_directory() -> Act {
 fn pin_netns() -> Act {
     Act::new(|| {
         begin();
-        let dir = PinDir::netns()?;
+        let dir = PinDir::create_netns()?;
         dir.pin("sweep", &NsFd::current(Namespace::Net)?)?.unpin().map(|()| Came::Done)
     })
     .staged(|| {

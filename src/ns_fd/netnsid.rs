@@ -1,4 +1,4 @@
-//! By which number one network namespace knows another.
+//! The id by which one network namespace knows another.
 
 #![forbid(unsafe_code)]
 
@@ -12,18 +12,17 @@ use crate::namespace::Namespace;
 use crate::sys::{self, Errno, net};
 
 impl NsFd {
-    /// The number by which this thread's network namespace knows this one: what `ip netns` shows as `id`
-    /// and `ip link` as `link-netnsid`. `None` if it has none yet: it gets one when an interface is
-    /// put there, or by `ip netns set`.
+    /// The id by which this thread's network namespace knows this one: `id` of `ip netns`, `link-netnsid` of
+    /// `ip link`. `None` if it has none yet: it gets one when an interface is moved there, or by `ip netns set`.
     ///
     /// # Examples
     ///
     /// ```
     /// use linux_namespaces::{Namespace, NsFd};
     ///
-    /// match NsFd::current(Namespace::Net)?.net_id()? {
-    ///     Some(id) => println!("we call ourselves {id}"),
-    ///     None => println!("nothing here speaks of our own namespace"),
+    /// match NsFd::current(Namespace::Net)?.netnsid()? {
+    ///     Some(id) => println!("netnsid {id}"),
+    ///     None => println!("no netnsid was assigned"),
     /// }
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
@@ -39,9 +38,9 @@ impl NsFd {
     /// [ip-netns(8)](https://man7.org/linux/man-pages/man8/ip-netns.8.html)
     #[doc(alias = "RTM_GETNSID")]
     #[doc(alias = "NETNSA_NSID")]
-    pub fn net_id(&self) -> Result<Option<u32>> {
+    pub fn netnsid(&self) -> Result<Option<u32>> {
         if self.kind != Namespace::Net {
-            return Err(Error::invalid(format!("a {} namespace has no network id", self.kind)));
+            return Err(Error::invalid(format!("a {} namespace has no netnsid", self.kind)));
         }
         let refused = |errno| Error::os(Step::AskNamespace, errno).of(self.kind);
         let id = ask(self.as_raw_fd()).map_err(refused)?;
