@@ -36,7 +36,7 @@ use crate::sys::{Errno, abi, file};
 ///
 /// let mut child = Command::new("sleep").arg("60").spawn()?;
 /// assert_eq!(child.try_wait()?, None);
-/// child.signal(Signal::TERM)?;
+/// child.send_signal(Signal::TERM)?;
 /// assert_eq!(child.wait()?.signal(), Some(15));
 /// # Ok::<(), linux_namespaces::Error>(())
 /// ```
@@ -77,13 +77,13 @@ impl Child {
 
     /// The handle of the child.
     #[must_use]
-    pub fn pid_fd(&self) -> &PidFd {
+    pub fn pidfd(&self) -> &PidFd {
         &self.pid_fd
     }
 
     /// The process of the program: the child itself or, if that is an [init](crate::Command::init), what it
     /// looks after, which is the oldest of its children. So when the program has ended and the init waits for
-    /// [others](crate::Init::others), it is one of those.
+    /// [remaining processes](crate::Init::remaining_processes), it is one of those.
     ///
     /// An init cannot be traced, so that an ordinary user enters a container by its program.
     ///
@@ -277,7 +277,7 @@ impl Child {
     ///
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it runs as another user now.
     pub fn kill(&mut self) -> Result<()> {
-        self.signal(Signal::KILL)
+        self.send_signal(Signal::KILL)
     }
 
     /// Sends a signal to the child. Sends none, successfully, if it has ended.
@@ -285,11 +285,11 @@ impl Child {
     /// # Errors
     ///
     /// As of [`kill`](Self::kill).
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
         if self.status.is_some() {
             return Ok(());
         }
-        match self.pid_fd.signal(signal) {
+        match self.pid_fd.send_signal(signal) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             answer => answer,
         }

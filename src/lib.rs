@@ -328,7 +328,7 @@ pub use error::{Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
 pub use init::Init;
-pub use init::policy::{Others, Verbosity};
+pub use init::policy::{RemainingProcesses, Verbosity};
 pub use init::supervisor::{Event, Supervisor};
 pub use mounts::{HidePid, Mount, Overlay, Propagation, Rootfs};
 pub use namespace::{Namespace, NamespaceSet};

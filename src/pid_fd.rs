@@ -103,7 +103,7 @@ impl PidFd {
     /// let mut command = Command::new("sleep");
     /// match command.arg("60").unshare(NamespaceSet::PID).map_root().spawn() {
     ///     Ok(mut child) => {
-    ///         assert_eq!(child.pid_fd().pids()?, [child.id(), 1]);
+    ///         assert_eq!(child.pidfd().pids()?, [child.id(), 1]);
     ///         child.kill()?;
     ///         child.wait()?;
     ///     }
@@ -141,7 +141,7 @@ impl PidFd {
     /// # References
     ///
     /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
         process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::Signal)
     }
 

@@ -37,7 +37,7 @@ impl Sandbox {
 
 /// Gives a command a user namespace in which the caller is root, with as many ids as it may have.
 pub(crate) fn map_ids(command: &mut Command) -> Result<()> {
-    if SubIds::uids().is_ok() && SubIds::gids().is_ok() {
+    if SubIds::read_subuid().is_ok() && SubIds::read_subgid().is_ok() {
         command.map_auto();
     } else if geteuid().is_root() {
         map_all_ids(command)?;

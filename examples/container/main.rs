@@ -104,7 +104,7 @@ fn run(options: &Options) -> Result<u8, Error> {
     // Shells need a process group that has a number where they are.
     let lends_terminal = has_init && terminal::is_ours();
     if lends_terminal {
-        command.init(Init::new().process_group());
+        command.init(Init::new().new_process_group());
     } else if has_init {
         command.init(Init::new());
     }

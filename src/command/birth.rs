@@ -154,9 +154,9 @@ impl Command {
     ///
     /// Linux 7.1; before, the spawn fails with [`Unsupported`](crate::ErrorKind::Unsupported).
     #[doc(alias = "CLONE_EMPTY_MNTNS")]
-    pub fn empty_mounts(&mut self) -> &mut Self {
+    pub fn empty_mount_namespace(&mut self) -> &mut Self {
         self.setup.namespaces |= NamespaceSet::MOUNT;
-        self.empty_mounts = true;
+        self.empty_mount_namespace = true;
         self
     }
 }

@@ -107,7 +107,7 @@ pub struct Command {
     cgroup: Option<Arc<OwnedFd>>,
     auto_reap: bool,
     kill_on_drop: bool,
-    empty_mounts: bool,
+    empty_mount_namespace: bool,
     init: Option<Init>,
     supervised: Option<Supervised>,
     pre_exec: Vec<PreExec>,
@@ -124,7 +124,7 @@ impl Command {
     /// `PATH`, which its caller chose: the directories are then `/bin` and `/usr/bin`. The program still
     /// inherits the environment: see [`env_clear`](Self::env_clear).
     ///
-    /// In a root that is not the caller's ([`Rootfs`](crate::Rootfs), [`root_dir`](Self::root_dir), an entered mount
+    /// In a root that is not the caller's ([`Rootfs`](crate::Rootfs), [`root_dir_fd`](Self::root_dir_fd), an entered mount
     /// namespace), and below the mounts of this command, the program is looked up without magic links: a link
     /// to `/proc/self/exe` would run the caller's own program inside (CVE-2019-5736). Such a link fails with
     /// `ELOOP`, whether it is the program, a part of its path, the interpreter of a script or that of an ELF file.
@@ -161,7 +161,7 @@ impl Command {
             cgroup: None,
             auto_reap: false,
             kill_on_drop: false,
-            empty_mounts: false,
+            empty_mount_namespace: false,
             init: None,
             supervised: None,
             pre_exec: Vec::new(),

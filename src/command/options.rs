@@ -36,7 +36,7 @@ impl Command {
     /// maps them, and drops its supplementary groups, where the caller or the namespace allows that:
     /// `setgroups(2)` is called before and after entering. So a program that root starts there cannot use root's
     /// rights over files outside. [`uid`](Self::uid), [`gid`](Self::gid) and [`groups`](Self::groups) set others;
-    /// [`Enter::keep_ids`] keeps the caller's. Where the namespace does not map 0 the program keeps the caller's id if
+    /// [`Enter::preserve_credentials`] keeps the caller's. Where the namespace does not map 0 the program keeps the caller's id if
     /// that is mapped; if neither is, the spawn fails, since processes inside could take over a program that has an id
     /// of outside. An [init](Self::init) becomes root of the inside in any case, unless the ids are kept.
     ///
@@ -233,7 +233,7 @@ impl Command {
     /// # Errors
     ///
     /// The plan answers [`InvalidInput`](crate::ErrorKind::InvalidInput) together with
-    /// [`root_dir`](Self::root_dir) and [`current_dir_fd`](Self::current_dir_fd): a directory that was opened
+    /// [`root_dir_fd`](Self::root_dir_fd) and [`current_dir_fd`](Self::current_dir_fd): a directory that was opened
     /// outside would lead out.
     #[doc(alias = "pivot_root")]
     pub fn rootfs(&mut self, rootfs: Rootfs) -> &mut Self {

@@ -52,7 +52,7 @@ impl Command {
     /// use linux_namespaces::{Command, ErrorKind};
     /// use std::fs::File;
     ///
-    /// match Command::new("/bin/pwd").root_dir(File::open("/")?).output() {
+    /// match Command::new("/bin/pwd").root_dir_fd(File::open("/")?).output() {
     ///     Ok(output) => assert_eq!(output.stdout, b"/\n"),
     ///     Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
     /// }
@@ -72,7 +72,7 @@ impl Command {
     ///
     /// [chroot(2)](https://man7.org/linux/man-pages/man2/chroot.2.html)
     #[doc(alias = "chroot")]
-    pub fn root_dir(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
+    pub fn root_dir_fd(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
         self.place.root = Some(Arc::new(dir.into()));
         self
     }
@@ -95,7 +95,7 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// The plan refuses it together with mounts, as of [`root_dir`](Self::root_dir).
+    /// The plan refuses it together with mounts, as of [`root_dir_fd`](Self::root_dir_fd).
     /// The spawn fails with `ENOTDIR` for a descriptor of something else, and `EACCES` for a directory that
     /// the child may not search (with the ids and capabilities of before [`uid`](Self::uid), but in its
     /// user namespace).

@@ -149,10 +149,10 @@ impl Supervisor {
     ///
     /// let mut init = Init::new().subreaper().arm()?;
     /// let child = init.spawn(&mut Command::new("server"))?;
-    /// init.finish(child)
+    /// init.supervise_and_exit(child)
     /// # ; Ok::<(), linux_namespaces::Error>(())
     /// ```
-    pub fn finish(self, mut child: Child) -> ! {
+    pub fn supervise_and_exit(self, mut child: Child) -> ! {
         drop(child.stdin.take());
         let before = child.waited_for();
         self.run_to_the_end(child.id(), before)

@@ -31,7 +31,7 @@ pub use guard::EnterGuard;
 /// [`Command::enter`](crate::Command::enter): a new process there. Only that one can enter a user or
 /// time namespace from a program with several threads, and only that one is inside an entered pid
 /// namespace. In a user namespace its program becomes root of the inside, unless
-/// [`keep_ids`](Self::keep_ids) is set; the other three leave the ids of this process as they are.
+/// [`preserve_credentials`](Self::preserve_credentials) is set; the other three leave the ids of this process as they are.
 ///
 /// # Examples
 ///
@@ -54,7 +54,7 @@ pub use guard::EnterGuard;
 #[must_use = "it enters nothing until apply, scoped or run"]
 pub struct Enter {
     sources: Vec<Source>,
-    keep_ids: bool,
+    preserve_credentials: bool,
 }
 
 impl Enter {
@@ -95,16 +95,16 @@ impl Enter {
     /// #     return Ok(());
     /// # };
     /// let mine = Command::new("id").arg("-u").output()?.stdout;
-    /// let user = Enter::new().process(other.pid_fd().try_clone()?, NamespaceSet::USER);
-    /// let output = Command::new("id").arg("-u").enter(user.keep_ids()).output()?;
+    /// let user = Enter::new().process(other.pidfd().try_clone()?, NamespaceSet::USER);
+    /// let output = Command::new("id").arg("-u").enter(user.preserve_credentials()).output()?;
     /// assert_eq!(output.stdout, mine);
     /// # other.kill()?;
     /// # other.wait()?;
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
     #[doc(alias = "preserve-credentials")]
-    pub fn keep_ids(mut self) -> Self {
-        self.keep_ids = true;
+    pub fn preserve_credentials(mut self) -> Self {
+        self.preserve_credentials = true;
         self
     }
 
@@ -234,12 +234,12 @@ impl Enter {
     /// Adds what `other` names.
     pub(crate) fn extend(&mut self, other: Self) {
         self.sources.extend(other.sources);
-        self.keep_ids |= other.keep_ids;
+        self.preserve_credentials |= other.preserve_credentials;
     }
 
     /// Whether a program that enters these becomes root of an entered user namespace.
     pub(crate) fn becomes_root(&self, joins: &Joins) -> bool {
-        joins.set().contains(NamespaceSet::USER) && !self.keep_ids
+        joins.set().contains(NamespaceSet::USER) && !self.preserve_credentials
     }
 }
 

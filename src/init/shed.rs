@@ -1,8 +1,8 @@
 //! What a process gives up that is an init and nothing else from now on. The child of a
 //! [`Command`](crate::Command) with an init becomes one, and a process that calls
-//! [`Supervisor::finish`](crate::Supervisor::finish).
+//! [`Supervisor::supervise_and_exit`](crate::Supervisor::supervise_and_exit).
 //!
-//! | | the child of a command | a process that calls `finish` |
+//! | | the child of a command | a process that calls `supervise_and_exit` |
 //! |---|---|---|
 //! | memory that the loop does not need | given back | given back, except the command line |
 //! | working directory | `/` | `/` |
@@ -18,7 +18,7 @@
 #![allow(unsafe_code, reason = "it gives up the memory of code that never runs again")]
 
 use super::engine::{Engine, Role};
-use super::policy::{BROKEN, Others, Placement, Policy, Verbosity};
+use super::policy::{BROKEN, Placement, Policy, RemainingProcesses, Verbosity};
 use super::report::Notice;
 use crate::sys::clone::{Stack, continue_on};
 use crate::sys::image::Image;
@@ -33,7 +33,7 @@ use crate::sys::{abi, caps, file, terminal};
 pub(crate) enum Way {
     /// As the child of a command.
     Command,
-    /// By `Supervisor::finish`.
+    /// By `Supervisor::supervise_and_exit`.
     Finish,
 }
 
@@ -115,8 +115,10 @@ impl LastLoop {
     }
 
     fn close_files(&mut self, alone: InChild) {
-        let signals_others =
-            matches!(self.engine.policy.others, Others::Terminate { .. } | Others::Kill);
+        let signals_others = matches!(
+            self.engine.policy.remaining,
+            RemainingProcesses::Terminate { .. } | RemainingProcesses::Kill
+        );
         if self.engine.role != Role::Subreaper || !signals_others {
             self.engine.proc = -1;
         }

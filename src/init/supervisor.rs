@@ -145,7 +145,7 @@ impl Supervisor {
     }
 
     /// What there is to see to now, or `None`. Does not wait: for that poll the descriptor. Passes nothing on;
-    /// [`Child::signal`](crate::Child::signal) does.
+    /// [`Child::send_signal`](crate::Child::send_signal) does.
     ///
     /// # Examples
     ///
@@ -158,7 +158,7 @@ impl Supervisor {
     /// let status = loop {
     ///     match init.next_event()? {
     ///         Some(Event::Ended { pid, status, .. }) if pid == child.id() => break status,
-    ///         Some(Event::Received { signal, .. }) => child.signal(signal)?,
+    ///         Some(Event::Received { signal, .. }) => child.send_signal(signal)?,
     ///         Some(_) => {}
     ///         // here an event loop would wait for other things as well
     ///         None => drop(poll(&mut [PollFd::new(&init, PollFlags::IN)], None)),

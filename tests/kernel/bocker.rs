@@ -332,7 +332,7 @@ fn a_monitor_that_is_killed_takes_its_container_along() {
         String::from_utf8_lossy(&output.stdout).contains("\nsleep 0.5\n")
     };
     until(|| loops(&name()));
-    run.signal(linux_namespaces::Signal::TERM).unwrap();
+    run.send_signal(linux_namespaces::Signal::TERM).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(9));
     bocker.text(&["rm", &name(), &image]);
 }
@@ -438,7 +438,7 @@ fn no_other_process_is_taken_for_its_program() {
     let (status, words) = bocker.refusal(&["exec", &container, "true"]);
     assert!(status == 125 && words.contains("does not run"), "{words}");
     assert_eq!(bocker.refusal(&["rm", "--force", &container]).0, 125);
-    assert!(!other.pid_fd().has_ended().unwrap());
+    assert!(!other.pidfd().has_ended().unwrap());
     other.kill().unwrap();
     other.wait().unwrap();
     fs::write(facts.join("pid"), pid).unwrap();

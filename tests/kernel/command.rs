@@ -118,14 +118,14 @@ fn a_child_is_waited_for_polled_and_killed() {
     assert_eq!(child.try_wait().unwrap(), None);
     assert_eq!(child.wait_timeout(Duration::from_millis(20)).unwrap(), None);
     assert_eq!(kernel::ns(child.id(), "uts"), kernel::ns("self", "uts"));
-    assert_eq!(child.pid_fd().pid().unwrap(), Some(child.id()));
+    assert_eq!(child.pidfd().pid().unwrap(), Some(child.id()));
     child.kill().unwrap();
     assert_eq!(child.wait_timeout(Duration::MAX).unwrap().unwrap().signal(), Some(9));
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     assert_eq!(child.try_wait().unwrap().unwrap().signal(), Some(9));
     child.kill().unwrap();
-    child.signal(Signal::TERM).unwrap();
-    assert_eq!(child.pid_fd().pid().unwrap(), None);
+    child.send_signal(Signal::TERM).unwrap();
+    assert_eq!(child.pidfd().pid().unwrap(), None);
     let error = child.namespace(Namespace::Uts).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProcessGone);
 }

@@ -54,7 +54,7 @@ impl Held {
     }
 
     fn process(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set)
+        Enter::new().process(self.0.pidfd().try_clone().unwrap(), set)
     }
 }
 
@@ -309,7 +309,7 @@ fn a_process_that_ended_cannot_be_entered() {
     let mut child = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
     let process = child.process(NamespaceSet::USER | NamespaceSet::UTS);
     child.0.kill().unwrap();
-    while !child.0.pid_fd().has_ended().unwrap() {
+    while !child.0.pidfd().has_ended().unwrap() {
         std::thread::yield_now();
     }
     assert_eq!(process.apply().unwrap_err().kind(), ErrorKind::ProcessGone);

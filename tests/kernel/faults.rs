@@ -131,7 +131,7 @@ impl Place {
     }
 
     pub(crate) fn enter(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.child.pid_fd().try_clone().unwrap(), set)
+        Enter::new().process(self.child.pidfd().try_clone().unwrap(), set)
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -70,7 +70,7 @@ fn a_program_may_be_asked_at_once() {
     let place = other(set);
     for _ in 0..100 {
         let mut entering = Command::new("sleep");
-        entering.enter(Enter::new().process(place.pid_fd().try_clone().unwrap(), set));
+        entering.enter(Enter::new().process(place.pidfd().try_clone().unwrap(), set));
         let mut behind_an_init = Command::new("sleep");
         behind_an_init.unshare(set | NamespaceSet::PID).map_root().init(Init::new());
         for mut command in [entering, behind_an_init] {
@@ -110,13 +110,13 @@ fn a_process_s_namespaces_are_found_three_ways() {
         let expected = kernel::ns(child.id(), kind.name());
         for found in [
             NsFd::of_pid(child.id(), kind),
-            NsFd::of_process(child.pid_fd(), kind),
+            NsFd::of_process(child.pidfd(), kind),
             NsFd::open(format!("/proc/{}/ns/{kind}", child.id())),
         ] {
             let found = found.unwrap();
             assert_eq!((ino(&found), found.kind()), (expected, kind));
         }
-        let children = NsFd::for_children_of(child.pid_fd(), kind).unwrap();
+        let children = NsFd::for_children_of(child.pidfd(), kind).unwrap();
         assert_eq!(ino(&children), expected);
     }
     end(child);
@@ -205,7 +205,7 @@ fn other_descriptors_are_no_processes() {
 
 fn a_process_that_is_gone_is_told() {
     let mut child = Command::new("true").spawn().unwrap();
-    let (pid, pid_fd) = (child.id(), child.pid_fd().try_clone().unwrap());
+    let (pid, pid_fd) = (child.id(), child.pidfd().try_clone().unwrap());
     while !pid_fd.has_ended().unwrap() {
         std::thread::yield_now();
     }
@@ -216,7 +216,7 @@ fn a_process_that_is_gone_is_told() {
     assert_eq!(refused(NsFd::of_process(&pid_fd, Namespace::User)), ErrorKind::ProcessGone);
     assert_eq!(refused(NsFd::of_pid(pid, Namespace::Net)), ErrorKind::ProcessGone);
     assert_eq!(refused(PidFd::open(pid)), ErrorKind::ProcessGone);
-    assert_eq!(refused(pid_fd.signal(Signal::TERM)), ErrorKind::ProcessGone);
+    assert_eq!(refused(pid_fd.send_signal(Signal::TERM)), ErrorKind::ProcessGone);
     assert_eq!(pid_fd.pid().unwrap(), None);
     for never in [0, u32::MAX] {
         assert_eq!(PidFd::open(never).unwrap_err().raw_os_error(), Some(libc::EINVAL));
@@ -490,13 +490,13 @@ fn older_kernels_answer_the_same_through_proc() {
     stage::refuse_pidfd_namespaces();
     for &kind in Namespace::ALL {
         let expected = kernel::ns(child.id(), kind.name());
-        assert_eq!(ino(&NsFd::of_process(child.pid_fd(), kind).unwrap()), expected);
+        assert_eq!(ino(&NsFd::of_process(child.pidfd(), kind).unwrap()), expected);
         assert_eq!(ino(&NsFd::of_pid(child.id(), kind).unwrap()), expected);
         let own = kernel::ns("thread-self", kind.name());
         assert_eq!(ino(&NsFd::current(kind).unwrap()), own);
         assert_eq!(ino(&NsFd::for_children(kind).unwrap()), own);
     }
-    let pid_fd = child.pid_fd().try_clone().unwrap();
+    let pid_fd = child.pidfd().try_clone().unwrap();
     end(child);
     assert_eq!(refused(NsFd::of_process(&pid_fd, Namespace::Uts)), ErrorKind::ProcessGone);
 }

@@ -89,7 +89,7 @@ impl Stage {
         let set = NamespaceSet::USER | NamespaceSet::MOUNT | NamespaceSet::PID;
         let mut command = Command::new(program);
         command.args(args.split(' ').filter(|it| !it.is_empty())).env("LC_ALL", "C.UTF-8");
-        command.enter(Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set));
+        command.enter(Enter::new().process(self.0.pidfd().try_clone().unwrap(), set));
         command
     }
 

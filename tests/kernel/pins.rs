@@ -106,7 +106,8 @@ impl Room {
     /// A program in here, and what it says when it is ready.
     fn ready(&self, command: &mut Command) -> (Child, String) {
         // It maps no id.
-        command.enter(Enter::new().namespace(self.user.try_clone().unwrap()).keep_ids());
+        command
+            .enter(Enter::new().namespace(self.user.try_clone().unwrap()).preserve_credentials());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{e:#}"));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -183,7 +184,7 @@ fn a_zombie() {
         let room = Room::new(kind, 1);
         let mut child = room.member();
         child.kill().unwrap();
-        while !child.pid_fd().has_ended().unwrap() {
+        while !child.pidfd().has_ended().unwrap() {
             std::thread::yield_now();
         }
         if matches!(kind, Namespace::Pid | Namespace::User) {
@@ -200,7 +201,7 @@ fn a_zombie() {
 
 fn a_pidfd() {
     for &kind in Namespace::ALL {
-        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().try_clone().unwrap()) };
+        let pin = |child: &Child| -> Pin { Box::new(child.pidfd().try_clone().unwrap()) };
         is_kept(kind, kind == Namespace::Pid, pin);
     }
 }
@@ -292,7 +293,7 @@ fn an_owned_namespace() {
 
 fn a_file_that_a_member_opened() {
     for &kind in Namespace::ALL {
-        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().copy_fd(3).unwrap()) };
+        let pin = |child: &Child| -> Pin { Box::new(child.pidfd().copy_fd(3).unwrap()) };
         is_kept(kind, kind == Namespace::User, pin);
     }
 }
@@ -309,7 +310,7 @@ fn a_mounted_proc() {
     let mut command = Command::new("unshare");
     command.args(["-pf", "--kill-child", "--mount-proc", "sh", "-c", "echo; exec sleep 600"]);
     let (child, _) = room.ready(&mut command);
-    let pid = NsFd::for_children_of(child.pid_fd(), Namespace::Pid).unwrap();
+    let pid = NsFd::for_children_of(child.pidfd(), Namespace::Pid).unwrap();
     // The mount namespace outlives the pid namespace's only process.
     let mounts = child.namespace(Namespace::Mount).unwrap();
     let holders = pid.holders().unwrap();

@@ -58,7 +58,7 @@ const ROWS: &[Row] = &[
     row((6, 19), "NsFd::by_unique_id", ids_are_opened),
     row((7, 1), "Command::auto_reap", children_are_reaped),
     row((7, 1), "Command::kill_on_drop", children_are_killed),
-    row((7, 1), "Command::empty_mounts", mount_namespaces_are_empty),
+    row((7, 1), "Command::empty_mount_namespace", mount_namespaces_are_empty),
 ];
 
 #[rustfmt::skip]
@@ -227,7 +227,7 @@ fn children_are_killed() -> bool {
 }
 
 fn mount_namespaces_are_empty() -> bool {
-    let error = Command::new("true").map_root().empty_mounts().status().unwrap_err();
+    let error = Command::new("true").map_root().empty_mount_namespace().status().unwrap_err();
     // There is no program to be run in it.
     let nothing = error.step() == Some(Step::Exec) && error.raw_os_error() == Some(libc::ENOENT);
     nothing || or_else(Err::<(), _>(error), ErrorKind::Unsupported, Step::Clone)

@@ -55,7 +55,7 @@ fn other_special_numbers_are_refused() {
     invalid(IdMap::single(0, NONE).unwrap_err());
     invalid(IdMap::new([extent(NONE - 1, 0, 2)]).unwrap_err());
     invalid(IdMap::new([extent(0, 1, NONE)]).unwrap_err());
-    invalid(SubIds::default().map_root(NONE).unwrap_err());
+    invalid(SubIds::default().to_id_map(NONE).unwrap_err());
     assert_eq!(SubIds::parse(b"a:4294967295:1", Some("a".as_ref()), 1).ranges().count(), 0);
     for pid in [0, NONE, i32::MAX.cast_unsigned() + 1] {
         errno(PidFd::open(pid).unwrap_err(), libc::EINVAL);

@@ -174,8 +174,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     // Before Linux 7.1: that the flags are unknown, which a child without them and one with them tell.
     only("spawn::reaped", "parent clone3", &[], Succeeds, "the first of them in any case, the others go unheard"),
     only("spawn::reaped", "parent clone3", HIDDEN, Says("Clone", Some(EINVAL)), "as above: they tell nothing"),
-    only("spawn::empty_mounts", "parent clone3", &[], Succeeds, "as the first of these"),
-    only("spawn::empty_mounts", "parent clone3", HIDDEN, Says("Clone", Some(EINVAL)), "as the second"),
+    only("spawn::empty_mount_namespace", "parent clone3", &[], Succeeds, "as the first of these"),
+    only("spawn::empty_mount_namespace", "parent clone3", HIDDEN, Says("Clone", Some(EINVAL)), "as the second"),
 
     // What is said to be there or gone, and is not.
     in_all("child mkdirat \"shm\"", &[EEXIST], Succeeds, "somebody else made it"),
@@ -228,7 +228,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("parent waitid", HIDDEN, Leaves("Wait", "children"), "who may not wait has a zombie"),
     only("unshare::user_by_helper", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above: of the helper"),
     only("spawn::in", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that or the intermediate process"),
-    sometimes(only("spawn::empty_mounts", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above: of the child without a program, from Linux 7.1 on")),
+    sometimes(only("spawn::empty_mount_namespace", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above: of the child without a program, from Linux 7.1 on")),
     only("spawn::time", "parent waitid", HIDDEN, Leaves("exit status: 0", "children"), "as above: of that which tells where exec leads"),
     only("spawn::time_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),
     only("spawn::map_by_helper_until_killed", "parent waitid", HIDDEN, Leaves("Done", "children"), "as above"),

@@ -177,7 +177,7 @@ impl Held {
     }
 
     pub(super) fn process(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set)
+        Enter::new().process(self.0.pidfd().try_clone().unwrap(), set)
     }
 
     fn handles(&self, kinds: &[Namespace]) -> Enter {

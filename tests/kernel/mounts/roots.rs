@@ -238,7 +238,7 @@ fn what_cannot_be_meant_is_refused() {
         invalid(Overlay::new(["/"]).unwrap().upper(upper).unwrap_err());
     }
     let mut command = Command::new("true");
-    command.rootfs(Rootfs::tmpfs()).root_dir(File::open("/").unwrap());
+    command.rootfs(Rootfs::tmpfs()).root_dir_fd(File::open("/").unwrap());
     invalid(command.plan().unwrap_err());
     let mut command = Command::new("true");
     command.rootfs(Rootfs::tmpfs()).current_dir_fd(File::open("/").unwrap());

@@ -79,7 +79,7 @@ fn by_path() -> Act {
     let place = Place::new(NamespaceSet::USER | NamespaceSet::UTS);
     Act::new(move || {
         let pid = place.child.id();
-        let process = place.child.pid_fd();
+        let process = place.child.pidfd();
         begin();
         let one = NsFd::open(format!("/proc/{pid}/ns/pid_for_children"))?;
         let other = NsFd::for_children_of(process, Namespace::Pid)?;
@@ -92,7 +92,7 @@ fn by_path() -> Act {
 fn netnsid() -> Act {
     let place = Place::new(NamespaceSet::NET);
     Act::new(move || {
-        let net = NsFd::of_process(place.child.pid_fd(), Namespace::Net).unwrap();
+        let net = NsFd::of_process(place.child.pidfd(), Namespace::Net).unwrap();
         begin();
         assert_eq!(net.netnsid()?, None);
         Ok(Came::Done)
@@ -102,7 +102,7 @@ fn netnsid() -> Act {
 fn relations() -> Act {
     let place = Place::new(NamespaceSet::USER | NamespaceSet::PID);
     Act::new(move || {
-        let pid = NsFd::of_process(place.child.pid_fd(), Namespace::Pid).unwrap();
+        let pid = NsFd::of_process(place.child.pidfd(), Namespace::Pid).unwrap();
         begin();
         pid.unique_id()?;
         let user = pid.owner()?;
@@ -162,7 +162,7 @@ fn child() -> Act {
             child.namespace(Namespace::User)?.owner_uid()?;
             child.try_wait()?;
             child.wait_timeout(Duration::from_millis(1))?;
-            child.signal(Signal::TERM)
+            child.send_signal(Signal::TERM)
         })();
         // SAFETY: our own child, which is not waited for.
         unsafe { libc::kill(child.id().cast_signed(), libc::SIGKILL) };
@@ -287,7 +287,7 @@ fn discover_and_opened() -> Act {
 /// One is left, and this process is in the other.
 fn until_empty() -> Act {
     let place = Place::new(NamespaceSet::USER | NamespaceSet::IPC);
-    let left = NsFd::of_process(place.child.pid_fd(), Namespace::Ipc).unwrap();
+    let left = NsFd::of_process(place.child.pidfd(), Namespace::Ipc).unwrap();
     drop(place);
     alone(Act::new(move || {
         let own = own_uts();

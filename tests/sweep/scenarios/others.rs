@@ -42,7 +42,7 @@ fn armed() -> Act {
 }
 
 fn armed_in_a_session() -> Act {
-    run(|| Init::new().session())
+    run(|| Init::new().new_session())
 }
 
 /// By the caller's own loop.
