@@ -295,7 +295,7 @@ fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Cause> {
             found.extend(missing_capability().or_else(nested));
             found.extend(seccomp_filter());
         }
-        (Step::MakePinDir | Step::Pin | Step::Unpin, Errno::PERM) => {
+        (Step::CreatePinDir | Step::Pin | Step::Unpin, Errno::PERM) => {
             found.extend(missing_capability().or_else(nested));
             found.extend(apparmor());
             found.extend(seccomp_filter());
@@ -322,7 +322,7 @@ fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Cause> {
             found.extend(apparmor());
             found.extend(seccomp_filter());
         }
-        (Step::CopyDescriptor, Errno::PERM) | (_, Errno::NOSYS) => found.extend(seccomp_filter()),
+        (Step::CopyFd, Errno::PERM) | (_, Errno::NOSYS) => found.extend(seccomp_filter()),
         _ => {}
     }
     found

@@ -142,7 +142,7 @@ impl PidFd {
     ///
     /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
     pub fn send_signal(&self, signal: Signal) -> Result<()> {
-        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::Signal)
+        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::SendSignal)
     }
 
     /// A copy of a descriptor that the process has open under this number: the same open file.
@@ -179,7 +179,7 @@ impl PidFd {
     #[doc(alias = "pidfd_getfd")]
     pub fn copy_fd(&self, number: RawFd) -> Result<OwnedFd> {
         process::pidfd_getfd(self.as_raw_fd(), number)
-            .map_err(|errno| Error::os(Step::CopyDescriptor, errno).on(format!("{number}")))
+            .map_err(|errno| Error::os(Step::CopyFd, errno).on(format!("{number}")))
     }
 
     /// Another handle of the same process.

@@ -156,7 +156,7 @@ impl Discovery {
                 ErrorKind::Unsupported,
                 "this kernel does not list namespaces: Linux 6.19 does",
             ),
-            _ => Error::os(Step::AskNamespace, errno),
+            _ => Error::os(Step::QueryNamespace, errno),
         })?;
         Ok(survey.finish())
     }

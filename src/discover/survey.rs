@@ -34,7 +34,7 @@ impl Survey {
         let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
         proc.look_for_covers(&mounts, process_state::is_in_other_root());
         let own = proc.namespace("thread-self", "pid")?;
-        let about = rustix::fs::fstat(&own).at_step(Step::AskNamespace)?;
+        let about = rustix::fs::fstat(&own).at_step(Step::QueryNamespace)?;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let me = proc.read_link(proc.as_fd(), "self", &mut buffer).ok();
         let me = me.and_then(text::number).unwrap_or_default();

@@ -111,7 +111,7 @@ impl Mount {
     /// let first = NsFd::current(Namespace::User)?;
     /// let mut command = Command::new("true");
     /// let error = command.mount(Mount::bind("/etc", "/mnt")?.idmapped(first)).plan().unwrap_err();
-    /// assert_eq!(error.step(), Some(Step::MapIds));
+    /// assert_eq!(error.step(), Some(Step::IdmapMount));
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
     ///

@@ -113,7 +113,7 @@ impl NsFd {
     ///
     /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.18.
     pub fn file_handle(&self) -> Result<NsFileHandle> {
-        let refused = |errno| Error::os(Step::AskNamespace, errno).of(self.kind());
+        let refused = |errno| Error::os(Step::QueryNamespace, errno).of(self.kind());
         let unique_id = nsfs::get_id(self.as_raw_fd()).map_err(|errno| match errno {
             Errno::NOTTY | Errno::NOSYS => refused(errno).with_kind(ErrorKind::Unsupported),
             _ => refused(errno),

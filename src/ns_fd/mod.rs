@@ -86,7 +86,7 @@ impl NsFd {
     ///
     /// None in practice: `fstat(2)` of an open file fails only where a seccomp filter says so.
     pub fn id(&self) -> Result<NsId> {
-        let about = rustix::fs::fstat(&self.fd).at_step(Step::AskNamespace)?;
+        let about = rustix::fs::fstat(&self.fd).at_step(Step::QueryNamespace)?;
         Ok(NsId { dev: about.st_dev, ino: about.st_ino })
     }
 
@@ -255,7 +255,7 @@ impl NsFd {
     }
 
     fn refused(&self, errno: Errno) -> Error {
-        Error::os(Step::AskNamespace, errno).of(self.kind)
+        Error::os(Step::QueryNamespace, errno).of(self.kind)
     }
 
     fn translate(&self, number: Opcode, pid: u32) -> Result<u32> {

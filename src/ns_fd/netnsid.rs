@@ -42,7 +42,7 @@ impl NsFd {
         if self.kind != Namespace::Net {
             return Err(Error::invalid(format!("a {} namespace has no netnsid", self.kind)));
         }
-        let refused = |errno| Error::os(Step::AskNamespace, errno).of(self.kind);
+        let refused = |errno| Error::os(Step::QueryNamespace, errno).of(self.kind);
         let id = ask(self.as_raw_fd()).map_err(refused)?;
         // NETNSA_NSID_NOT_ASSIGNED is -1.
         Ok(u32::try_from(id).ok())

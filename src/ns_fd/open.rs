@@ -207,7 +207,7 @@ impl NsFd {
                 format!("/proc gave something else for the {kind} namespace"),
             )
             .at_step(Step::OpenNamespace)),
-            Err(errno) => Err(Error::os(Step::AskNamespace, errno).of(kind)),
+            Err(errno) => Err(Error::os(Step::QueryNamespace, errno).of(kind)),
         }
     }
 
@@ -221,7 +221,7 @@ impl NsFd {
             Errno::BADF => {
                 not_one("the descriptor was opened with O_PATH, which cannot be entered")
             }
-            _ => Error::os(Step::AskNamespace, errno),
+            _ => Error::os(Step::QueryNamespace, errno),
         })?;
         let kind = Namespace::from_flag(flag)
             .ok_or_else(|| not_one("the file is of a kind of namespace unknown to this crate"))?;

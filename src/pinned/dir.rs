@@ -133,7 +133,7 @@ impl PinDir {
     }
 
     fn make(path: &Path, propagation: MountPropagationFlags) -> Result<Self> {
-        let refused = |errno| Error::os(Step::MakePinDir, errno).at(path);
+        let refused = |errno| Error::os(Step::CreatePinDir, errno).at(path);
         let everyone = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
         let name = path.file_name().unwrap_or(path.as_os_str());
         let made = parent(path).and_then(|parent| rustix::fs::mkdirat(parent, name, everyone));

@@ -230,14 +230,14 @@ fn memory_is_hidden_again_after_each_change() {
         let steps: Vec<Step> = command.plan().unwrap().steps().collect();
         let last_change = steps.iter().rposition(|step| changes.contains(step)).unwrap();
         let enter = steps.iter().position(|step| *step == Step::Enter).unwrap();
-        assert!(steps[last_change..].contains(&Step::HideMemory), "{steps:?}");
-        assert_eq!(steps[enter + 1], Step::HideMemory, "{steps:?}");
+        assert!(steps[last_change..].contains(&Step::SetDumpable), "{steps:?}");
+        assert_eq!(steps[enter + 1], Step::SetDumpable, "{steps:?}");
     }
     // The init's memory is its program's until exec.
     let plan = Command::new("true").map_root().init(Init::new()).uid(0).plan().unwrap();
     let steps: Vec<Step> = plan.steps().collect();
     let uid = steps.iter().position(|step| *step == Step::SetUid).unwrap();
-    assert!(steps[uid..].contains(&Step::HideMemory), "{steps:?}");
+    assert!(steps[uid..].contains(&Step::SetDumpable), "{steps:?}");
 }
 
 /// `fs.suid_dumpable` is 1 for as long as this lives.

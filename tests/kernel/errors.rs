@@ -78,7 +78,7 @@ fn files_that_cannot_be_opened() {
     expect(gone, Step::OpenProcess, libc::ESRCH, ErrorKind::ProcessGone, "no such process");
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let parent = uts.parent().unwrap_err();
-    expect(parent, Step::AskNamespace, libc::EINVAL, ErrorKind::Os, "only a pid or user");
+    expect(parent, Step::QueryNamespace, libc::EINVAL, ErrorKind::Os, "only a pid or user");
 }
 
 fn processes_that_cannot_be_asked() {
@@ -86,9 +86,9 @@ fn processes_that_cannot_be_asked() {
     expect(init, Step::OpenNamespace, libc::EACCES, ErrorKind::PermissionDenied, "trace");
     // Not SIGCONT, which any process of one's own session may be sent.
     let kill = PidFd::open(1).unwrap().send_signal(Signal::CHLD).unwrap_err();
-    expect(kill, Step::Signal, libc::EPERM, ErrorKind::PermissionDenied, "another user");
+    expect(kill, Step::SendSignal, libc::EPERM, ErrorKind::PermissionDenied, "another user");
     let user = NsFd::current(Namespace::User).unwrap().parent().unwrap_err();
-    expect(user, Step::AskNamespace, libc::EPERM, ErrorKind::PermissionDenied, "outside");
+    expect(user, Step::QueryNamespace, libc::EPERM, ErrorKind::PermissionDenied, "outside");
 }
 
 fn limits_on_namespaces() {

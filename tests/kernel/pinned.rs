@@ -423,5 +423,5 @@ fn where_nothing_may_be_written_nothing_is_pinned() {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     }
     let error = PinDir::create("/etc/x").unwrap_err();
-    expect(&error, Step::MakePinDir, libc::EACCES, "around it");
+    expect(&error, Step::CreatePinDir, libc::EACCES, "around it");
 }

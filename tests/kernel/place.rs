@@ -298,7 +298,7 @@ fn a_descriptor_is_copied() {
     child.kill().unwrap();
     child.wait().unwrap();
     let error = process.copy_fd(0).unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::CopyDescriptor), ErrorKind::ProcessGone));
+    assert_eq!((error.step(), error.kind()), (Some(Step::CopyFd), ErrorKind::ProcessGone));
 }
 
 fn a_descriptor_that_cannot_be_copied_is_told() {
@@ -306,10 +306,7 @@ fn a_descriptor_that_cannot_be_copied_is_told() {
     let me = PidFd::current().unwrap();
     for number in [4000, -1, i32::MAX] {
         let error = me.copy_fd(number).unwrap_err();
-        assert_eq!(
-            (error.step(), error.raw_os_error()),
-            (Some(Step::CopyDescriptor), Some(libc::EBADF))
-        );
+        assert_eq!((error.step(), error.raw_os_error()), (Some(Step::CopyFd), Some(libc::EBADF)));
         assert!(error.to_string().contains(&number.to_string()), "{error}");
         assert!(error.explain().unwrap().contains("no such descriptor"));
     }

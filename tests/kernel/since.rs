@@ -174,7 +174,7 @@ fn pidfds_of_threads() -> bool {
 fn pids_are_translated() -> bool {
     let here = NsFd::current(Namespace::Pid).unwrap();
     let pid = here.pid_inside(std::process::id());
-    or_else(pid, ErrorKind::Unsupported, Step::AskNamespace)
+    or_else(pid, ErrorKind::Unsupported, Step::QueryNamespace)
 }
 
 fn without_proc<T>(ask: impl FnOnce(&PidFd) -> Result<T, Error>) -> bool {
@@ -274,7 +274,7 @@ fn with_other_owners(outcome: Result<ExitStatus, Error>) -> bool {
         Ok(status) => status.success(),
         Err(error) => {
             let why = error.explain().unwrap();
-            assert!(error.step() == Some(Step::MapIds) && why.contains("Linux "), "{error:#}");
+            assert!(error.step() == Some(Step::IdmapMount) && why.contains("Linux "), "{error:#}");
             false
         }
     }

@@ -237,12 +237,12 @@ impl MountOp {
     pub(crate) fn step(&self, detail: usize) -> Step {
         match self {
             Self::Take(_) => Step::OpenSource,
-            Self::MakeDir { .. } | Self::MakeLink { .. } => Step::MakeFile,
+            Self::MakeDir { .. } | Self::MakeLink { .. } => Step::CreateFile,
             Self::ReadOnlyRoot | Self::Protect(_) => Step::MakeReadOnly,
             Self::ActAsRoot => Step::SetUid,
             Self::Pivot => Step::PivotRoot,
             Self::Chroot => Step::ChangeRoot,
-            _ if detail == place::MAKING => Step::MakeMountPoint,
+            _ if detail == place::MAKING => Step::CreateMountPoint,
             _ => Step::Mount,
         }
     }
@@ -283,7 +283,7 @@ impl MountOp {
 
     /// With what was done, and where.
     pub(crate) fn refusal(&self, error: Error, step: Step) -> Error {
-        let error = if step == Step::MakeMountPoint { error } else { error.on(self.what()) };
+        let error = if step == Step::CreateMountPoint { error } else { error.on(self.what()) };
         match self.path() {
             Some(path) => error.at(OsStr::from_bytes(path.to_bytes())),
             None => error,

@@ -309,7 +309,7 @@ fn one_s_own_namespaces_are_left_out() {
 
 fn a_child_born_among_others_is_hidden_from_them() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::PID);
-    assert!(!Command::new("true").plan().unwrap().steps().any(|step| step == Step::HideMemory));
+    assert!(!Command::new("true").plan().unwrap().steps().any(|step| step == Step::SetDumpable));
     held.process(NamespaceSet::USER | NamespaceSet::PID).apply().unwrap();
     let mut command = sh("echo $$");
     let plan = command.plan().unwrap().to_string();

@@ -168,7 +168,7 @@ fn a_thread_in_a_root_of_its_own() {
         let root = Rootfs::dir("/").unwrap().read_only();
         let late = unshare().rootfs(root).mount(Mount::tmpfs("/no/such/directory").unwrap());
         let error = late.apply().unwrap_err();
-        assert_eq!(error.step(), Some(Step::MakeMountPoint));
+        assert_eq!(error.step(), Some(Step::CreateMountPoint));
         if has_way_back {
             assert_eq!(kernel::census(), before);
         } else {

@@ -173,7 +173,7 @@ fn who_holds_its_lock_is_not_waited_for_for_ever() {
             let holder = fs::File::open(path).unwrap();
             // SAFETY: an open descriptor.
             assert_eq!(unsafe { libc::flock(holder.as_raw_fd(), how) }, 0);
-            expect(&make().unwrap_err(), Step::MakePinDir, libc::EBUSY, "lslocks");
+            expect(&make().unwrap_err(), Step::CreatePinDir, libc::EBUSY, "lslocks");
             assert_eq!(mounts_at(path), 0);
         }
         make().unwrap();
@@ -227,18 +227,18 @@ fn it_says_why_it_cannot_be() {
     symlink("/run/dir", "/run/link").unwrap();
     for path in ["/run/text", "/run/link"] {
         let error = PinDir::create(path).unwrap_err();
-        expect(&error, Step::MakePinDir, libc::ENOTDIR, "not followed");
+        expect(&error, Step::CreatePinDir, libc::ENOTDIR, "not followed");
         let error = PinDir::open(path).unwrap_err();
         expect(&error, Step::OpenPinDir, libc::ENOTDIR, "not followed");
     }
     let error = PinDir::create("/run/no/such").unwrap_err();
-    expect(&error, Step::MakePinDir, libc::ENOENT, "around it");
+    expect(&error, Step::CreatePinDir, libc::ENOENT, "around it");
     let error = PinDir::open("/run/no").unwrap_err();
     expect(&error, Step::OpenPinDir, libc::ENOENT, "no such directory");
     in_fork(|| {
         Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
         let error = PinDir::create("/run/dir").unwrap_err();
-        expect(&error, Step::MakePinDir, libc::EPERM, "stayed outside");
+        expect(&error, Step::CreatePinDir, libc::EPERM, "stayed outside");
     });
 }
 
