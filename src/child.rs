@@ -75,10 +75,17 @@ impl Child {
         self.pid
     }
 
-    /// The handle of the child.
+    /// The pidfd of the child.
     #[must_use]
     pub fn pidfd(&self) -> &PidFd {
         &self.pid_fd
+    }
+
+    /// The pidfd of the child, without the rest: closes the pipes that were not taken. Only a wait for all
+    /// children, or the end of this process, reaps the child then.
+    #[must_use]
+    pub fn into_pidfd(self) -> PidFd {
+        self.pid_fd
     }
 
     /// The process of the program: the child itself or, if that is an [init](crate::Command::init), what it

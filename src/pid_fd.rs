@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use core::hash::{Hash, Hasher};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -14,7 +15,8 @@ use crate::sys::{Errno, abi, file, process};
 /// A process, held by a pidfd.
 ///
 /// A number may be given to another process once its owner is gone; a pidfd never. It becomes
-/// readable for `poll(2)` when the process has ended.
+/// readable for `poll(2)` when the process has ended. Two of them are equal if they hold the same process; before
+/// Linux 6.9 the kernel does not say that, and each is equal to itself alone.
 ///
 /// # Examples
 ///
@@ -215,6 +217,14 @@ impl PidFd {
         process::pidfd_getfd(self.as_raw_fd(), -1).ok();
     }
 
+    /// Device and inode number, which no other process ever has. `None` before Linux 6.9, where all pidfds have one
+    /// inode.
+    fn id(&self) -> Option<(u64, u64)> {
+        let has_inode = file::is_on(&self.0, abi::PIDFS_MAGIC).unwrap_or(false);
+        let about = rustix::fs::fstat(&self.0).ok().filter(|_| has_inode)?;
+        Some((about.st_dev, about.st_ino))
+    }
+
     /// For descriptors that the kernel made as pidfds.
     pub(crate) fn from_kernel(fd: OwnedFd) -> Self {
         Self(fd)
@@ -244,6 +254,27 @@ impl TryFrom<OwnedFd> for PidFd {
     }
 }
 
+/// The same process, whatever the descriptors.
+impl PartialEq for PidFd {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.id(), other.id()) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.as_raw_fd() == other.as_raw_fd(),
+        }
+    }
+}
+
+impl Eq for PidFd {}
+
+impl Hash for PidFd {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.id() {
+            Some(id) => id.hash(state),
+            None => self.as_raw_fd().hash(state),
+        }
+    }
+}
+
 impl AsFd for PidFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -259,5 +290,11 @@ impl AsRawFd for PidFd {
 impl From<PidFd> for OwnedFd {
     fn from(pid_fd: PidFd) -> Self {
         pid_fd.0
+    }
+}
+
+impl IntoRawFd for PidFd {
+    fn into_raw_fd(self) -> RawFd {
+        self.0.into_raw_fd()
     }
 }

@@ -1,12 +1,14 @@
 //! Values that are checked before the kernel sees them, and texts that are parsed and printed.
 
 use linux_namespaces::{
-    Command, CommandExt, Enter, Error, ErrorKind, Hostname, IdExtent, IdMap, Mount, Namespace,
-    NamespaceSet, PidFd, Signal, Unshare,
+    Clock, ClockOffset, Command, CommandExt, Enter, Error, ErrorKind, HidePid, Hostname, IdExtent,
+    IdMap, Mount, Namespace, NamespaceSet, NsId, PidFd, Propagation, Setgroups, Signal, Unshare,
 };
 use proptest::prelude::*;
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
 
-fn invalid<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+fn invalid<T: Debug>(result: Result<T, Error>) -> String {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!((error.step(), error.raw_os_error()), (None, None), "the kernel was not asked");
@@ -87,6 +89,69 @@ fn an_id_map_is_refused_before_the_kernel_would() {
     assert!(invalid("".parse::<IdMap>()).contains("at least one"));
 }
 
+/// Prints as this text, alone and in a column, and is read from it; anything else is refused.
+fn is_written<T>(value: T, text: &str)
+where
+    T: FromStr<Err = Error> + Display + Debug + PartialEq,
+{
+    assert_eq!(value.to_string(), text);
+    assert_eq!(format!("{value:>20}"), format!("{text:>20}"));
+    assert_eq!(text.parse::<T>().unwrap(), value);
+    for wrong in ["", " ", &format!("{text} "), &format!("{text}x"), &format!("-{text}")] {
+        assert!(invalid(wrong.parse::<T>()).contains(&format!("{wrong:?}")));
+    }
+}
+
+#[test]
+fn words_are_read_as_they_are_printed() {
+    is_written(Propagation::Private, "private");
+    is_written(Propagation::Slave, "slave");
+    is_written(Propagation::Shared, "shared");
+    is_written(Propagation::Unchanged, "unchanged");
+    is_written(Setgroups::Allow, "allow");
+    is_written(Setgroups::Deny, "deny");
+    is_written(Clock::Monotonic, "monotonic");
+    is_written(Clock::Boottime, "boottime");
+    for (value, word, number) in [
+        (HidePid::NoAccess, "noaccess", "1"),
+        (HidePid::Invisible, "invisible", "2"),
+        (HidePid::Ptraceable, "ptraceable", "4"),
+    ] {
+        is_written(value, word);
+        assert_eq!(number.parse::<HidePid>().unwrap(), value);
+    }
+}
+
+#[test]
+fn what_is_no_id_of_a_namespace_is_refused() {
+    for text in ["", ":", "4", "4:", ":1", "4:1:1", "+4:1", "4:-1", " 4:1", "4:0x1", "4:1\n"] {
+        assert!(invalid(text.parse::<NsId>()).contains(&format!("{text:?}")));
+    }
+    invalid("4:18446744073709551616".parse::<NsId>());
+}
+
+#[test]
+fn what_is_no_offset_of_a_clock_is_refused() {
+    for text in ["", "1", "1 2 3", "a b", "1 -2", "1.5 0", "1,2"] {
+        assert!(invalid(text.parse::<ClockOffset>()).contains(&format!("{text:?}")));
+    }
+    invalid("5000000000 0".parse::<ClockOffset>());
+    invalid("1 1000000000".parse::<ClockOffset>());
+}
+
+#[test]
+fn every_signal_is_read_as_it_is_printed() {
+    for number in 1..=64 {
+        let signal = Signal::new(number).unwrap();
+        assert_eq!(signal.to_string().parse::<Signal>().unwrap(), signal);
+        assert_eq!(number.to_string().parse::<Signal>().unwrap(), signal);
+        // signal(7): the standard ones have names.
+        assert_eq!(signal.to_string().starts_with("SIG"), number < 32, "{signal}");
+    }
+    assert_eq!("poll".parse::<Signal>().unwrap(), Signal::IO);
+    assert_eq!(format!("{:>8}", Signal::TERM), " SIGTERM");
+}
+
 #[test]
 fn signals_go_from_1_to_64() {
     assert!(invalid(Signal::new(0)).contains("1 to 64"));
@@ -132,6 +197,9 @@ proptest! {
         drop(text.parse::<NamespaceSet>());
         drop(text.parse::<Namespace>());
         drop(text.parse::<Hostname>());
+        drop(text.parse::<NsId>());
+        drop(text.parse::<ClockOffset>());
+        drop(text.parse::<Signal>());
     }
 
     #[test]
@@ -162,6 +230,22 @@ proptest! {
             // The kernel writes columns.
             prop_assert_eq!(text.replace(' ', "     ").parse::<IdMap>()?, map);
         }
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_printed(dev: u64, ino: u64) {
+        let id = NsId { dev, ino };
+        prop_assert_eq!(id.to_string().parse::<NsId>()?, id);
+    }
+
+    #[test]
+    fn an_offset_is_read_as_it_is_printed(
+        seconds in -ClockOffset::MAX_SECONDS..=ClockOffset::MAX_SECONDS,
+        nanoseconds in 0..1_000_000_000_u32,
+    ) {
+        let offset = ClockOffset::new(seconds, nanoseconds)?;
+        prop_assert_eq!(offset.to_string().parse::<ClockOffset>()?, offset);
+        prop_assert_eq!((offset.as_secs(), offset.subsec_nanos()), (seconds, nanoseconds));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod hide_pid;
 mod mount;
 mod new_fs;
 mod options;
@@ -15,8 +16,8 @@ use std::path::{Component, Path};
 
 use crate::error::{Error, Result};
 
+pub use hide_pid::HidePid;
 pub use mount::Mount;
-pub use options::HidePid;
 pub use overlay::Overlay;
 pub use propagation::Propagation;
 pub use rootfs::Rootfs;

@@ -7,6 +7,7 @@ use core::str::FromStr;
 use std::os::fd::AsRawFd;
 
 use super::NsFd;
+use super::ns_id::decimal;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
 use crate::sys::{Errno, nsfs};
@@ -154,11 +155,6 @@ impl FromStr for NsFileHandle {
             Error::invalid(format!("{text:?} is no file handle such as \"uts:4026531838:27\""))
         })
     }
-}
-
-/// Digits without a sign.
-fn decimal(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 #[cfg(test)]

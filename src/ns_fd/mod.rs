@@ -5,11 +5,12 @@
 mod by_unique_id;
 mod file_handle;
 mod netnsid;
+mod ns_id;
 mod open;
 mod socket;
 
 use core::hash::{Hash, Hasher};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::ioctl::Opcode;
 
@@ -18,6 +19,7 @@ use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
 pub use file_handle::NsFileHandle;
+pub use ns_id::NsId;
 pub(crate) use open::{children_are_elsewhere, children_go, has_no_first_process};
 
 /// A namespace, held by an open file.
@@ -45,19 +47,6 @@ pub(crate) use open::{children_are_elsewhere, children_go, has_no_first_process}
 pub struct NsFd {
     fd: OwnedFd,
     kind: Namespace,
-}
-
-/// What tells a namespace from all others while it lives: device and inode number of its file, the
-/// number that `readlink /proc/PID/ns/uts` shows in brackets.
-///
-/// Of a namespace that is gone it tells nothing: the kernel gives the number away again at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "what stat(2) tells of a file's identity")]
-pub struct NsId {
-    /// The device number of the kernel's namespace file system.
-    pub dev: u64,
-    /// The inode number.
-    pub ino: u64,
 }
 
 /// What the kernel tells of a namespace.
@@ -308,6 +297,12 @@ impl AsFd for NsFd {
 impl AsRawFd for NsFd {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+impl IntoRawFd for NsFd {
+    fn into_raw_fd(self) -> RawFd {
+        self.fd.into_raw_fd()
     }
 }
 

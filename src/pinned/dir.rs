@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -292,7 +292,13 @@ fn open(path: &Path) -> core::result::Result<OwnedFd, Errno> {
 
 /// For a lock of one's own: do not close it.
 impl AsFd for PinDir {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+}
+
+impl AsRawFd for PinDir {
+    fn as_raw_fd(&self) -> RawFd {
+        self.dir.as_raw_fd()
     }
 }

@@ -30,6 +30,7 @@ cases! {"handles":
     other_descriptors_are_no_namespaces [],
     other_descriptors_are_no_processes [],
     a_process_that_is_gone_is_told [],
+    pidfds_are_equal_for_one_process [],
     a_program_may_be_asked_at_once [Ordinary, UserNamespaces],
     owner_and_parent_are_followed [UserNamespaces],
     pids_are_translated_both_ways [UserNamespaces, PidfdNamespaces],
@@ -229,6 +230,41 @@ fn a_process_that_is_gone_is_told() {
     })
     .join()
     .unwrap();
+}
+
+/// `PID_FS_MAGIC`: before Linux 6.9 all pidfds have one inode.
+fn pidfds_have_inodes() -> bool {
+    let own = PidFd::current().unwrap();
+    // SAFETY: fills a structure.
+    let kind = unsafe {
+        let mut about: libc::statfs = std::mem::zeroed();
+        assert_eq!(libc::fstatfs(own.as_raw_fd(), &raw mut about), 0);
+        about.f_type
+    };
+    kind == 0x5049_4446
+}
+
+fn pidfds_are_equal_for_one_process() {
+    let mut children = [(), ()].map(|()| Command::new("true").spawn().unwrap());
+    let own = PidFd::current().unwrap();
+    let same = &own;
+    assert_eq!(own, *same);
+    for child in &children {
+        assert_ne!(*child.pidfd(), own);
+    }
+    let mut all: HashSet<PidFd> = HashSet::new();
+    for child in &mut children {
+        all.insert(child.pidfd().try_clone().unwrap());
+        all.insert(PidFd::open(child.id()).unwrap());
+        // Also when there is no process any more.
+        child.wait().unwrap();
+    }
+    let expected = if pidfds_have_inodes() { 2 } else { 4 };
+    assert_eq!(all.len(), expected);
+    let [one, other] = children.map(Child::into_pidfd);
+    assert_ne!(one, other);
+    assert_eq!(all.contains(&one), pidfds_have_inodes());
+    assert_eq!(one.pid().unwrap(), None);
 }
 
 fn owner_and_parent_are_followed() {
