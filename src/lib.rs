@@ -287,37 +287,34 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("namespaces are a feature of Linux");
 
-mod sys;
-
-mod error;
-mod hostname;
-mod id_map;
-mod mountinfo;
-mod namespace;
-mod signal;
-mod sub_ids;
-mod time_offsets;
-
-mod diagnosis;
-mod mounts;
-mod ns_fd;
-mod pid_fd;
-mod pinned;
-mod proc_fs;
-mod process_state;
-mod support;
-pub mod uts;
-
-mod init;
-mod setup;
-
-mod enter;
-mod unshare;
-
-mod child;
+// In the order in which the documentation shows the methods of a type that has them in several files.
 mod command;
-
+mod child;
+mod namespace;
+mod id_map;
+mod sub_ids;
+mod mounts;
+mod hostname;
+pub mod uts;
+mod time_offsets;
+mod unshare;
+mod ns_fd;
+mod enter;
 mod discover;
+mod pinned;
+mod identity;
+mod pid_fd;
+mod init;
+mod signal;
+mod support;
+mod error;
+mod diagnosis;
+
+mod setup;
+mod mountinfo;
+mod process_state;
+mod proc_fs;
+mod sys;
 
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
@@ -327,12 +324,13 @@ pub use enter::{Enter, EnterGuard};
 pub use error::{Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
+pub use identity::NsFileHandle;
 pub use init::Init;
 pub use init::policy::{RemainingProcesses, Verbosity};
 pub use init::supervisor::{Event, Supervisor};
 pub use mounts::{HidePid, Mount, Overlay, Propagation, Rootfs};
 pub use namespace::{Namespace, NamespaceSet};
-pub use ns_fd::{NsFd, NsFileHandle, NsId};
+pub use ns_fd::{NsFd, NsId};
 pub use pid_fd::PidFd;
 pub use pinned::{PinDir, PinState, Pinned};
 pub use setup::plan::Plan;

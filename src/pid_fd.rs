@@ -94,6 +94,39 @@ impl PidFd {
         }
     }
 
+    /// Whether the process has ended, waited for or not.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `ppoll(2)` answers: `ENOMEM`.
+    pub fn has_ended(&self) -> Result<bool> {
+        file::poll_readable(self.as_raw_fd(), false).at_step(Step::Wait)
+    }
+
+    /// Sends a signal to the process.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if it has been waited for;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it is another user's; `EINVAL` if it is
+    /// not visible from this pid namespace.
+    ///
+    /// # References
+    ///
+    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
+        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::SendSignal)
+    }
+
+    /// Another handle of the same process.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
+    pub fn try_clone(&self) -> Result<Self> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self).at_step(Step::OpenProcess)
+    }
+
     /// The process's numbers in all pid namespaces that it is in and this thread's `/proc` can see: that of
     /// `/proc` first, its own last. Empty once it has been waited for, or if it is not visible.
     ///
@@ -121,30 +154,6 @@ impl PidFd {
     #[doc(alias = "NSpid")]
     pub fn pids(&self) -> Result<Vec<u32>> {
         ProcFs::open()?.pids_of(self.as_fd())
-    }
-
-    /// Whether the process has ended, waited for or not.
-    ///
-    /// # Errors
-    ///
-    /// Whatever `ppoll(2)` answers: `ENOMEM`.
-    pub fn has_ended(&self) -> Result<bool> {
-        file::poll_readable(self.as_raw_fd(), false).at_step(Step::Wait)
-    }
-
-    /// Sends a signal to the process.
-    ///
-    /// # Errors
-    ///
-    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if it has been waited for;
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it is another user's; `EINVAL` if it is
-    /// not visible from this pid namespace.
-    ///
-    /// # References
-    ///
-    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
-    pub fn send_signal(&self, signal: Signal) -> Result<()> {
-        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::SendSignal)
     }
 
     /// A copy of a descriptor that the process has open under this number: the same open file.
@@ -182,15 +191,6 @@ impl PidFd {
     pub fn copy_fd(&self, number: RawFd) -> Result<OwnedFd> {
         process::pidfd_getfd(self.as_raw_fd(), number)
             .map_err(|errno| Error::os(Step::CopyFd, errno).on(format!("{number}")))
-    }
-
-    /// Another handle of the same process.
-    ///
-    /// # Errors
-    ///
-    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
-    pub fn try_clone(&self) -> Result<Self> {
-        rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self).at_step(Step::OpenProcess)
     }
 
     /// One thread of this process, or the process before Linux 6.9.

@@ -25,6 +25,26 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
+impl Signal {
+    /// The signal with this number: real-time signals have no name.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) unless it is 1 to 64.
+    pub fn new(number: i32) -> Result<Self> {
+        if !(1..=64).contains(&number) {
+            return Err(Error::invalid(format!("{number} is no signal: they go from 1 to 64")));
+        }
+        Ok(Self(number))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+}
+
 /// The signals that have a name, in the order of `signal(7)`. The first of two names for one number prints.
 macro_rules! names {
     ($($name:ident = $number:expr,)*) => {
@@ -71,26 +91,6 @@ names! {
     POLL = libc::SIGPOLL,
     PWR = libc::SIGPWR,
     SYS = libc::SIGSYS,
-}
-
-impl Signal {
-    /// The signal with this number: real-time signals have no name.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) unless it is 1 to 64.
-    pub fn new(number: i32) -> Result<Self> {
-        if !(1..=64).contains(&number) {
-            return Err(Error::invalid(format!("{number} is no signal: they go from 1 to 64")));
-        }
-        Ok(Self(number))
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn number(self) -> i32 {
-        self.0
-    }
 }
 
 /// `SIGTERM`, or `40` for a signal without a name.

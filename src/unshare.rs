@@ -81,137 +81,6 @@ impl Unshare {
         Self { setup: Setup { namespaces, ..Setup::default() } }
     }
 
-    /// Makes the caller's user and group root in a new user namespace: uid 0 inside is the effective
-    /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
-    ///
-    /// Examples, errors and privileges: as of [`Command::map_root`](crate::Command::map_root).
-    pub fn map_root(mut self) -> Self {
-        self.setup.map_root();
-        self
-    }
-
-    /// Leaves the caller's user and group what they are, in a new user namespace that knows no other
-    /// id. Denies `setgroups(2)`, as the kernel demands.
-    ///
-    /// Examples, errors and privileges: as of [`Command::map_current_user`](crate::Command::map_current_user).
-    pub fn map_current_user(mut self) -> Self {
-        self.setup.map_current();
-        self
-    }
-
-    /// Makes the caller root in a new user namespace, as [`map_root`](Self::map_root), with all ids that
-    /// were set aside for the user from 1 on: see
-    /// [`Command::map_auto`](crate::Command::map_auto).
-    ///
-    /// Examples, errors and privileges: as of [`Command::map_auto`](crate::Command::map_auto).
-    pub fn map_auto(mut self) -> Self {
-        self.setup.map_auto();
-        self
-    }
-
-    /// The user ids of a new user namespace.
-    ///
-    /// A map of more than the caller's own id is written from outside, by a helper process that is
-    /// gone when [`apply`](Self::apply) returns.
-    ///
-    /// Examples, errors and privileges: as of [`Command::uid_map`](crate::Command::uid_map).
-    pub fn uid_map(mut self, map: IdMap) -> Self {
-        self.setup.set_uid_map(map);
-        self
-    }
-
-    /// The group ids of a new user namespace.
-    ///
-    /// Examples, errors and privileges: as of [`Command::gid_map`](crate::Command::gid_map).
-    pub fn gid_map(mut self, map: IdMap) -> Self {
-        self.setup.set_gid_map(map);
-        self
-    }
-
-    /// Whether `setgroups(2)` may be called in a new user namespace. Without this it is denied where
-    /// the kernel demands it for the gid map, and left as it is otherwise.
-    ///
-    /// Examples, errors and privileges: as of [`Command::setgroups`](crate::Command::setgroups).
-    pub fn setgroups(mut self, setgroups: Setgroups) -> Self {
-        self.setup.set_setgroups(setgroups);
-        self
-    }
-
-    /// The propagation of the mounts of a new mount namespace: private, unless set here.
-    ///
-    /// Examples, errors and privileges: as of [`Command::propagation`](crate::Command::propagation).
-    pub fn propagation(mut self, propagation: Propagation) -> Self {
-        self.setup.set_propagation(propagation);
-        self
-    }
-
-    /// Sets a clock of a new time namespace, in which the children made afterwards will be.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Clock, ClockOffset, Command, NamespaceSet, Unshare};
-    /// use std::time::Duration;
-    ///
-    /// let week = ClockOffset::ahead(Duration::from_secs(7 * 86_400))?;
-    /// let unshare = Unshare::new(NamespaceSet::USER).map_root().time_offset(Clock::Boottime, week);
-    /// match unshare.apply() {
-    ///     Ok(()) => assert!(Command::new("cat").arg("/proc/uptime").status()?.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Privileges
-    ///
-    /// `CAP_SYS_TIME` in the user namespace that owns the time namespace. Only a process's first thread
-    /// can do it.
-    pub fn time_offset(mut self, clock: Clock, offset: ClockOffset) -> Self {
-        self.setup.set_time_offset(clock, offset);
-        self
-    }
-
-    /// Mounts something in a new mount namespace. In the order of the calls.
-    ///
-    /// Examples, errors and privileges: as of [`Command::mount`](crate::Command::mount).
-    pub fn mount(mut self, mount: Mount) -> Self {
-        self.setup.add_mount(mount);
-        self
-    }
-
-    /// The root of a new mount namespace, for this thread: see
-    /// [`Command::rootfs`](crate::Command::rootfs). Its working directory becomes `/`.
-    ///
-    /// Examples, errors and privileges: as of [`Command::rootfs`](crate::Command::rootfs).
-    pub fn rootfs(mut self, rootfs: Rootfs) -> Self {
-        self.setup.set_rootfs(rootfs);
-        self
-    }
-
-    /// The hostname of a new UTS namespace.
-    ///
-    /// Examples, errors and privileges: as of [`Command::hostname`](crate::Command::hostname).
-    pub fn hostname(mut self, name: Hostname) -> Self {
-        self.setup.set_hostname(name);
-        self
-    }
-
-    /// The NIS domain name of a new UTS namespace.
-    ///
-    /// Examples, errors and privileges: as of [`Command::domainname`](crate::Command::domainname).
-    pub fn domainname(mut self, name: Hostname) -> Self {
-        self.setup.set_domainname(name);
-        self
-    }
-
-    /// Brings up `lo` in a new network namespace.
-    ///
-    /// Examples, errors and privileges: as of [`Command::loopback_up`](crate::Command::loopback_up).
-    pub fn loopback_up(mut self) -> Self {
-        self.setup.set_loopback_up();
-        self
-    }
-
     /// Makes the namespaces and sets them up.
     ///
     /// # Examples
@@ -282,6 +151,137 @@ impl Unshare {
                 outcome.map_err(|(_, error)| error)
             }
         }
+    }
+
+    /// The hostname of a new UTS namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::hostname`](crate::Command::hostname).
+    pub fn hostname(mut self, name: Hostname) -> Self {
+        self.setup.set_hostname(name);
+        self
+    }
+
+    /// The NIS domain name of a new UTS namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::domainname`](crate::Command::domainname).
+    pub fn domainname(mut self, name: Hostname) -> Self {
+        self.setup.set_domainname(name);
+        self
+    }
+
+    /// Brings up `lo` in a new network namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::loopback_up`](crate::Command::loopback_up).
+    pub fn loopback_up(mut self) -> Self {
+        self.setup.set_loopback_up();
+        self
+    }
+
+    /// Sets a clock of a new time namespace, in which the children made afterwards will be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Clock, ClockOffset, Command, NamespaceSet, Unshare};
+    /// use std::time::Duration;
+    ///
+    /// let week = ClockOffset::ahead(Duration::from_secs(7 * 86_400))?;
+    /// let unshare = Unshare::new(NamespaceSet::USER).map_root().time_offset(Clock::Boottime, week);
+    /// match unshare.apply() {
+    ///     Ok(()) => assert!(Command::new("cat").arg("/proc/uptime").status()?.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_TIME` in the user namespace that owns the time namespace. Only a process's first thread
+    /// can do it.
+    pub fn time_offset(mut self, clock: Clock, offset: ClockOffset) -> Self {
+        self.setup.set_time_offset(clock, offset);
+        self
+    }
+
+    /// Makes the caller's user and group root in a new user namespace: uid 0 inside is the effective
+    /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
+    ///
+    /// Examples, errors and privileges: as of [`Command::map_root`](crate::Command::map_root).
+    pub fn map_root(mut self) -> Self {
+        self.setup.map_root();
+        self
+    }
+
+    /// Leaves the caller's user and group what they are, in a new user namespace that knows no other
+    /// id. Denies `setgroups(2)`, as the kernel demands.
+    ///
+    /// Examples, errors and privileges: as of [`Command::map_current_user`](crate::Command::map_current_user).
+    pub fn map_current_user(mut self) -> Self {
+        self.setup.map_current();
+        self
+    }
+
+    /// Makes the caller root in a new user namespace, as [`map_root`](Self::map_root), with all ids that
+    /// were set aside for the user from 1 on: see
+    /// [`Command::map_auto`](crate::Command::map_auto).
+    ///
+    /// Examples, errors and privileges: as of [`Command::map_auto`](crate::Command::map_auto).
+    pub fn map_auto(mut self) -> Self {
+        self.setup.map_auto();
+        self
+    }
+
+    /// The user ids of a new user namespace.
+    ///
+    /// A map of more than the caller's own id is written from outside, by a helper process that is
+    /// gone when [`apply`](Self::apply) returns.
+    ///
+    /// Examples, errors and privileges: as of [`Command::uid_map`](crate::Command::uid_map).
+    pub fn uid_map(mut self, map: IdMap) -> Self {
+        self.setup.set_uid_map(map);
+        self
+    }
+
+    /// The group ids of a new user namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::gid_map`](crate::Command::gid_map).
+    pub fn gid_map(mut self, map: IdMap) -> Self {
+        self.setup.set_gid_map(map);
+        self
+    }
+
+    /// Whether `setgroups(2)` may be called in a new user namespace. Without this it is denied where
+    /// the kernel demands it for the gid map, and left as it is otherwise.
+    ///
+    /// Examples, errors and privileges: as of [`Command::setgroups`](crate::Command::setgroups).
+    pub fn setgroups(mut self, setgroups: Setgroups) -> Self {
+        self.setup.set_setgroups(setgroups);
+        self
+    }
+
+    /// Mounts something in a new mount namespace. In the order of the calls.
+    ///
+    /// Examples, errors and privileges: as of [`Command::mount`](crate::Command::mount).
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.setup.add_mount(mount);
+        self
+    }
+
+    /// The root of a new mount namespace, for this thread: see
+    /// [`Command::rootfs`](crate::Command::rootfs). Its working directory becomes `/`.
+    ///
+    /// Examples, errors and privileges: as of [`Command::rootfs`](crate::Command::rootfs).
+    pub fn rootfs(mut self, rootfs: Rootfs) -> Self {
+        self.setup.set_rootfs(rootfs);
+        self
+    }
+
+    /// The propagation of the mounts of a new mount namespace: private, unless set here.
+    ///
+    /// Examples, errors and privileges: as of [`Command::propagation`](crate::Command::propagation).
+    pub fn propagation(mut self, propagation: Propagation) -> Self {
+        self.setup.set_propagation(propagation);
+        self
     }
 }
 

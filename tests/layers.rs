@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "proc_fs",
         "process_state",
         "ns_fd",
+        "identity",
         "pid_fd",
         "pinned",
         "support",
@@ -39,7 +40,7 @@ const LAYERS: &[&[&str]] = &[
 /// Unsafe code besides that of `sys`.
 const UNSAFE: &[&str] = &[
     "command::child",
-    "command::own_code",
+    "command::closures",
     "command::parent",
     "command::std_ext",
     "init::finish",

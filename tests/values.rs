@@ -6,6 +6,7 @@ use linux_namespaces::{
 };
 use proptest::prelude::*;
 use std::fmt::{Debug, Display};
+use std::os::unix::process::CommandExt as _;
 use std::str::FromStr;
 
 fn invalid<T: Debug>(result: Result<T, Error>) -> String {
@@ -158,6 +159,39 @@ fn signals_go_from_1_to_64() {
     invalid(Signal::new(65));
     invalid(Signal::new(-9));
     assert_eq!(Signal::new(9).unwrap(), Signal::KILL);
+}
+
+/// The same calls on this crate's command and on std's.
+macro_rules! both {
+    ($($call:tt)*) => {{
+        let mut own = Command::new("a b");
+        let mut std = std::process::Command::new("a b");
+        own$($call)*;
+        std$($call)*;
+        (own, std)
+    }};
+}
+
+#[test]
+fn a_command_returns_what_was_set_as_std_does() {
+    for (own, std) in [
+        both!(.arg("-l")),
+        both!(.args(["", "a\"b", "\u{301}"]).arg0("c")),
+        both!(.arg0("a b")),
+        both!(.env("A", "b c").env("B", "").current_dir("/x y")),
+        both!(.env("B", "1").env_remove("A").env_remove("C")),
+        both!(.env("A", "1").env_clear().env("B", "2").env_remove("C").arg("d")),
+        both!(.env_clear().env("B", "2").env_remove("B")),
+        both!(.envs([("A", "1"), ("A", "2")]).env_remove("A").current_dir("/").current_dir("y")),
+    ] {
+        assert_eq!(format!("{own:?}"), format!("{std:?}"));
+        assert_eq!(own.get_program(), std.get_program());
+        assert!(own.get_args().eq(std.get_args()) && own.get_args().len() == std.get_args().len());
+        assert!(own.get_envs().eq(std.get_envs()) && own.get_envs().len() == std.get_envs().len());
+        assert_eq!(own.get_current_dir(), std.get_current_dir());
+        let is_clear = format!("{own:?}").contains("env -i ");
+        assert_eq!(own.get_env_clear(), is_clear);
+    }
 }
 
 #[test]

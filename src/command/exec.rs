@@ -6,6 +6,7 @@ use super::Command;
 use super::stdio::Stdio;
 use crate::error::{Error, Result};
 
+/// Running the program in place of this one.
 impl Command {
     /// Replaces this program by that of the command, as `exec(3)` does: no child is made. What the child
     /// would do, this process does. Returns only to say why that failed.

@@ -23,6 +23,7 @@ pub(super) struct Supervised {
     ignores_children: bool,
 }
 
+/// A PID 1 beside the program.
 impl Command {
     /// Makes the child an init, PID 1 of a new pid namespace, that starts the program as a process of its own
     /// and looks after it: see [`Init`].

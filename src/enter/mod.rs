@@ -75,39 +75,6 @@ impl Enter {
         self
     }
 
-    /// Keeps the caller's ids and groups for a program inside another user namespace.
-    ///
-    /// It concerns [`Command::enter`](crate::Command::enter) and [`CommandExt::enter`](crate::CommandExt::enter)
-    /// only. Without it their program becomes uid 0 and gid 0 of an entered user namespace
-    /// and drops the supplementary groups, as `nsenter(1)` does. With it, the program has all rights over
-    /// files that the caller's ids have outside: root's program reads root's files, also if its uid is not mapped
-    /// inside, and so does a process with `CAP_SYS_PTRACE` inside, by tracing it. This is `--preserve-credentials` of `nsenter(1)`.
-    ///
-    /// [`apply`](Self::apply), [`scoped`](Self::scoped) and [`run`](Self::run) never change ids or groups.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Enter, NamespaceSet};
-    ///
-    /// # let mut other = Command::new("sleep");
-    /// # let Ok(mut other) = other.arg("60").unshare(NamespaceSet::USER).map_current_user().spawn() else {
-    /// #     return Ok(());
-    /// # };
-    /// let mine = Command::new("id").arg("-u").output()?.stdout;
-    /// let user = Enter::new().process(other.pidfd().try_clone()?, NamespaceSet::USER);
-    /// let output = Command::new("id").arg("-u").enter(user.preserve_credentials()).output()?;
-    /// assert_eq!(output.stdout, mine);
-    /// # other.kill()?;
-    /// # other.wait()?;
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    #[doc(alias = "preserve-credentials")]
-    pub fn preserve_credentials(mut self) -> Self {
-        self.preserve_credentials = true;
-        self
-    }
-
     /// Moves the calling thread into the namespaces, for good.
     ///
     /// In a pid namespace only children made afterwards will be. With a mount namespace, root and
@@ -225,6 +192,39 @@ impl Enter {
             })?;
             thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
         })
+    }
+
+    /// Keeps the caller's ids and groups for a program inside another user namespace.
+    ///
+    /// It concerns [`Command::enter`](crate::Command::enter) and [`CommandExt::enter`](crate::CommandExt::enter)
+    /// only. Without it their program becomes uid 0 and gid 0 of an entered user namespace
+    /// and drops the supplementary groups, as `nsenter(1)` does. With it, the program has all rights over
+    /// files that the caller's ids have outside: root's program reads root's files, also if its uid is not mapped
+    /// inside, and so does a process with `CAP_SYS_PTRACE` inside, by tracing it. This is `--preserve-credentials` of `nsenter(1)`.
+    ///
+    /// [`apply`](Self::apply), [`scoped`](Self::scoped) and [`run`](Self::run) never change ids or groups.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Enter, NamespaceSet};
+    ///
+    /// # let mut other = Command::new("sleep");
+    /// # let Ok(mut other) = other.arg("60").unshare(NamespaceSet::USER).map_current_user().spawn() else {
+    /// #     return Ok(());
+    /// # };
+    /// let mine = Command::new("id").arg("-u").output()?.stdout;
+    /// let user = Enter::new().process(other.pidfd().try_clone()?, NamespaceSet::USER);
+    /// let output = Command::new("id").arg("-u").enter(user.preserve_credentials()).output()?;
+    /// assert_eq!(output.stdout, mine);
+    /// # other.kill()?;
+    /// # other.wait()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "preserve-credentials")]
+    pub fn preserve_credentials(mut self) -> Self {
+        self.preserve_credentials = true;
+        self
     }
 
     pub(crate) fn joins(&self) -> Result<Joins> {

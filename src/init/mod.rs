@@ -91,6 +91,66 @@ impl Init {
         Self { policy: Policy::new(), subreaper: false, parent_death_signal: None }
     }
 
+    /// Makes this process the init of the program that [`Supervisor::spawn`] will start.
+    ///
+    /// All signals are blocked from here on, so that none is lost: in this thread, and in threads that it
+    /// starts afterwards. Call it before there are other threads, for they would take signals that are meant
+    /// for the program, and die of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Init};
+    ///
+    /// let mut init = Init::new().subreaper().arm()?;
+    /// let child = init.spawn(&mut Command::new("true"))?;
+    /// assert!(init.supervise(child)?.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a rule about `SIGKILL`, `SIGSTOP` or `SIGCHLD`,
+    /// for [`signal_process_group`](Self::signal_process_group) without a group, and for a [`subreaper`](Self::subreaper) on
+    /// another thread than the process's first, which alone gets orphans. [`LimitReached`](crate::ErrorKind::LimitReached)
+    /// for `EMFILE`. This process is then what it was before.
+    pub fn arm(self) -> Result<Supervisor> {
+        Supervisor::new(&self)
+    }
+
+    /// What to do with the remaining processes when the program has ended: nothing, without this.
+    pub fn remaining_processes(mut self, remaining: policy::RemainingProcesses) -> Self {
+        self.policy.remaining = remaining;
+        self
+    }
+
+    /// Passes on another signal instead of this one, or none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Init, Signal};
+    ///
+    /// // a server that takes SIGQUIT for an orderly end
+    /// let init = Init::new().rewrite(Signal::TERM, Signal::QUIT).rewrite(Signal::HUP, None);
+    /// ```
+    pub fn rewrite(mut self, from: Signal, to: impl Into<Option<Signal>>) -> Self {
+        self.policy.rewrite(from, to.into());
+        self
+    }
+
+    /// Ends with 0 where it would end with this code, which is 128 + n for a program that signal n ended.
+    pub fn exit_zero_for(mut self, code: u8) -> Self {
+        self.policy.map_to_zero(code);
+        self
+    }
+
+    /// What the init says on standard error: nothing, without this.
+    pub fn verbosity(mut self, verbosity: policy::Verbosity) -> Self {
+        self.policy.verbosity = verbosity;
+        self
+    }
+
     /// Starts the program in a new process group, in the foreground of the terminal if the init's group is:
     /// then `^C` and `^Z` go to the program and what it starts alone.
     ///
@@ -117,39 +177,6 @@ impl Init {
         self
     }
 
-    /// Passes on another signal instead of this one, or none.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Init, Signal};
-    ///
-    /// // a server that takes SIGQUIT for an orderly end
-    /// let init = Init::new().rewrite(Signal::TERM, Signal::QUIT).rewrite(Signal::HUP, None);
-    /// ```
-    pub fn rewrite(mut self, from: Signal, to: impl Into<Option<Signal>>) -> Self {
-        self.policy.rewrite(from, to.into());
-        self
-    }
-
-    /// What to do with the remaining processes when the program has ended: nothing, without this.
-    pub fn remaining_processes(mut self, remaining: policy::RemainingProcesses) -> Self {
-        self.policy.remaining = remaining;
-        self
-    }
-
-    /// Ends with 0 where it would end with this code, which is 128 + n for a program that signal n ended.
-    pub fn exit_zero_for(mut self, code: u8) -> Self {
-        self.policy.map_to_zero(code);
-        self
-    }
-
-    /// What the init says on standard error: nothing, without this.
-    pub fn verbosity(mut self, verbosity: policy::Verbosity) -> Self {
-        self.policy.verbosity = verbosity;
-        self
-    }
-
     /// Makes this process adopt the orphans among its descendants when it is [armed](Self::arm), where it is
     /// not PID 1. It stays so afterwards. A process that is a subreaper already, since the program that it
     /// replaced by `execve(2)` was one, adopts them without this. Without effect for
@@ -171,32 +198,5 @@ impl Init {
     pub fn parent_death_signal(mut self, signal: Signal) -> Self {
         self.parent_death_signal = Some(signal);
         self
-    }
-
-    /// Makes this process the init of the program that [`Supervisor::spawn`] will start.
-    ///
-    /// All signals are blocked from here on, so that none is lost: in this thread, and in threads that it
-    /// starts afterwards. Call it before there are other threads, for they would take signals that are meant
-    /// for the program, and die of them.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Init};
-    ///
-    /// let mut init = Init::new().subreaper().arm()?;
-    /// let child = init.spawn(&mut Command::new("true"))?;
-    /// assert!(init.supervise(child)?.success());
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a rule about `SIGKILL`, `SIGSTOP` or `SIGCHLD`,
-    /// for [`signal_process_group`](Self::signal_process_group) without a group, and for a [`subreaper`](Self::subreaper) on
-    /// another thread than the process's first, which alone gets orphans. [`LimitReached`](crate::ErrorKind::LimitReached)
-    /// for `EMFILE`. This process is then what it was before.
-    pub fn arm(self) -> Result<Supervisor> {
-        Supervisor::new(&self)
     }
 }

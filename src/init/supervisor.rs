@@ -74,76 +74,6 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(init: &Init) -> Result<Self> {
-        let policy = init.policy;
-        policy.checked()?;
-        let is_first_thread = process::gettid() == process::getpid();
-        if init.subreaper && !is_first_thread {
-            return Err(Error::invalid(
-                "orphans come to the first thread of a process: only that can be armed as a subreaper",
-            ));
-        }
-        let before = Before::note();
-        // The attribute outlives exec.
-        let was_subreaper = before.is_subreaper == Ok(true);
-        let role = if process::getpid() == 1 {
-            Role::First
-        } else if init.subreaper || (was_subreaper && is_first_thread) {
-            Role::Subreaper
-        } else {
-            Role::Parent
-        };
-        let prepare = |errno| Error::os(Step::BecomeInit, errno);
-        let pending = signal::pending_fd(WATCHED).map_err(prepare)?;
-        let mask = MaskGuard::block(WATCHED).map_err(prepare)?;
-        let ignored_children = before.ignored_children;
-        become_init(init, role, &before).map_err(|errno| {
-            before.restore();
-            prepare(errno)
-        })?;
-        // Without it only the others' end remains to be waited for.
-        let proc = (role == Role::Subreaper).then(ProcFs::open).and_then(Result::ok);
-        let proc = proc.filter(|proc| proc.counts_as_here().is_ok_and(|same| same));
-        if role == Role::Parent && !was_subreaper {
-            Notice::AdoptsNone.tell(policy.verbosity);
-        }
-        let fd = proc.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        Ok(Self {
-            engine: Engine::new(policy, role, WATCHED, fd),
-            mask,
-            pending,
-            ignored_children,
-            _proc: proc,
-            not_send: PhantomData,
-        })
-    }
-
-    /// Whether orphans become children of this process: it is PID 1 or a subreaper, by [`Init::subreaper`] or
-    /// because it was one before. That attribute survives `execve(2)`.
-    #[must_use]
-    pub fn adopts_orphans(&self) -> bool {
-        self.engine.role != Role::Parent
-    }
-
-    /// The exit code for this end of a program: its own, or 128 and the signal, or 0 as
-    /// [`Init::exit_zero_for`] says.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Init};
-    ///
-    /// let mut init = Init::new().exit_zero_for(3).arm()?;
-    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
-    /// let status = init.supervise(child)?;
-    /// assert_eq!((status.code(), init.exit_code(status)), (Some(3), 0));
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    #[must_use]
-    pub fn exit_code(&self, status: ExitStatus) -> u8 {
-        self.engine.policy.exit_code(Ended::from_status(status))
-    }
-
     /// What there is to see to now, or `None`. Does not wait: for that poll the descriptor. Passes nothing on;
     /// [`Child::send_signal`](crate::Child::send_signal) does.
     ///
@@ -191,6 +121,76 @@ impl Supervisor {
                 }
             }));
         }
+    }
+
+    /// The exit code for this end of a program: its own, or 128 and the signal, or 0 as
+    /// [`Init::exit_zero_for`] says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Init};
+    ///
+    /// let mut init = Init::new().exit_zero_for(3).arm()?;
+    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
+    /// let status = init.supervise(child)?;
+    /// assert_eq!((status.code(), init.exit_code(status)), (Some(3), 0));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[must_use]
+    pub fn exit_code(&self, status: ExitStatus) -> u8 {
+        self.engine.policy.exit_code(Ended::from_status(status))
+    }
+
+    /// Whether orphans become children of this process: it is PID 1 or a subreaper, by [`Init::subreaper`] or
+    /// because it was one before. That attribute survives `execve(2)`.
+    #[must_use]
+    pub fn adopts_orphans(&self) -> bool {
+        self.engine.role != Role::Parent
+    }
+
+    pub(super) fn new(init: &Init) -> Result<Self> {
+        let policy = init.policy;
+        policy.checked()?;
+        let is_first_thread = process::gettid() == process::getpid();
+        if init.subreaper && !is_first_thread {
+            return Err(Error::invalid(
+                "orphans come to the first thread of a process: only that can be armed as a subreaper",
+            ));
+        }
+        let before = Before::note();
+        // The attribute outlives exec.
+        let was_subreaper = before.is_subreaper == Ok(true);
+        let role = if process::getpid() == 1 {
+            Role::First
+        } else if init.subreaper || (was_subreaper && is_first_thread) {
+            Role::Subreaper
+        } else {
+            Role::Parent
+        };
+        let prepare = |errno| Error::os(Step::BecomeInit, errno);
+        let pending = signal::pending_fd(WATCHED).map_err(prepare)?;
+        let mask = MaskGuard::block(WATCHED).map_err(prepare)?;
+        let ignored_children = before.ignored_children;
+        become_init(init, role, &before).map_err(|errno| {
+            before.restore();
+            prepare(errno)
+        })?;
+        // Without it only the others' end remains to be waited for.
+        let proc = (role == Role::Subreaper).then(ProcFs::open).and_then(Result::ok);
+        let proc = proc.filter(|proc| proc.counts_as_here().is_ok_and(|same| same));
+        if role == Role::Parent && !was_subreaper {
+            Notice::AdoptsNone.tell(policy.verbosity);
+        }
+        let fd = proc.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        Ok(Self {
+            engine: Engine::new(policy, role, WATCHED, fd),
+            mask,
+            pending,
+            ignored_children,
+            _proc: proc,
+            not_send: PhantomData,
+        })
     }
 
     pub(crate) fn placement(&self) -> Placement {

@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-mod hide_pid;
+// The documentation shows methods in this order.
 mod mount;
-mod new_fs;
+mod file_systems;
+mod masks;
 mod options;
+
+mod hide_pid;
+mod new_fs;
 mod overlay;
 mod propagation;
 mod rootfs;

@@ -2,12 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-mod by_unique_id;
-mod file_handle;
-mod netnsid;
-mod ns_id;
 mod open;
 mod socket;
+mod ns_id;
 
 use core::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -18,8 +15,8 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
-pub use file_handle::NsFileHandle;
 pub use ns_id::NsId;
+pub(crate) use ns_id::decimal;
 pub(crate) use open::{children_are_elsewhere, children_go, has_no_first_process};
 
 /// A namespace, held by an open file.

@@ -61,6 +61,6 @@ impl FromStr for NsId {
 }
 
 /// Digits without a sign.
-pub(super) fn decimal(text: &str) -> Option<u64> {
+pub(crate) fn decimal(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }

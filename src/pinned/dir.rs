@@ -132,43 +132,6 @@ impl PinDir {
         Self::make(Path::new(Self::NETNS), MountPropagationFlags::SHARED)
     }
 
-    fn make(path: &Path, propagation: MountPropagationFlags) -> Result<Self> {
-        let refused = |errno| Error::os(Step::CreatePinDir, errno).at(path);
-        let everyone = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        let made = parent(path).and_then(|parent| rustix::fs::mkdirat(parent, name, everyone));
-        match made {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(refused(errno)),
-        }
-        let no_mount = |error: &Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
-        let mut dir = open(path).map_err(refused)?;
-        let mut done = mount::propagate(&dir, propagation);
-        if done.as_ref().is_err_and(no_mount) {
-            let locked = lock(&dir);
-            let mut top = open(path).map_err(refused)?;
-            done = mount::propagate(&top, propagation);
-            if done.as_ref().is_err_and(no_mount) {
-                locked.map_err(|errno| match errno {
-                    Errno::BUSY => refused(errno).on("(another process holds its lock)"),
-                    _ => refused(errno),
-                })?;
-                mount::attach_to_itself(&top).map_err(|error| error.at(path))?;
-                top = open(path).map_err(refused)?;
-                done = mount::propagate(&top, propagation);
-            }
-            dir = top;
-        }
-        done.map_err(|error| error.at(path))?;
-        Ok(Self { dir, path: path.to_owned() })
-    }
-
-    /// The directory's path, as it was given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Pins a namespace under a name: see [`NsFd::pin`].
     ///
     /// # Errors
@@ -226,6 +189,43 @@ impl PinDir {
         }
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(all)
+    }
+
+    /// The directory's path, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn make(path: &Path, propagation: MountPropagationFlags) -> Result<Self> {
+        let refused = |errno| Error::os(Step::CreatePinDir, errno).at(path);
+        let everyone = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let made = parent(path).and_then(|parent| rustix::fs::mkdirat(parent, name, everyone));
+        match made {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(refused(errno)),
+        }
+        let no_mount = |error: &Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+        let mut dir = open(path).map_err(refused)?;
+        let mut done = mount::propagate(&dir, propagation);
+        if done.as_ref().is_err_and(no_mount) {
+            let locked = lock(&dir);
+            let mut top = open(path).map_err(refused)?;
+            done = mount::propagate(&top, propagation);
+            if done.as_ref().is_err_and(no_mount) {
+                locked.map_err(|errno| match errno {
+                    Errno::BUSY => refused(errno).on("(another process holds its lock)"),
+                    _ => refused(errno),
+                })?;
+                mount::attach_to_itself(&top).map_err(|error| error.at(path))?;
+                top = open(path).map_err(refused)?;
+                done = mount::propagate(&top, propagation);
+            }
+            dir = top;
+        }
+        done.map_err(|error| error.at(path))?;
+        Ok(Self { dir, path: path.to_owned() })
     }
 
     fn state(&self, name: &OsStr) -> Result<Option<PinState>> {

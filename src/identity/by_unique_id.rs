@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::NsFd;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
 use crate::sys::{Errno, nsfs};
 
 impl NsFd {
@@ -48,7 +48,7 @@ impl NsFd {
     pub fn by_unique_id(id: u64) -> Result<Self> {
         let refused = |errno| Error::os(Step::OpenNamespace, errno).on(format!("of id {id}"));
         match nsfs::open_by_id(id) {
-            Ok(fd) => Self::checked(fd),
+            Ok(fd) => Self::try_from(fd),
             // What a kernel without such handles answers, or the descriptor that stands for their root.
             Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS) => Err(unsupported(id)),
             // Before Linux 6.18 an ordinary user is refused first.

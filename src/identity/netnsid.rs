@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd;
 
 use rustix::io::{read, retry_on_intr, write};
 
-use super::NsFd;
 use crate::error::{Error, Result, Step};
 use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
 use crate::sys::{self, Errno, net};
 
 impl NsFd {
@@ -39,10 +39,10 @@ impl NsFd {
     #[doc(alias = "RTM_GETNSID")]
     #[doc(alias = "NETNSA_NSID")]
     pub fn netnsid(&self) -> Result<Option<u32>> {
-        if self.kind != Namespace::Net {
-            return Err(Error::invalid(format!("a {} namespace has no netnsid", self.kind)));
+        if self.kind() != Namespace::Net {
+            return Err(Error::invalid(format!("a {} namespace has no netnsid", self.kind())));
         }
-        let refused = |errno| Error::os(Step::QueryNamespace, errno).of(self.kind);
+        let refused = |errno| Error::os(Step::QueryNamespace, errno).of(self.kind());
         let id = ask(self.as_raw_fd()).map_err(refused)?;
         // NETNSA_NSID_NOT_ASSIGNED is -1.
         Ok(u32::try_from(id).ok())

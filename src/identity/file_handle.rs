@@ -6,10 +6,9 @@ use core::fmt;
 use core::str::FromStr;
 use std::os::fd::AsRawFd;
 
-use super::NsFd;
-use super::ns_id::decimal;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
+use crate::ns_fd::{NsFd, decimal};
 use crate::sys::{Errno, nsfs};
 
 /// A file handle of a namespace, as of `name_to_handle_at(2)`: a value that can be stored as text, and that opens
@@ -90,7 +89,7 @@ impl NsFileHandle {
                 .with_kind(kind)
         };
         match nsfs::open_by_handle(self.unique_id, self.kind.flag(), self.ino) {
-            Ok(fd) => NsFd::checked(fd),
+            Ok(fd) => NsFd::try_from(fd),
             Err(errno @ Errno::STALE) => Err(refused(errno, ErrorKind::NotFound)),
             // Before Linux 6.18 there is no such descriptor, and an ordinary user is refused first.
             Err(errno @ (Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)) => {

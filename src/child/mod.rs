@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod output;
+
 use core::time::Duration;
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 use std::time::Instant;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
@@ -20,6 +20,8 @@ use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
 use crate::sys::process::{self, Ended};
 use crate::sys::{Errno, abi, file};
+
+use output::{Pipe, read_both};
 
 /// A child process, held by a pidfd; as [`std::process::Child`].
 ///
@@ -73,6 +75,136 @@ impl Child {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.pid
+    }
+
+    /// Closes standard input, waits for the child's end and answers how it ended; the same again
+    /// when called again.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` if the kernel tells no status: another wait in this process took it; or `SIGCHLD` is ignored
+    /// here, or the kernel reaps the child by itself ([`auto_reap`](crate::Command::auto_reap)), and it is
+    /// older than 6.15 or a filter forbids `PIDFD_GET_INFO`.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        drop(self.stdin.take());
+        loop {
+            if let Some(status) = self.reap(true)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// How the child ended, or `None` if it has not.
+    ///
+    /// # Errors
+    ///
+    /// As of [`wait`](Self::wait).
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        self.reap(false)
+    }
+
+    /// Waits for the child's end, but not longer than `limit`: then `None`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`wait`](Self::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    /// use std::time::Duration;
+    ///
+    /// let mut child = Command::new("sleep").arg("60").spawn()?;
+    /// if child.wait_timeout(Duration::from_millis(10))?.is_none() {
+    ///     child.kill()?;
+    ///     child.wait()?;
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let end = Instant::now().checked_add(limit);
+        loop {
+            if let Some(status) = self.reap(false)? {
+                return Ok(Some(status));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            // Longer than a timespec holds is for ever.
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut ready = [PollFd::new(&self.pid_fd, PollFlags::IN)];
+            match poll(&mut ready, timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::os(Step::Wait, errno)),
+            }
+        }
+    }
+
+    /// Closes standard input, reads standard output and error to their ends, and waits.
+    ///
+    /// # Errors
+    ///
+    /// As of [`wait`](Self::wait), or if reading fails.
+    pub fn wait_with_output(mut self) -> Result<Output> {
+        self.output()
+    }
+
+    /// Kills the child. Kills nobody, successfully, if it has ended.
+    ///
+    /// With PID 1 of a pid namespace die all processes of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it runs as another user now.
+    pub fn kill(&mut self) -> Result<()> {
+        self.send_signal(Signal::KILL)
+    }
+
+    /// Sends a signal to the child. Sends none, successfully, if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As of [`kill`](Self::kill).
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
+        if self.status.is_some() {
+            return Ok(());
+        }
+        match self.pid_fd.send_signal(signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    /// A namespace of the child, which the handle keeps alive beyond the child's end. Those of an
+    /// [init](crate::Command::init) can be opened by whoever has `CAP_SYS_PTRACE` in this process's user namespace;
+    /// [`program`](Self::program) is in them as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Namespace, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sleep");
+    /// match command.arg("60").unshare(NamespaceSet::UTS).map_root().spawn() {
+    ///     Ok(mut child) => {
+    ///         let uts = child.namespace(Namespace::Uts)?;
+    ///         child.kill()?;
+    ///         child.wait()?;
+    ///         assert_eq!(uts.kind(), Namespace::Uts);      // still there, without a process
+    ///     }
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if the child has ended; the rest as of
+    /// [`NsFd::of_process`].
+    pub fn namespace(&self, kind: Namespace) -> Result<NsFd> {
+        NsFd::of_process(&self.pid_fd, kind)
     }
 
     /// The pidfd of the child.
@@ -152,36 +284,6 @@ impl Child {
         }
     }
 
-    /// A namespace of the child, which the handle keeps alive beyond the child's end. Those of an
-    /// [init](crate::Command::init) can be opened by whoever has `CAP_SYS_PTRACE` in this process's user namespace;
-    /// [`program`](Self::program) is in them as well.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Namespace, NamespaceSet};
-    ///
-    /// let mut command = Command::new("sleep");
-    /// match command.arg("60").unshare(NamespaceSet::UTS).map_root().spawn() {
-    ///     Ok(mut child) => {
-    ///         let uts = child.namespace(Namespace::Uts)?;
-    ///         child.kill()?;
-    ///         child.wait()?;
-    ///         assert_eq!(uts.kind(), Namespace::Uts);      // still there, without a process
-    ///     }
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if the child has ended; the rest as of
-    /// [`NsFd::of_process`].
-    pub fn namespace(&self, kind: Namespace) -> Result<NsFd> {
-        NsFd::of_process(&self.pid_fd, kind)
-    }
-
     /// How it ended, if somebody has waited for it already: then no change of it is told to any wait.
     pub(crate) fn waited_for(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none()
@@ -193,80 +295,6 @@ impl Child {
         status.map(Some).ok_or_else(|| Error::os(Step::Wait, Errno::CHILD))
     }
 
-    /// Closes standard input, waits for the child's end and answers how it ended; the same again
-    /// when called again.
-    ///
-    /// # Errors
-    ///
-    /// `ECHILD` if the kernel tells no status: another wait in this process took it; or `SIGCHLD` is ignored
-    /// here, or the kernel reaps the child by itself ([`auto_reap`](crate::Command::auto_reap)), and it is
-    /// older than 6.15 or a filter forbids `PIDFD_GET_INFO`.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        drop(self.stdin.take());
-        loop {
-            if let Some(status) = self.reap(true)? {
-                return Ok(status);
-            }
-        }
-    }
-
-    /// How the child ended, or `None` if it has not.
-    ///
-    /// # Errors
-    ///
-    /// As of [`wait`](Self::wait).
-    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        self.reap(false)
-    }
-
-    /// Waits for the child's end, but not longer than `limit`: then `None`.
-    ///
-    /// # Errors
-    ///
-    /// As of [`wait`](Self::wait).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::Command;
-    /// use std::time::Duration;
-    ///
-    /// let mut child = Command::new("sleep").arg("60").spawn()?;
-    /// if child.wait_timeout(Duration::from_millis(10))?.is_none() {
-    ///     child.kill()?;
-    ///     child.wait()?;
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
-        let end = Instant::now().checked_add(limit);
-        loop {
-            if let Some(status) = self.reap(false)? {
-                return Ok(Some(status));
-            }
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Ok(None);
-            }
-            // Longer than a timespec holds is for ever.
-            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut ready = [PollFd::new(&self.pid_fd, PollFlags::IN)];
-            match poll(&mut ready, timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::os(Step::Wait, errno)),
-            }
-        }
-    }
-
-    /// Closes standard input, reads standard output and error to their ends, and waits.
-    ///
-    /// # Errors
-    ///
-    /// As of [`wait`](Self::wait), or if reading fails.
-    pub fn wait_with_output(mut self) -> Result<Output> {
-        self.output()
-    }
-
     pub(crate) fn output(&mut self) -> Result<Output> {
         drop(self.stdin.take());
         let mut stdout = Pipe::new(self.stdout.take());
@@ -274,32 +302,6 @@ impl Child {
         read_both(&mut stdout, &mut stderr).at_step(Step::ReadOutput)?;
         let status = self.wait()?;
         Ok(Output { status, stdout: stdout.bytes, stderr: stderr.bytes })
-    }
-
-    /// Kills the child. Kills nobody, successfully, if it has ended.
-    ///
-    /// With PID 1 of a pid namespace die all processes of the namespace.
-    ///
-    /// # Errors
-    ///
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it runs as another user now.
-    pub fn kill(&mut self) -> Result<()> {
-        self.send_signal(Signal::KILL)
-    }
-
-    /// Sends a signal to the child. Sends none, successfully, if it has ended.
-    ///
-    /// # Errors
-    ///
-    /// As of [`kill`](Self::kill).
-    pub fn send_signal(&self, signal: Signal) -> Result<()> {
-        if self.status.is_some() {
-            return Ok(());
-        }
-        match self.pid_fd.send_signal(signal) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            answer => answer,
-        }
     }
 
     fn reap(&mut self, block: bool) -> Result<Option<ExitStatus>> {
@@ -338,58 +340,6 @@ impl Child {
             return Err(none(Errno::CHILD));
         }
         Ok(Some(ExitStatus::from_raw(info.exit_code)))
-    }
-}
-
-/// An output being read, to its end.
-struct Pipe {
-    file: Option<File>,
-    bytes: Vec<u8>,
-}
-
-impl Pipe {
-    fn new(pipe: Option<impl Into<OwnedFd>>) -> Self {
-        Self { file: pipe.map(|pipe| File::from(pipe.into())), bytes: Vec::new() }
-    }
-
-    /// Reads once: a pipe that is ready answers at once.
-    fn read(&mut self) -> core::result::Result<(), Errno> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        self.bytes.reserve(16 * 1024);
-        match rustix::io::read(file, spare_capacity(&mut self.bytes)) {
-            Ok(0) => self.file = None,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        Ok(())
-    }
-}
-
-/// Both at a time: a child that fills one pipe while we read the other would wait for ever.
-fn read_both(one: &mut Pipe, other: &mut Pipe) -> core::result::Result<(), Errno> {
-    loop {
-        match (&one.file, &other.file) {
-            (None, None) => return Ok(()),
-            (Some(_), None) => one.read()?,
-            (None, Some(_)) => other.read()?,
-            (Some(first), Some(second)) => {
-                let mut ready =
-                    [PollFd::new(first, PollFlags::IN), PollFd::new(second, PollFlags::IN)];
-                match poll(&mut ready, None) {
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(errno) => return Err(errno),
-                }
-                let [first, second] = ready.map(|ready| !ready.revents().is_empty());
-                if first {
-                    one.read()?;
-                }
-                if second {
-                    other.read()?;
-                }
-            }
-        }
     }
 }
 
