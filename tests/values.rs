@@ -1,5 +1,7 @@
 //! Values that are checked before the kernel sees them, and texts that are parsed and printed.
 
+mod traits;
+
 use linux_namespaces::{
     Clock, ClockOffset, Command, CommandExt, Enter, Error, ErrorKind, HidePid, Hostname, IdExtent,
     IdMap, Mount, Namespace, NamespaceSet, NsId, PidFd, Propagation, Setgroups, Signal, Unshare,
