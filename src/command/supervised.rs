@@ -113,8 +113,8 @@ impl Supervisor {
         child.inspect(|child| self.started(child.id()))
     }
 
-    /// Looks after the program until it has ended, and sees to the others as the [`Init`] says. Passes signals
-    /// on, waits for every child, and answers how the program ended.
+    /// Supervises the program until it has ended, and then does with the remaining processes what the [`Init`] says.
+    /// Passes signals on, waits for every child, and returns the status that the program exited with.
     ///
     /// # Errors
     ///
