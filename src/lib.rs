@@ -181,7 +181,7 @@
 //!
 //! let mut first = Command::new("cat").stdin(Stdio::piped()).unshare(NamespaceSet::NET).spawn()?;
 //! let handle = first.namespace(Namespace::Net)?;               // until it is dropped
-//! PinDir::create_netns()?.pin("blue", &handle)?.keep();               // until somebody unpins it
+//! PinDir::create_netns()?.pin("blue", &handle)?.keep();        // until somebody unpins it
 //! first.wait()?;                                               // closes its input, so that it ends
 //!
 //! // any time later, anybody with the rights
