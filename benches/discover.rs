@@ -34,7 +34,7 @@ fn main() {
     let has_lsns = Command::new("lsns").arg("--version").output().is_ok();
     for _ in 0..rounds {
         ours.push(walk());
-        alike.push(timed(libc::RUSAGE_SELF, || drop(Discovery::without_descriptors().unwrap())));
+        alike.push(timed(libc::RUSAGE_SELF, || drop(Discovery::without_fds().unwrap())));
         theirs.extend(has_lsns.then(lsns));
     }
     let (one_tenth, alike) = (median(ours), median(alike));
@@ -49,8 +49,8 @@ fn main() {
     } else {
         println!("{}", not_installed("lsns", "util-linux"));
     }
-    if Discovery::listed().is_ok() && has_lsns {
-        let list = || timed(libc::RUSAGE_SELF, || drop(Discovery::listed().unwrap()));
+    if Discovery::from_listns().is_ok() && has_lsns {
+        let list = || timed(libc::RUSAGE_SELF, || drop(Discovery::from_listns().unwrap()));
         let listed = median((0..rounds).map(|_| list()).collect());
         let ratio = listed / median((0..rounds.min(5)).map(|_| lsns()).collect());
         println!("as the kernel lists them: {listed:.2}; ratio {ratio:.3}{}", at_most(ratio, 0.05));

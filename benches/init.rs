@@ -115,7 +115,7 @@ fn latencies(tools: &[Tool]) -> Vec<f64> {
         for turn in 0..count {
             let ((child, stdout), times) = &mut running[(round + turn) % count];
             let start = Instant::now();
-            child.signal(Signal::USR1).unwrap();
+            child.send_signal(Signal::USR1).unwrap();
             stdout.read_exact(&mut byte).unwrap();
             times.push(start.elapsed().as_secs_f64() * 1e6);
         }
@@ -149,7 +149,7 @@ fn memory(tools: &[Tool]) -> Vec<f64> {
         let (mut child, mut stdout) = tool.start("echo");
         stdout.read_exact(&mut [0]).unwrap();
         // A signal later it is surely in its loop.
-        child.signal(Signal::USR1).unwrap();
+        child.send_signal(Signal::USR1).unwrap();
         stdout.read_exact(&mut [0]).unwrap();
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

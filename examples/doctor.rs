@@ -33,10 +33,10 @@ fn report(support: &Support) -> Result<()> {
     println!("Uid {uid} in user namespace {user}.");
 
     println!("\nNamespaces (and the Linux version that brought them)");
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let (major, minor) = kind.since();
         let since = format!("{major}.{minor}");
-        println!("  {kind:30} {since:>5}   {}", verdict(support.namespace(kind)));
+        println!("  {kind:30} {since:>5}   {}", verdict(support.availability(kind)));
     }
 
     println!("\nInterfaces");
@@ -65,8 +65,8 @@ fn report(support: &Support) -> Result<()> {
 /// One entry for all kinds that were refused for the same reason.
 fn print_refusals(support: &Support) {
     let mut reasons: Vec<(Vec<&str>, String)> = Vec::new();
-    for kind in Namespace::ALL {
-        let Availability::Denied(error) = support.namespace(kind) else { continue };
+    for &kind in Namespace::ALL {
+        let Availability::Denied(error) = support.availability(kind) else { continue };
         let why = error.source().map(|why| format!("{why}; ")).unwrap_or_default();
         let why = format!("{why}{}", error.explain().unwrap_or_default());
         match reasons.iter_mut().find(|(_, other)| *other == why) {
@@ -107,11 +107,11 @@ fn advice(support: &Support) -> Vec<&'static str> {
              programs are started with clone(2) instead",
         );
     }
-    let missing = |kind| matches!(support.namespace(kind), Availability::Missing);
-    if Namespace::ALL.into_iter().any(missing) {
+    let missing = |kind| matches!(support.availability(kind), Availability::Missing);
+    if Namespace::ALL.iter().copied().any(missing) {
         all.push("kinds of namespace are missing: the kernel's options CONFIG_*_NS bring them");
     }
-    let refused = |kind| !support.namespace(kind).is_available();
+    let refused = |kind| !support.availability(kind).is_available();
     if refused(Namespace::User) && refused(Namespace::Mount) {
         all.push("without user namespaces, making the others takes CAP_SYS_ADMIN: run as root");
     }

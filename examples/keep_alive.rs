@@ -39,7 +39,7 @@ fn story() -> Result {
         return Err("the limit could not be set, so there is no proof".into());
     }
     let here = || -> Result<Enter> {
-        Ok(Enter::new().process(warden.pid_fd().try_clone()?, NamespaceSet::USER))
+        Ok(Enter::new().process(warden.pidfd().try_clone()?, NamespaceSet::USER))
     };
 
     let mut first = Command::new("sleep");

@@ -32,11 +32,12 @@ const CAP_SYS_ADMIN: u32 = 21;
 ///
 /// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html), "The /proc/sys/user
 /// directory"; [user_namespaces(7)](https://man7.org/linux/man-pages/man7/user_namespaces.7.html)
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// How many namespaces of a kind a user may have, by this user namespace's
     /// `user.max_*_namespaces`.
+    #[non_exhaustive]
     Limit {
         /// The kind.
         kind: Namespace,
@@ -44,6 +45,7 @@ pub enum Cause {
         value: u64,
     },
     /// A sysctl that restricts user namespaces, or the number of mounts.
+    #[non_exhaustive]
     Sysctl {
         /// Its name, as for `sysctl(8)`.
         name: &'static str,
@@ -56,28 +58,33 @@ pub enum Cause {
     /// A seccomp filter is active in this thread. Whether it refuses the call cannot be read.
     SeccompFilter,
     /// `CAP_SYS_ADMIN` is not in the thread's effective set.
+    #[non_exhaustive]
     MissingCapability {
         /// The inode number of the user namespace that the thread is in.
         user_namespace: u64,
     },
     /// The thread is not in the first user namespace: its capabilities count for what that one owns, and
     /// the limits of those around it, which count too, cannot be read.
+    #[non_exhaustive]
     NestedUserNamespace {
         /// The inode number of the user namespace that the thread is in.
         user_namespace: u64,
     },
     /// The thread is in a namespace inside of others of its kind, of which the kernel allows some 32. At
     /// which level it is cannot be read from inside.
+    #[non_exhaustive]
     Nesting {
         /// User or pid.
         kind: Namespace,
     },
     /// The thread's effective uid is not mapped in its user namespace.
+    #[non_exhaustive]
     UnmappedUid {
         /// The uid as the thread sees it.
         uid: u32,
     },
     /// The process has several threads.
+    #[non_exhaustive]
     Threads {
         /// How many.
         count: usize,
@@ -288,7 +295,7 @@ fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Cause> {
             found.extend(missing_capability().or_else(nested));
             found.extend(seccomp_filter());
         }
-        (Step::MakePinDir | Step::Pin | Step::Unpin, Errno::PERM) => {
+        (Step::CreatePinDir | Step::Pin | Step::Unpin, Errno::PERM) => {
             found.extend(missing_capability().or_else(nested));
             found.extend(apparmor());
             found.extend(seccomp_filter());
@@ -315,7 +322,7 @@ fn of(step: Step, errno: Errno, namespaces: NamespaceSet) -> Vec<Cause> {
             found.extend(apparmor());
             found.extend(seccomp_filter());
         }
-        (Step::CopyDescriptor, Errno::PERM) | (_, Errno::NOSYS) => found.extend(seccomp_filter()),
+        (Step::CopyFd, Errno::PERM) | (_, Errno::NOSYS) => found.extend(seccomp_filter()),
         _ => {}
     }
     found
@@ -356,7 +363,7 @@ fn limits(namespaces: NamespaceSet) -> impl Iterator<Item = Cause> {
         let value = number(&format!("sys/user/max_{kind}_namespaces"))?;
         Some(Cause::Limit { kind, value })
     };
-    let all: Vec<_> = concerned.namespaces().filter_map(limit).collect();
+    let all: Vec<_> = concerned.kinds().filter_map(limit).collect();
     all.into_iter().filter(move |cause| known || matches!(cause, Cause::Limit { value: 0, .. }))
 }
 
@@ -404,7 +411,7 @@ fn nesting(namespaces: NamespaceSet) -> impl Iterator<Item = Cause> {
     let is_nested = move |&kind: &Namespace| {
         initial(kind).is_some_and(|number| inode(kind).is_some_and(|own| own != number))
     };
-    namespaces.namespaces().filter(is_nested).map(|kind| Cause::Nesting { kind })
+    namespaces.kinds().filter(is_nested).map(|kind| Cause::Nesting { kind })
 }
 
 fn user_namespace() -> Option<u64> {

@@ -230,3 +230,22 @@ impl Setgroups {
         }
     }
 }
+
+/// The text of `/proc/PID/setgroups`.
+impl fmt::Display for Setgroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What [`Display`](fmt::Display) prints.
+impl FromStr for Setgroups {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        [Self::Allow, Self::Deny]
+            .into_iter()
+            .find(|it| it.word() == word)
+            .ok_or_else(|| Error::invalid(format!("setgroups is allow or deny, not {word:?}")))
+    }
+}

@@ -38,7 +38,7 @@
 //! - [`Pinned`] is a namespace kept at a path by a bind mount; [`PinDir`] is a directory of them, such as
 //!   that of `ip netns`.
 //! - [`discover`] finds every namespace that can be seen, and [`NsFd::holders`] what keeps one alive.
-//!   [`NsHandle`] is a name of a namespace to store.
+//!   [`NsFileHandle`] is a value to store, by which to open a namespace again.
 //! - [`uts`] reads and sets host names.
 //! - [`Init`] is a PID 1: it waits for orphans and passes signals on; [`Supervisor`] is this process as one.
 //! - [`Support`] says what this kernel has and this thread may do, found by trying.
@@ -49,8 +49,8 @@
 //! Namespaces belong to a *thread*; what a process calls its namespaces are those of its first thread.
 //! [`Unshare::apply`], [`NsFd::enter`] and [`Enter::apply`] move the calling thread alone. Threads and
 //! processes that it starts afterwards are born where it then is: so a thread pool or a runtime started
-//! in a [`Scoped`] stay keeps its threads there, and an `async` function that awaits inside of one goes
-//! on in other namespaces if another thread resumes it; the guard is not `Send`, so that the compiler
+//! while an [`EnterGuard`] exists keeps its threads there, and an `async` function that awaits meanwhile continues
+//! in other namespaces if another thread resumes it; the guard is not `Send`, so that the compiler
 //! sees this. [`NsFd::run`] has none of these traps, and [`Command`] leaves the caller alone altogether.
 //!
 //! The kernel refuses to one of several threads what would split the process: a new or other user
@@ -181,7 +181,7 @@
 //!
 //! let mut first = Command::new("cat").stdin(Stdio::piped()).unshare(NamespaceSet::NET).spawn()?;
 //! let handle = first.namespace(Namespace::Net)?;               // until it is dropped
-//! PinDir::netns()?.pin("blue", &handle)?.keep();               // until somebody unpins it
+//! PinDir::create_netns()?.pin("blue", &handle)?.keep();        // until somebody unpins it
 //! first.wait()?;                                               // closes its input, so that it ends
 //!
 //! // any time later, anybody with the rights
@@ -251,7 +251,7 @@
 //! - A new pid namespace inside an entered one, or id maps together with an entered user namespace, take
 //!   two steps: enter with one program, and let that make the new one. So do, for an ordinary user, clocks
 //!   together with an entered user namespace: the child that hides from who is in there may not set them.
-//! - [`Scoped`] cannot find out in advance whether the way back will be open.
+//! - [`EnterGuard`] cannot find out in advance whether the way back will be open.
 //! - [`Command::enter`] from a thread whose own next child would be PID 1 of a new pid namespace is
 //!   refused.
 //! - Someone in an entered user namespace can stop the child before it runs the program; the spawn then
@@ -287,53 +287,51 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("namespaces are a feature of Linux");
 
-mod sys;
-
-mod error;
-mod hostname;
-mod id_map;
-mod mountinfo;
-mod namespace;
-mod signal;
-mod sub_ids;
-mod time_offsets;
-
-mod diagnosis;
-mod mounts;
-mod ns_fd;
-mod pid_fd;
-mod pinned;
-mod proc_fs;
-mod process_state;
-mod support;
-pub mod uts;
-
-mod engine;
-mod init;
-mod plan;
-
-mod enter;
-mod unshare;
-
-mod child;
+// In the order in which the documentation shows the methods of a type that has them in several files.
 mod command;
-
+mod child;
+mod namespace;
+mod id_map;
+mod sub_ids;
+mod mounts;
+mod hostname;
+pub mod uts;
+mod time_offsets;
+mod unshare;
+mod ns_fd;
+mod enter;
 mod discover;
+mod pinned;
+mod identity;
+mod pid_fd;
+mod init;
+mod signal;
+mod support;
+mod error;
+mod diagnosis;
+
+mod plan;
+mod engine;
+mod mountinfo;
+mod process_state;
+mod proc_fs;
+mod sys;
 
 pub use child::Child;
 pub use command::{Command, CommandExt, Stdio};
 pub use diagnosis::Cause;
-pub use discover::{Discovery, Found, Gap, Holder, Holders, ProcessInfo, discover};
-pub use enter::{Enter, Scoped};
+pub use discover::{Discovery, Gap, Holder, Holders, NamespaceInfo, ProcessInfo, discover};
+pub use enter::{Enter, EnterGuard};
 pub use error::{Error, ErrorKind, Result, Step};
 pub use hostname::Hostname;
 pub use id_map::{IdExtent, IdMap, Setgroups};
+pub use identity::NsFileHandle;
 pub use init::Init;
-pub use init::policy::{Others, Verbosity};
+pub use init::policy::{RemainingProcesses, Verbosity};
 pub use init::supervisor::{Event, Supervisor};
 pub use mounts::{HidePid, Mount, Overlay, Propagation, Rootfs};
 pub use namespace::{Namespace, NamespaceSet};
-pub use ns_fd::{NsFd, NsHandle, NsId};
+pub use ns_fd::{NsFd, NsId};
 pub use pid_fd::PidFd;
 pub use pinned::{PinDir, PinState, Pinned};
 pub use plan::Plan;

@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use core::hash::{Hash, Hasher};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -14,7 +15,8 @@ use crate::sys::{Errno, abi, file, process};
 /// A process, held by a pidfd.
 ///
 /// A number may be given to another process once its owner is gone; a pidfd never. It becomes
-/// readable for `poll(2)` when the process has ended.
+/// readable for `poll(2)` when the process has ended. Two of them are equal if they hold the same process; before
+/// Linux 6.9 the kernel does not say that, and each is equal to itself alone.
 ///
 /// # Examples
 ///
@@ -92,35 +94,6 @@ impl PidFd {
         }
     }
 
-    /// The process's numbers in all pid namespaces that it is in and this thread's `/proc` can see: that of
-    /// `/proc` first, its own last. Empty once it has been waited for, or if it is not visible.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, NamespaceSet};
-    ///
-    /// let mut command = Command::new("sleep");
-    /// match command.arg("60").unshare(NamespaceSet::PID).map_root().spawn() {
-    ///     Ok(mut child) => {
-    ///         assert_eq!(child.pid_fd().pids()?, [child.id(), 1]);
-    ///         child.kill()?;
-    ///         child.wait()?;
-    ///     }
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed: it is the only one
-    /// that tells.
-    #[doc(alias = "NSpid")]
-    pub fn pids(&self) -> Result<Vec<u32>> {
-        ProcFs::open()?.pids_of(self.as_fd())
-    }
-
     /// Whether the process has ended, waited for or not.
     ///
     /// # Errors
@@ -141,8 +114,46 @@ impl PidFd {
     /// # References
     ///
     /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::Signal)
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
+        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::SendSignal)
+    }
+
+    /// Another handle of the same process.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
+    pub fn try_clone(&self) -> Result<Self> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self).at_step(Step::OpenProcess)
+    }
+
+    /// The process's numbers in all pid namespaces that it is in and this thread's `/proc` can see: that of
+    /// `/proc` first, its own last. Empty once it has been waited for, or if it is not visible.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sleep");
+    /// match command.arg("60").unshare(NamespaceSet::PID).map_root().spawn() {
+    ///     Ok(mut child) => {
+    ///         assert_eq!(child.pidfd().pids()?, [child.id(), 1]);
+    ///         child.kill()?;
+    ///         child.wait()?;
+    ///     }
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed: it is the only one
+    /// that tells.
+    #[doc(alias = "NSpid")]
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        ProcFs::open()?.pids_of(self.as_fd())
     }
 
     /// A copy of a descriptor that the process has open under this number: the same open file.
@@ -179,16 +190,7 @@ impl PidFd {
     #[doc(alias = "pidfd_getfd")]
     pub fn copy_fd(&self, number: RawFd) -> Result<OwnedFd> {
         process::pidfd_getfd(self.as_raw_fd(), number)
-            .map_err(|errno| Error::os(Step::CopyDescriptor, errno).on(format!("{number}")))
-    }
-
-    /// Another handle of the same process.
-    ///
-    /// # Errors
-    ///
-    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
-    pub fn try_clone(&self) -> Result<Self> {
-        rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self).at_step(Step::OpenProcess)
+            .map_err(|errno| Error::os(Step::CopyFd, errno).on(format!("{number}")))
     }
 
     /// One thread of this process, or the process before Linux 6.9.
@@ -213,6 +215,14 @@ impl PidFd {
         }
         // To copy a descriptor, even one that nobody has, takes the lock of exec (Linux 5.7).
         process::pidfd_getfd(self.as_raw_fd(), -1).ok();
+    }
+
+    /// Device and inode number, which no other process ever has. `None` before Linux 6.9, where all pidfds have one
+    /// inode.
+    fn id(&self) -> Option<(u64, u64)> {
+        let has_inode = file::is_on(&self.0, abi::PIDFS_MAGIC).unwrap_or(false);
+        let about = rustix::fs::fstat(&self.0).ok().filter(|_| has_inode)?;
+        Some((about.st_dev, about.st_ino))
     }
 
     /// For descriptors that the kernel made as pidfds.
@@ -244,6 +254,27 @@ impl TryFrom<OwnedFd> for PidFd {
     }
 }
 
+/// The same process, whatever the descriptors.
+impl PartialEq for PidFd {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.id(), other.id()) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.as_raw_fd() == other.as_raw_fd(),
+        }
+    }
+}
+
+impl Eq for PidFd {}
+
+impl Hash for PidFd {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.id() {
+            Some(id) => id.hash(state),
+            None => self.as_raw_fd().hash(state),
+        }
+    }
+}
+
 impl AsFd for PidFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -259,5 +290,11 @@ impl AsRawFd for PidFd {
 impl From<PidFd> for OwnedFd {
     fn from(pid_fd: PidFd) -> Self {
         pid_fd.0
+    }
+}
+
+impl IntoRawFd for PidFd {
+    fn into_raw_fd(self) -> RawFd {
+        self.0.into_raw_fd()
     }
 }

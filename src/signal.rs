@@ -22,38 +22,11 @@ use crate::error::{Error, Result};
 /// # References
 ///
 /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
 impl Signal {
-    /// `SIGHUP`
-    pub const HUP: Self = Self(libc::SIGHUP);
-    /// `SIGINT`
-    pub const INT: Self = Self(libc::SIGINT);
-    /// `SIGQUIT`
-    pub const QUIT: Self = Self(libc::SIGQUIT);
-    /// `SIGKILL`
-    pub const KILL: Self = Self(libc::SIGKILL);
-    /// `SIGUSR1`
-    pub const USR1: Self = Self(libc::SIGUSR1);
-    /// `SIGUSR2`
-    pub const USR2: Self = Self(libc::SIGUSR2);
-    /// `SIGTERM`
-    pub const TERM: Self = Self(libc::SIGTERM);
-    /// `SIGCHLD`
-    pub const CHLD: Self = Self(libc::SIGCHLD);
-    /// `SIGCONT`
-    pub const CONT: Self = Self(libc::SIGCONT);
-    /// `SIGSTOP`
-    pub const STOP: Self = Self(libc::SIGSTOP);
-    /// `SIGTSTP`
-    pub const TSTP: Self = Self(libc::SIGTSTP);
-    /// `SIGTTIN`
-    pub const TTIN: Self = Self(libc::SIGTTIN);
-    /// `SIGTTOU`
-    pub const TTOU: Self = Self(libc::SIGTTOU);
-
-    /// The signal with this number.
+    /// The signal with this number: real-time signals have no name.
     ///
     /// # Errors
     ///
@@ -72,47 +45,60 @@ impl Signal {
     }
 }
 
-/// Those that have a name, as `signal(7)` lists them.
-const NAMES: [(&str, i32); 31] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
-    ("POLL", libc::SIGPOLL),
-];
+/// The signals that have a name, in the order of `signal(7)`. The first of two names for one number prints.
+macro_rules! names {
+    ($($name:ident = $number:expr,)*) => {
+        impl Signal {
+            $(#[doc = concat!("`SIG", stringify!($name), "`")]
+            pub const $name: Self = Self($number);)*
+        }
 
-/// `SIGTERM`, or `signal 40` for one without a name.
+        const NAMES: &[(&str, i32)] = &[$((stringify!($name), $number),)*];
+    };
+}
+
+names! {
+    HUP = libc::SIGHUP,
+    INT = libc::SIGINT,
+    QUIT = libc::SIGQUIT,
+    ILL = libc::SIGILL,
+    TRAP = libc::SIGTRAP,
+    ABRT = libc::SIGABRT,
+    BUS = libc::SIGBUS,
+    FPE = libc::SIGFPE,
+    KILL = libc::SIGKILL,
+    USR1 = libc::SIGUSR1,
+    SEGV = libc::SIGSEGV,
+    USR2 = libc::SIGUSR2,
+    PIPE = libc::SIGPIPE,
+    ALRM = libc::SIGALRM,
+    TERM = libc::SIGTERM,
+    // On every architecture that this crate supports; libc does not have it on all.
+    STKFLT = 16,
+    CHLD = libc::SIGCHLD,
+    CONT = libc::SIGCONT,
+    STOP = libc::SIGSTOP,
+    TSTP = libc::SIGTSTP,
+    TTIN = libc::SIGTTIN,
+    TTOU = libc::SIGTTOU,
+    URG = libc::SIGURG,
+    XCPU = libc::SIGXCPU,
+    XFSZ = libc::SIGXFSZ,
+    VTALRM = libc::SIGVTALRM,
+    PROF = libc::SIGPROF,
+    WINCH = libc::SIGWINCH,
+    IO = libc::SIGIO,
+    POLL = libc::SIGPOLL,
+    PWR = libc::SIGPWR,
+    SYS = libc::SIGSYS,
+}
+
+/// `SIGTERM`, or `40` for a signal without a name.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match NAMES.iter().find(|(_, number)| *number == self.0) {
-            Some((name, _)) => write!(f, "SIG{name}"),
-            None => write!(f, "signal {}", self.0),
+            Some((name, _)) => f.pad(&format!("SIG{name}")),
+            None => f.pad(&self.0.to_string()),
         }
     }
 }

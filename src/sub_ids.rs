@@ -13,7 +13,8 @@ use crate::id_map::{IdExtent, IdMap};
 use crate::process_state;
 use crate::sys::{Errno, users};
 
-/// Whose ranges are looked for: by name, and by number, as both may stand in the files.
+/// The subordinate ids of a user: ranges of user or group ids that the administrator set aside in `/etc/subuid` or
+/// `/etc/subgid`.
 ///
 /// # Examples
 ///
@@ -25,46 +26,46 @@ use crate::sys::{Errno, users};
 /// let ids = SubIds::parse(file.as_bytes(), Some("ann".as_ref()), 1000);
 /// assert_eq!(ids.to_string(), "100000 65536, 300000 10");
 /// // "root here is me", and as many others as there are
-/// assert_eq!(ids.map_root(1000)?.to_string(), "0 1000 1\n1 100000 65536\n65537 300000 10\n");
+/// assert_eq!(ids.to_id_map(1000)?.to_string(), "0 1000 1\n1 100000 65536\n65537 300000 10\n");
 /// # Ok::<(), linux_namespaces::Error>(())
 /// ```
 ///
 /// # References
 ///
 /// [subuid(5)](https://man7.org/linux/man-pages/man5/subuid.5.html)
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[doc(alias = "subuid")]
 #[doc(alias = "subgid")]
 pub struct SubIds(Vec<Range>);
 
 /// `count` ids from `first` on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Range {
     first: u32,
     count: u32,
 }
 
 impl SubIds {
-    /// The user ids set aside for the user that this process belongs to, in `/etc/subuid`.
+    /// Reads `/etc/subuid`: the subordinate user ids of this process's user.
     ///
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there are none; [`InvalidInput`](crate::ErrorKind::InvalidInput) in
     /// a thread that entered another mount namespace or root, where others may have written the file.
-    pub fn uids() -> Result<Self> {
+    pub fn read_subuid() -> Result<Self> {
         Self::of_this_user("/etc/subuid")
     }
 
-    /// The group ids set aside for the *user* that this process belongs to, in `/etc/subgid`.
+    /// Reads `/etc/subgid`: the subordinate group ids of this process's *user*.
     ///
     /// # Errors
     ///
-    /// As of [`uids`](Self::uids).
-    pub fn gids() -> Result<Self> {
+    /// The same as for [`read_subuid`](Self::read_subuid).
+    pub fn read_subgid() -> Result<Self> {
         Self::of_this_user("/etc/subgid")
     }
 
-    /// What a file of this format sets aside for a user, who may be named in it by name or number.
+    /// Parses the text of such a file: the ranges of a user, which the file may name by name or uid.
     ///
     /// Lines that are not three fields, `user:first:count`, are passed over, as `newuidmap(1)` does; so
     /// are ranges of no ids or beyond id 4294967294.
@@ -92,13 +93,14 @@ impl SubIds {
         self.0.iter().map(|range| range.first..range.first + range.count)
     }
 
-    /// A map in which id 0 is `own`, and 1, 2, 3, ... are the ids set aside.
+    /// The map in which id 0 is `own`, and 1, 2, 3, ... are these ids: that of
+    /// [`Command::map_auto`](crate::Command::map_auto).
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if ranges overlap each other or `own`, or are too
     /// many: see [`IdMap::new`].
-    pub fn map_root(&self, own: u32) -> Result<IdMap> {
+    pub fn to_id_map(&self, own: u32) -> Result<IdMap> {
         let mut extents = vec![IdExtent { inside: 0, outside: own, count: 1 }];
         let mut inside = 1_u32;
         for range in &self.0 {

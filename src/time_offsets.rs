@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
 
 use crate::error::{Error, Result};
@@ -31,12 +32,34 @@ pub enum Clock {
     Boottime,
 }
 
-impl fmt::Display for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Clock {
+    const fn word(self) -> &'static str {
+        match self {
             Self::Monotonic => "monotonic",
             Self::Boottime => "boottime",
-        })
+        }
+    }
+}
+
+/// The name of the clock in `/proc/PID/timens_offsets`.
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What [`Display`](fmt::Display) prints.
+impl FromStr for Clock {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        [Self::Monotonic, Self::Boottime].into_iter().find(|it| it.word() == word).ok_or_else(
+            || {
+                Error::invalid(format!(
+                    "the clocks of a time namespace are monotonic and boottime, not {word:?}"
+                ))
+            },
+        )
     }
 }
 
@@ -54,7 +77,7 @@ impl fmt::Display for Clock {
 /// assert!(ClockOffset::new(5_000_000_000, 0).is_err());
 /// # Ok::<(), linux_namespaces::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ClockOffset {
     seconds: i64,
     nanoseconds: u32,
@@ -107,12 +130,43 @@ impl ClockOffset {
             nanoseconds => Self::new(seconds.saturating_sub(1), 1_000_000_000 - nanoseconds),
         }
     }
+
+    /// The whole seconds, rounded down: negative if the clock is behind.
+    #[must_use]
+    pub const fn as_secs(&self) -> i64 {
+        self.seconds
+    }
+
+    /// The nanoseconds that are added to the seconds.
+    #[must_use]
+    pub const fn subsec_nanos(&self) -> u32 {
+        self.nanoseconds
+    }
 }
 
 /// Seconds and nanoseconds, as in `/proc/PID/timens_offsets`.
 impl fmt::Display for ClockOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.seconds, self.nanoseconds)
+    }
+}
+
+/// What [`Display`](fmt::Display) prints, with any spaces between the numbers.
+impl FromStr for ClockOffset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut words = text.split_ascii_whitespace();
+        match [words.next(), words.next(), words.next()] {
+            [Some(seconds), Some(nanoseconds), None] => {
+                seconds.parse().ok().zip(nanoseconds.parse().ok())
+            }
+            _ => None,
+        }
+        .ok_or_else(|| {
+            Error::invalid(format!("an offset is seconds and nanoseconds, not {text:?}"))
+        })
+        .and_then(|(seconds, nanoseconds)| Self::new(seconds, nanoseconds))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::engine::prepare::{no_pid_namespace_pending, open_proc};
 use crate::engine::run::Context;
 use crate::engine::slot::Slot;
 use crate::engine::steps::run_all;
-use crate::enter::Scoped;
+use crate::enter::EnterGuard;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::hostname::Hostname;
 use crate::id_map::{IdMap, Setgroups};
@@ -83,6 +83,128 @@ impl Unshare {
         Self { setup: Setup { namespaces, ..Setup::default() } }
     }
 
+    /// Makes the namespaces and sets them up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NamespaceSet, NsFd, Unshare};
+    ///
+    /// let before = NsFd::current(Namespace::Ipc)?;
+    /// match Unshare::new(NamespaceSet::USER | NamespaceSet::IPC).map_root().apply() {
+    ///     Ok(()) => assert_ne!(NsFd::current(Namespace::Ipc)?, before),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user namespace in a process with several
+    /// threads; [`LimitReached`](crate::ErrorKind::LimitReached);
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an empty set. `unshare(2)` does all or nothing;
+    /// if a later step fails, the thread goes back to where it was, except from a user namespace,
+    /// which has no way back: then the error is [`NotRestored`](crate::ErrorKind::NotRestored).
+    ///
+    /// # Privileges
+    ///
+    /// None for a user namespace, nor for others made together with one. `CAP_SYS_ADMIN` for all
+    /// others. `CAP_SETUID` and `CAP_SETGID` to map more than one's own ids, and
+    /// `CAP_SETFCAP` to map uid 0 of outside (Linux 5.12, and 5.10 with later fixes).
+    pub fn apply(&self) -> Result<()> {
+        let set = self.setup.checked()?;
+        if set.is_empty() {
+            return Err(Error::invalid("the set of namespaces is empty: there is nothing to do"));
+        }
+        if !self.setup.time_offsets.is_empty() && process::gettid() != process::getpid() {
+            return Err(Error::invalid(
+                "offsets of clocks can be written by a process's first thread alone, since /proc has \
+                 their file for no other; use Command",
+            ));
+        }
+        process_state::children_go(set, false);
+        let leaves = set.contains(NamespaceSet::MOUNT);
+        let compass = leaves.then(process_state::note_home).unwrap_or_default();
+        let maps = IdMaps::of(&self.setup)?;
+        let mut ops = vec![Op::Unshare(set)];
+        ops.extend(maps.ops());
+        ops.extend(self.setup.time_op());
+        ops.extend(self.setup.ops(MountRights::default())?);
+        ops.extend(self.setup.return_op(None)?);
+        let user = set.contains(NamespaceSet::USER);
+        let back = (!user && ops.len() > 1).then(|| EnterGuard::save(set)).transpose()?;
+        let is_other = self.setup.rootfs.is_some() || process_state::is_in_other_root();
+        let outcome = carry_out(&ops, &maps.outside);
+        let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
+        let stays = outcome.is_ok() || (changed && back.is_none());
+        if stays && leaves {
+            if is_other {
+                compass.note_other_root();
+            } else {
+                process_state::note_made();
+            }
+        }
+        match (outcome, back) {
+            (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),
+            (Err((_, error)), None) if changed => Err(error.with_kind(ErrorKind::NotRestored)),
+            (outcome, back) => {
+                back.into_iter().for_each(EnterGuard::forget);
+                outcome.map_err(|(_, error)| error)
+            }
+        }
+    }
+
+    /// The hostname of a new UTS namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::hostname`](crate::Command::hostname).
+    pub fn hostname(mut self, name: Hostname) -> Self {
+        self.setup.set_hostname(name);
+        self
+    }
+
+    /// The NIS domain name of a new UTS namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::domainname`](crate::Command::domainname).
+    pub fn domainname(mut self, name: Hostname) -> Self {
+        self.setup.set_domainname(name);
+        self
+    }
+
+    /// Brings up `lo` in a new network namespace.
+    ///
+    /// Examples, errors and privileges: as of [`Command::loopback_up`](crate::Command::loopback_up).
+    pub fn loopback_up(mut self) -> Self {
+        self.setup.set_loopback_up();
+        self
+    }
+
+    /// Sets a clock of a new time namespace, in which the children made afterwards will be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Clock, ClockOffset, Command, NamespaceSet, Unshare};
+    /// use std::time::Duration;
+    ///
+    /// let week = ClockOffset::ahead(Duration::from_secs(7 * 86_400))?;
+    /// let unshare = Unshare::new(NamespaceSet::USER).map_root().time_offset(Clock::Boottime, week);
+    /// match unshare.apply() {
+    ///     Ok(()) => assert!(Command::new("cat").arg("/proc/uptime").status()?.success()),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Privileges
+    ///
+    /// `CAP_SYS_TIME` in the user namespace that owns the time namespace. Only a process's first thread
+    /// can do it.
+    pub fn time_offset(mut self, clock: Clock, offset: ClockOffset) -> Self {
+        self.setup.set_time_offset(clock, offset);
+        self
+    }
+
     /// Makes the caller's user and group root in a new user namespace: uid 0 inside is the effective
     /// uid outside, and no other id exists there. Denies `setgroups(2)`, as the kernel demands.
     ///
@@ -139,40 +261,6 @@ impl Unshare {
         self
     }
 
-    /// The propagation of the mounts of a new mount namespace: private, unless set here.
-    ///
-    /// Examples, errors and privileges: as of [`Command::propagation`](crate::Command::propagation).
-    pub fn propagation(mut self, propagation: Propagation) -> Self {
-        self.setup.set_propagation(propagation);
-        self
-    }
-
-    /// Sets a clock of a new time namespace, in which the children made afterwards will be.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Clock, ClockOffset, Command, NamespaceSet, Unshare};
-    /// use std::time::Duration;
-    ///
-    /// let week = ClockOffset::ahead(Duration::from_secs(7 * 86_400))?;
-    /// let unshare = Unshare::new(NamespaceSet::USER).map_root().time_offset(Clock::Boottime, week);
-    /// match unshare.apply() {
-    ///     Ok(()) => assert!(Command::new("cat").arg("/proc/uptime").status()?.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Privileges
-    ///
-    /// `CAP_SYS_TIME` in the user namespace that owns the time namespace. Only a process's first thread
-    /// can do it.
-    pub fn time_offset(mut self, clock: Clock, offset: ClockOffset) -> Self {
-        self.setup.set_time_offset(clock, offset);
-        self
-    }
-
     /// Mounts something in a new mount namespace. In the order of the calls.
     ///
     /// Examples, errors and privileges: as of [`Command::mount`](crate::Command::mount).
@@ -190,100 +278,12 @@ impl Unshare {
         self
     }
 
-    /// The hostname of a new UTS namespace.
+    /// The propagation of the mounts of a new mount namespace: private, unless set here.
     ///
-    /// Examples, errors and privileges: as of [`Command::hostname`](crate::Command::hostname).
-    pub fn hostname(mut self, name: Hostname) -> Self {
-        self.setup.set_hostname(name);
+    /// Examples, errors and privileges: as of [`Command::propagation`](crate::Command::propagation).
+    pub fn propagation(mut self, propagation: Propagation) -> Self {
+        self.setup.set_propagation(propagation);
         self
-    }
-
-    /// The NIS domain name of a new UTS namespace.
-    ///
-    /// Examples, errors and privileges: as of [`Command::domainname`](crate::Command::domainname).
-    pub fn domainname(mut self, name: Hostname) -> Self {
-        self.setup.set_domainname(name);
-        self
-    }
-
-    /// Brings up `lo` in a new network namespace.
-    ///
-    /// Examples, errors and privileges: as of [`Command::loopback_up`](crate::Command::loopback_up).
-    pub fn loopback_up(mut self) -> Self {
-        self.setup.set_loopback_up();
-        self
-    }
-
-    /// Makes the namespaces and sets them up.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Namespace, NamespaceSet, NsFd, Unshare};
-    ///
-    /// let before = NsFd::current(Namespace::Ipc)?;
-    /// match Unshare::new(NamespaceSet::USER | NamespaceSet::IPC).map_root().apply() {
-    ///     Ok(()) => assert_ne!(NsFd::current(Namespace::Ipc)?, before),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
-    /// [`Multithreaded`](crate::ErrorKind::Multithreaded) for a user namespace in a process with several
-    /// threads; [`LimitReached`](crate::ErrorKind::LimitReached);
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an empty set. `unshare(2)` does all or nothing;
-    /// if a later step fails, the thread goes back to where it was, except from a user namespace,
-    /// which has no way back: then the error is [`NotRestored`](crate::ErrorKind::NotRestored).
-    ///
-    /// # Privileges
-    ///
-    /// None for a user namespace, nor for others made together with one. `CAP_SYS_ADMIN` for all
-    /// others. `CAP_SETUID` and `CAP_SETGID` to map more than one's own ids, and
-    /// `CAP_SETFCAP` to map uid 0 of outside (Linux 5.12, and 5.10 with later fixes).
-    pub fn apply(&self) -> Result<()> {
-        let set = self.setup.checked()?;
-        if set.is_empty() {
-            return Err(Error::invalid("the set of namespaces is empty: there is nothing to do"));
-        }
-        if !self.setup.time_offsets.is_empty() && process::gettid() != process::getpid() {
-            return Err(Error::invalid(
-                "offsets of clocks can be written by a process's first thread alone, since /proc has \
-                 their file for no other; use Command",
-            ));
-        }
-        process_state::children_go(set, false);
-        let leaves = set.contains(NamespaceSet::MOUNT);
-        let compass = leaves.then(process_state::note_home).unwrap_or_default();
-        let maps = IdMaps::of(&self.setup)?;
-        let mut ops = vec![Op::Unshare(set)];
-        ops.extend(maps.ops());
-        ops.extend(self.setup.time_op());
-        ops.extend(self.setup.ops(MountRights::default())?);
-        ops.extend(self.setup.return_op(None)?);
-        let user = set.contains(NamespaceSet::USER);
-        let back = (!user && ops.len() > 1).then(|| Scoped::save(set)).transpose()?;
-        let is_other = self.setup.rootfs.is_some() || process_state::is_in_other_root();
-        let outcome = carry_out(&ops, &maps.outside);
-        let changed = outcome.as_ref().is_err_and(|(step, _)| step.is_some_and(|step| step > 0));
-        let stays = outcome.is_ok() || (changed && back.is_none());
-        if stays && leaves {
-            if is_other {
-                compass.note_other_root();
-            } else {
-                process_state::note_made();
-            }
-        }
-        match (outcome, back) {
-            (Err((_, error)), Some(back)) if changed => Err(back.undo(error)),
-            (Err((_, error)), None) if changed => Err(error.with_kind(ErrorKind::NotRestored)),
-            (outcome, back) => {
-                back.into_iter().for_each(Scoped::forget);
-                outcome.map_err(|(_, error)| error)
-            }
-        }
     }
 }
 

@@ -33,7 +33,7 @@ use crate::sys::uts as sys;
 ///
 /// Only where a seccomp filter refuses the call.
 pub fn hostname() -> Result<Hostname> {
-    let names = sys::uname().at_step(Step::ReadNames)?;
+    let names = sys::uname().at_step(Step::ReadUtsNames)?;
     Ok(Hostname::from_kernel(&bytes(&names.nodename)))
 }
 
@@ -43,7 +43,7 @@ pub fn hostname() -> Result<Hostname> {
 ///
 /// Only where a seccomp filter refuses the call.
 pub fn domainname() -> Result<Hostname> {
-    let names = sys::uname().at_step(Step::ReadNames)?;
+    let names = sys::uname().at_step(Step::ReadUtsNames)?;
     Ok(Hostname::from_kernel(&bytes(&names.domainname)))
 }
 

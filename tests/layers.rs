@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "proc_fs",
         "process_state",
         "ns_fd",
+        "identity",
         "pid_fd",
         "pinned",
         "support",

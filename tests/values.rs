@@ -1,11 +1,17 @@
 //! Values that are checked before the kernel sees them, and texts that are parsed and printed.
 
+mod traits;
+
 use linux_namespaces::{
-    Command, Error, ErrorKind, Hostname, IdExtent, IdMap, Mount, Namespace, NamespaceSet, Signal,
+    Clock, ClockOffset, Command, CommandExt, Enter, Error, ErrorKind, HidePid, Hostname, IdExtent,
+    IdMap, Mount, Namespace, NamespaceSet, NsId, PidFd, Propagation, Setgroups, Signal, Unshare,
 };
 use proptest::prelude::*;
+use std::fmt::{Debug, Display};
+use std::os::unix::process::CommandExt as _;
+use std::str::FromStr;
 
-fn invalid<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+fn invalid<T: Debug>(result: Result<T, Error>) -> String {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!((error.step(), error.raw_os_error()), (None, None), "the kernel was not asked");
@@ -18,10 +24,10 @@ fn extent(inside: u32, outside: u32, count: u32) -> IdExtent {
 
 #[test]
 fn names_are_those_of_proc() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         assert!(std::path::Path::new("/proc/self/ns").join(kind.name()).exists(), "{kind}");
         assert_eq!(kind.name().parse::<Namespace>().unwrap(), kind);
-        assert_eq!(NamespaceSet::from(kind).namespaces().collect::<Vec<_>>(), [kind]);
+        assert_eq!(NamespaceSet::from(kind).kinds().collect::<Vec<_>>(), [kind]);
         assert!(kind.since() <= (5, 6));
     }
 }
@@ -38,9 +44,23 @@ fn an_unknown_name_lists_the_known_ones() {
 }
 
 #[test]
-fn unknown_bits_are_shown() {
+fn unknown_bits_are_shown_and_refused() {
     let set = NamespaceSet::from_bits_retain(0x400) | NamespaceSet::UTS;
     assert_eq!(set.to_string(), "uts,0x400");
+    invalid(set.to_string().parse::<NamespaceSet>());
+    assert!(set.kinds().eq([Namespace::Uts]));
+    let me = || PidFd::current().unwrap();
+    for message in [
+        invalid(Command::new("true").unshare(set).plan()),
+        invalid(Command::new("true").enter(Enter::new().process(me(), set)).plan()),
+        invalid(Unshare::new(set).apply()),
+        invalid(Enter::new().process(me(), set).apply()),
+        invalid(Enter::new().process(me(), set).scoped()),
+        invalid(Enter::new().process(me(), set).run(|| ())),
+        invalid(std::process::Command::new("true").enter(&Enter::new().process(me(), set))),
+    ] {
+        assert!(message.contains("0x400"), "{message}");
+    }
 }
 
 #[test]
@@ -72,12 +92,108 @@ fn an_id_map_is_refused_before_the_kernel_would() {
     assert!(invalid("".parse::<IdMap>()).contains("at least one"));
 }
 
+/// Prints as this text, alone and in a column, and is read from it; anything else is refused.
+fn is_written<T>(value: T, text: &str)
+where
+    T: FromStr<Err = Error> + Display + Debug + PartialEq,
+{
+    assert_eq!(value.to_string(), text);
+    assert_eq!(format!("{value:>20}"), format!("{text:>20}"));
+    assert_eq!(text.parse::<T>().unwrap(), value);
+    for wrong in ["", " ", &format!("{text} "), &format!("{text}x"), &format!("-{text}")] {
+        assert!(invalid(wrong.parse::<T>()).contains(&format!("{wrong:?}")));
+    }
+}
+
+#[test]
+fn words_are_read_as_they_are_printed() {
+    is_written(Propagation::Private, "private");
+    is_written(Propagation::Slave, "slave");
+    is_written(Propagation::Shared, "shared");
+    is_written(Propagation::Unchanged, "unchanged");
+    is_written(Setgroups::Allow, "allow");
+    is_written(Setgroups::Deny, "deny");
+    is_written(Clock::Monotonic, "monotonic");
+    is_written(Clock::Boottime, "boottime");
+    for (value, word, number) in [
+        (HidePid::NoAccess, "noaccess", "1"),
+        (HidePid::Invisible, "invisible", "2"),
+        (HidePid::Ptraceable, "ptraceable", "4"),
+    ] {
+        is_written(value, word);
+        assert_eq!(number.parse::<HidePid>().unwrap(), value);
+    }
+}
+
+#[test]
+fn what_is_no_id_of_a_namespace_is_refused() {
+    for text in ["", ":", "4", "4:", ":1", "4:1:1", "+4:1", "4:-1", " 4:1", "4:0x1", "4:1\n"] {
+        assert!(invalid(text.parse::<NsId>()).contains(&format!("{text:?}")));
+    }
+    invalid("4:18446744073709551616".parse::<NsId>());
+}
+
+#[test]
+fn what_is_no_offset_of_a_clock_is_refused() {
+    for text in ["", "1", "1 2 3", "a b", "1 -2", "1.5 0", "1,2"] {
+        assert!(invalid(text.parse::<ClockOffset>()).contains(&format!("{text:?}")));
+    }
+    invalid("5000000000 0".parse::<ClockOffset>());
+    invalid("1 1000000000".parse::<ClockOffset>());
+}
+
+#[test]
+fn every_signal_is_read_as_it_is_printed() {
+    for number in 1..=64 {
+        let signal = Signal::new(number).unwrap();
+        assert_eq!(signal.to_string().parse::<Signal>().unwrap(), signal);
+        assert_eq!(number.to_string().parse::<Signal>().unwrap(), signal);
+        // signal(7): the standard ones have names.
+        assert_eq!(signal.to_string().starts_with("SIG"), number < 32, "{signal}");
+    }
+    assert_eq!("poll".parse::<Signal>().unwrap(), Signal::IO);
+    assert_eq!(format!("{:>8}", Signal::TERM), " SIGTERM");
+}
+
 #[test]
 fn signals_go_from_1_to_64() {
     assert!(invalid(Signal::new(0)).contains("1 to 64"));
     invalid(Signal::new(65));
     invalid(Signal::new(-9));
     assert_eq!(Signal::new(9).unwrap(), Signal::KILL);
+}
+
+/// The same calls on this crate's command and on std's.
+macro_rules! both {
+    ($($call:tt)*) => {{
+        let mut own = Command::new("a b");
+        let mut std = std::process::Command::new("a b");
+        own$($call)*;
+        std$($call)*;
+        (own, std)
+    }};
+}
+
+#[test]
+fn a_command_returns_what_was_set_as_std_does() {
+    for (own, std) in [
+        both!(.arg("-l")),
+        both!(.args(["", "a\"b", "\u{301}"]).arg0("c")),
+        both!(.arg0("a b")),
+        both!(.env("A", "b c").env("B", "").current_dir("/x y")),
+        both!(.env("B", "1").env_remove("A").env_remove("C")),
+        both!(.env("A", "1").env_clear().env("B", "2").env_remove("C").arg("d")),
+        both!(.env_clear().env("B", "2").env_remove("B")),
+        both!(.envs([("A", "1"), ("A", "2")]).env_remove("A").current_dir("/").current_dir("y")),
+    ] {
+        assert_eq!(format!("{own:?}"), format!("{std:?}"));
+        assert_eq!(own.get_program(), std.get_program());
+        assert!(own.get_args().eq(std.get_args()) && own.get_args().len() == std.get_args().len());
+        assert!(own.get_envs().eq(std.get_envs()) && own.get_envs().len() == std.get_envs().len());
+        assert_eq!(own.get_current_dir(), std.get_current_dir());
+        let is_clear = format!("{own:?}").contains("env -i ");
+        assert_eq!(own.get_env_clear(), is_clear);
+    }
 }
 
 #[test]
@@ -104,12 +220,12 @@ fn overlaps(extents: &[IdExtent], first: fn(&IdExtent) -> u32) -> bool {
 proptest! {
     #[test]
     fn a_set_is_read_as_it_is_printed(bits in any::<u8>()) {
-        let kinds = Namespace::ALL.into_iter().enumerate();
+        let kinds = Namespace::ALL.iter().copied().enumerate();
         let set: NamespaceSet =
             kinds.filter(|(at, _)| bits & (1 << at) != 0).map(|(_, kind)| kind).collect();
         prop_assert_eq!(set.to_string().parse::<NamespaceSet>().unwrap(), set);
-        prop_assert_eq!(set.namespaces().count(), bits.count_ones() as usize);
-        prop_assert_eq!(set.namespaces().collect::<NamespaceSet>(), set);
+        prop_assert_eq!(set.kinds().count(), bits.count_ones() as usize);
+        prop_assert_eq!(set.kinds().collect::<NamespaceSet>(), set);
     }
 
     #[test]
@@ -117,6 +233,9 @@ proptest! {
         drop(text.parse::<NamespaceSet>());
         drop(text.parse::<Namespace>());
         drop(text.parse::<Hostname>());
+        drop(text.parse::<NsId>());
+        drop(text.parse::<ClockOffset>());
+        drop(text.parse::<Signal>());
     }
 
     #[test]
@@ -147,6 +266,22 @@ proptest! {
             // The kernel writes columns.
             prop_assert_eq!(text.replace(' ', "     ").parse::<IdMap>()?, map);
         }
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_printed(dev: u64, ino: u64) {
+        let id = NsId { dev, ino };
+        prop_assert_eq!(id.to_string().parse::<NsId>()?, id);
+    }
+
+    #[test]
+    fn an_offset_is_read_as_it_is_printed(
+        seconds in -ClockOffset::MAX_SECONDS..=ClockOffset::MAX_SECONDS,
+        nanoseconds in 0..1_000_000_000_u32,
+    ) {
+        let offset = ClockOffset::new(seconds, nanoseconds)?;
+        prop_assert_eq!(offset.to_string().parse::<ClockOffset>()?, offset);
+        prop_assert_eq!((offset.as_secs(), offset.subsec_nanos()), (seconds, nanoseconds));
     }
 
     #[test]

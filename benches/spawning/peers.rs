@@ -111,7 +111,7 @@ fn wait(child: Pid) {
 /// It writes id maps from the parent, without the word to deny `setgroups(2)`, so that only root can
 /// have a gid map.
 fn unshare_crate(set: NamespaceSet) -> Option<Peer> {
-    let kinds: Option<Vec<unshare::Namespace>> = set.namespaces().map(of_unshare_crate).collect();
+    let kinds: Option<Vec<unshare::Namespace>> = set.kinds().map(of_unshare_crate).collect();
     let mut command = unshare::Command::new("/bin/true");
     command.unshare(&kinds?);
     // SAFETY: asks for a number.
@@ -144,6 +144,6 @@ fn of_unshare_crate(kind: Namespace) -> Option<unshare::Namespace> {
         Namespace::Pid => Some(unshare::Namespace::Pid),
         Namespace::User => Some(unshare::Namespace::User),
         Namespace::Uts => Some(unshare::Namespace::Uts),
-        Namespace::Time => None,
+        _ => None,
     }
 }

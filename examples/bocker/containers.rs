@@ -56,7 +56,7 @@ pub(crate) fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
         // With the program ends the init, and with that all others.
         let program = exec::program(&record)?;
         let program = program.ok_or("it is being started, or its output is still being read")?;
-        program.signal(Signal::KILL)?;
+        program.send_signal(Signal::KILL)?;
         drop(record.wait_until_unlocked()?);
     }
     // Left where its bocker was killed.

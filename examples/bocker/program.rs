@@ -21,7 +21,7 @@ pub(crate) fn new(program: &[String]) -> Result<Command> {
 
 /// Signals that reach this process from here on are for the program.
 pub(crate) fn arm() -> Result<Supervisor> {
-    Ok(Init::new().process_group().arm()?)
+    Ok(Init::new().new_process_group().arm()?)
 }
 
 /// Takes the terminal back that a program had.

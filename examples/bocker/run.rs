@@ -189,7 +189,7 @@ fn command(container: &Record, image: &Record, sandbox: Sandbox) -> Result<Comma
     command
         .enter(Enter::new().namespace(sandbox.user).namespace(sandbox.net))
         .unshare(NamespaceSet::CGROUP | NamespaceSet::IPC)
-        .init(Init::new().process_group())
+        .init(Init::new().new_process_group())
         .hostname(container.name.parse()?);
     let files = Overlay::new([image.path("rootfs")])?.upper(container.path("files"))?;
     command

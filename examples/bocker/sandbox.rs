@@ -37,7 +37,7 @@ impl Sandbox {
 
 /// Gives a command a user namespace in which the caller is root, with as many ids as it may have.
 pub(crate) fn map_ids(command: &mut Command) -> Result<()> {
-    if SubIds::uids().is_ok() && SubIds::gids().is_ok() {
+    if SubIds::read_subuid().is_ok() && SubIds::read_subgid().is_ok() {
         command.map_auto();
     } else if geteuid().is_root() {
         map_all_ids(command)?;
@@ -50,7 +50,7 @@ pub(crate) fn map_ids(command: &mut Command) -> Result<()> {
 /// Gives a command a mount namespace in which it may mount, and leaves its ids as they are.
 pub(crate) fn own_mounts(command: &mut Command) -> Result<()> {
     command.unshare(NamespaceSet::MOUNT);
-    match Support::probe()?.namespace(Namespace::Mount) {
+    match Support::probe()?.availability(Namespace::Mount) {
         Availability::Available => {}
         _ if geteuid().is_root() => map_all_ids(command)?,
         _ => _ = command.map_current_user().keep_caps(),

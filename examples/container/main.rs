@@ -104,7 +104,7 @@ fn run(options: &Options) -> Result<u8, Error> {
     // Shells need a process group that has a number where they are.
     let lends_terminal = has_init && terminal::is_ours();
     if lends_terminal {
-        command.init(Init::new().process_group());
+        command.init(Init::new().new_process_group());
     } else if has_init {
         command.init(Init::new());
     }
@@ -151,8 +151,8 @@ fn possible(wanted: NamespaceSet) -> Result<NamespaceSet, Error> {
     if possible.is_empty() {
         return Ok(wanted);
     }
-    for kind in (wanted - possible).namespaces() {
-        match support.namespace(kind) {
+    for kind in (wanted - possible).kinds() {
+        match support.availability(kind) {
             Availability::Denied(error) => {
                 eprintln!("container: no new {kind} namespace: {error:#}")
             }

@@ -8,13 +8,13 @@ use linux_namespaces::{Namespace, NsFd, Result, uts};
 
 /// The numbers of the namespaces outside, for the report inside.
 pub(crate) fn outside() -> Result<Vec<u64>> {
-    Namespace::ALL.into_iter().map(number).collect()
+    Namespace::ALL.iter().copied().map(number).collect()
 }
 
 /// As PID 1 of the container. Answers its exit status.
 pub(crate) fn main(outside: &[u64]) -> u8 {
     println!("{:8} {:>11} {:>11}   what it shows inside", "", "outside", "inside");
-    for (kind, outside) in Namespace::ALL.into_iter().zip(outside) {
+    for (kind, outside) in Namespace::ALL.iter().copied().zip(outside) {
         match number(kind) {
             Ok(inside) if inside == *outside => {
                 println!("{kind:8} {outside:>11} {:>11}   {}", "the same", effect(kind));
@@ -88,6 +88,7 @@ fn effect(kind: Namespace) -> String {
             Ok(name) => format!("the host is called {name}"),
             Err(error) => error.to_string(),
         },
+        _ => String::new(),
     }
 }
 

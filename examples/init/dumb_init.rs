@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
-use linux_namespaces::{Init, Others, Signal, Verbosity};
+use linux_namespaces::{Init, RemainingProcesses, Signal, Verbosity};
 
 use crate::{Job, checked};
 
@@ -43,7 +43,10 @@ pub(crate) fn parse() -> Result<Job, clap::Error> {
     let verbose = options.verbose || is("DUMB_INIT_DEBUG", "1");
     let mut init = Init::new();
     if !single {
-        init = init.session().signal_group().others(Others::Terminate { grace: Duration::ZERO });
+        init = init
+            .new_session()
+            .signal_process_group()
+            .remaining_processes(RemainingProcesses::Terminate { grace: Duration::ZERO });
         // The program's session has no shell that would continue what one of these stopped.
         for signal in [Signal::TSTP, Signal::TTIN, Signal::TTOU] {
             init = init.rewrite(signal, Signal::STOP);

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         }
     };
     match init.spawn(Command::new(program).args(args)) {
-        Ok(child) => init.finish(child),
+        Ok(child) => init.supervise_and_exit(child),
         Err(error) => {
             eprintln!("init: {error:#}");
             (job.failure)(error.kind()).into()

@@ -71,12 +71,12 @@ pub(crate) fn parse() -> Result<Job, clap::Error> {
         1 | 2 => Verbosity::Info,
         _ => Verbosity::Debug,
     };
-    let mut init = Init::new().process_group().verbosity(verbosity);
+    let mut init = Init::new().new_process_group().verbosity(verbosity);
     if options.subreaper || env::var_os("TINI_SUBREAPER").is_some() {
         init = init.subreaper();
     }
     if options.group || env::var_os("TINI_KILL_PROCESS_GROUP").is_some() {
-        init = init.signal_group();
+        init = init.signal_process_group();
     }
     if let Some(signal) = options.parent_death_signal {
         init = init.parent_death_signal(signal);

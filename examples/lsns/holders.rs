@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use linux_namespaces::{Discovery, Found, Holder, NsId};
+use linux_namespaces::{Discovery, Holder, NamespaceInfo, NsId};
 
 use crate::listing::{command, oldest};
 use crate::table::one_line;
@@ -11,7 +11,7 @@ use crate::{Result, named};
 /// So many of one sort are told one by one.
 const FEW: usize = 10;
 
-pub(crate) fn tell(all: &Discovery, found: &Found) -> Result<String> {
+pub(crate) fn tell(all: &Discovery, found: &NamespaceInfo) -> Result<String> {
     let mut text = format!("{}:[{}]", found.kind(), found.id().ino);
     if let Some(id) = found.unique_id() {
         write!(text, ", unique id {id}")?;
@@ -51,25 +51,25 @@ fn sort_of(holder: &Holder) -> &'static str {
     match holder {
         Holder::Process { .. } => "processes in it, until they end",
         Holder::Thread { .. } => "threads in it, of processes elsewhere, until they end or leave",
-        Holder::Children { .. } => "threads whose children will be born in it",
-        Holder::Descriptor { .. } => "open files of it, until they are closed",
-        Holder::Mount { .. } => "mounts of its file, until they are unmounted",
-        Holder::Proc { .. } => "mounted proc file systems that show it",
-        Holder::Child(_) => "namespaces inside of it",
-        Holder::Owned(_) => "namespaces that it owns",
+        Holder::ForChildren { .. } => "threads whose children will be born in it",
+        Holder::Fd { .. } => "open files of it, until they are closed",
+        Holder::BindMount { .. } => "mounts of its file, until they are unmounted",
+        Holder::ProcMount { .. } => "mounted proc file systems that show it",
+        Holder::ChildNamespace { .. } => "namespaces inside of it",
+        Holder::OwnedNamespace { .. } => "namespaces that it owns",
         _ => "other things",
     }
 }
 
-fn line(all: &Discovery, found: &Found, holder: &Holder) -> Result<String> {
+fn line(all: &Discovery, found: &NamespaceInfo, holder: &Holder) -> Result<String> {
     let plain = holder.to_string();
     Ok(match holder {
-        Holder::Process { pid } => match found.process(*pid)? {
+        Holder::Process { pid, .. } => match found.process(*pid)? {
             Some(info) => format!("{plain}: {}", one_line(&command(&info))),
             None => format!("{plain}, which is gone by now"),
         },
-        Holder::Child(id) | Holder::Owned(id) => {
-            match all.find(*id).map(oldest).transpose()?.flatten() {
+        Holder::ChildNamespace { id, .. } | Holder::OwnedNamespace { id, .. } => {
+            match all.get(*id).map(oldest).transpose()?.flatten() {
                 Some(info) => {
                     let command = one_line(&command(&info));
                     format!("{}, with process {}: {command}", named(all, *id), info.pid())
@@ -82,7 +82,7 @@ fn line(all: &Discovery, found: &Found, holder: &Holder) -> Result<String> {
 }
 
 /// There may be two of one number on different devices only in theory.
-pub(crate) fn find(all: &Discovery, ino: u64) -> Option<&Found> {
-    let id = all.namespaces().map(Found::id).find(|id: &NsId| id.ino == ino)?;
-    all.find(id)
+pub(crate) fn find(all: &Discovery, ino: u64) -> Option<&NamespaceInfo> {
+    let id = all.namespaces().map(NamespaceInfo::id).find(|id: &NsId| id.ino == ino)?;
+    all.get(id)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use linux_namespaces::{Discovery, Found, Holder, Namespace, NsFd, NsId, ProcessInfo};
+use linux_namespaces::{Discovery, Holder, Namespace, NamespaceInfo, NsFd, NsId, ProcessInfo};
 use nix::unistd::{Uid, User};
 
 use crate::columns::Column;
@@ -13,7 +13,7 @@ use crate::{Result, filter};
 
 /// A namespace with its oldest process, or one of its processes.
 pub(crate) struct Line<'a> {
-    found: &'a Found,
+    found: &'a NamespaceInfo,
     process: Option<ProcessInfo>,
     /// The line above, in a tree.
     pub(crate) parent: Option<usize>,
@@ -44,9 +44,9 @@ impl<'a> Listing<'a> {
     pub(crate) fn of_namespaces(all: &'a Discovery, options: &'a Options) -> Result<Self> {
         let mut listing = Self::new(all, options)?;
         for found in all.namespaces() {
-            let is_in = |pid| found.holders().contains(&Holder::Process { pid });
-            let is_meant =
-                options.task.is_none_or(is_in) && !(options.persistent && found.processes() > 0);
+            let is_in = |pid| found.pids().any(|member| member == pid);
+            let is_meant = options.task.is_none_or(is_in)
+                && !(options.persistent && found.pids().next().is_some());
             if is_meant {
                 listing.namespace(found)?;
             }
@@ -55,7 +55,7 @@ impl<'a> Listing<'a> {
     }
 
     /// Behind those that it is to be shown below.
-    fn namespace(&mut self, found: &'a Found) -> Result<()> {
+    fn namespace(&mut self, found: &'a NamespaceInfo) -> Result<()> {
         if !self.options.has_kind(found.kind()) || self.by_namespace.contains_key(&found.id()) {
             return Ok(());
         }
@@ -64,7 +64,7 @@ impl<'a> Listing<'a> {
             Some(Tree::Parent) => found.parent().or(found.owner()),
             _ => None,
         };
-        if let Some(above) = above.and_then(|id| self.all.find(id)) {
+        if let Some(above) = above.and_then(|id| self.all.get(id)) {
             self.namespace(above)?;
         }
         let process = oldest(found)?;
@@ -81,21 +81,26 @@ impl<'a> Listing<'a> {
     pub(crate) fn of_processes(
         all: &'a Discovery,
         options: &'a Options,
-        found: &'a Found,
+        found: &'a NamespaceInfo,
     ) -> Result<Self> {
         let mut listing = Self::new(all, options)?;
         let mut members = HashMap::new();
-        for pid in pids(found) {
+        for pid in found.pids() {
             members.extend(found.process(pid)?.map(|info| (pid, info)));
         }
-        for pid in pids(found) {
+        for pid in found.pids() {
             listing.process(found, pid, &mut members);
         }
         Ok(listing)
     }
 
     /// Behind its parent, if that is in the namespace, too. Each is taken once.
-    fn process(&mut self, found: &'a Found, pid: u32, members: &mut HashMap<u32, ProcessInfo>) {
+    fn process(
+        &mut self,
+        found: &'a NamespaceInfo,
+        pid: u32,
+        members: &mut HashMap<u32, ProcessInfo>,
+    ) {
         let Some(info) = members.remove(&pid) else {
             return;
         };
@@ -139,13 +144,13 @@ impl<'a> Listing<'a> {
             Column::Ns => Some(found.id().ino.to_string()),
             Column::Type => Some(found.kind().to_string()),
             Column::Path => process.map(|it| format!("/proc/{}/ns/{}", it.pid(), found.kind())),
-            Column::Nprocs => Some(found.processes().to_string()),
+            Column::Nprocs => Some(found.pids().count().to_string()),
             Column::Pid => process.map(|it| it.pid().to_string()),
             Column::Ppid => process.map(|it| it.parent().unwrap_or(0).to_string()),
             Column::Command => return process.map(command).unwrap_or_default(),
             Column::Uid => self.uid(found, process).map(|uid| uid.to_string()),
             Column::User => self.uid(found, process).map(user_name),
-            Column::Netnsid => self.net_id(found),
+            Column::Netnsid => self.netnsid(found),
             Column::Nsfs => return self.mount_points(found),
             Column::Pns => ino(found.parent()),
             Column::Ons => ino(found.owner()),
@@ -154,24 +159,27 @@ impl<'a> Listing<'a> {
     }
 
     /// Without a process, of who made the user namespace that it is or that owns it.
-    fn uid(&self, found: &Found, process: Option<&ProcessInfo>) -> Option<u32> {
-        let of_owner = || found.owner().and_then(|id| self.all.find(id)).and_then(Found::owner_uid);
+    fn uid(&self, found: &NamespaceInfo, process: Option<&ProcessInfo>) -> Option<u32> {
+        let of_owner =
+            || found.owner().and_then(|id| self.all.get(id)).and_then(NamespaceInfo::owner_uid);
         process.map(ProcessInfo::uid).or_else(|| found.owner_uid()).or_else(of_owner)
     }
 
-    fn net_id(&self, found: &Found) -> Option<String> {
+    fn netnsid(&self, found: &NamespaceInfo) -> Option<String> {
         if found.kind() != Namespace::Net {
             return None;
         }
-        let id = self.all.open(found).and_then(|namespace| namespace.net_id()).ok()?;
+        let id = self.all.open(found).and_then(|namespace| namespace.netnsid()).ok()?;
         Some(id.map_or("unassigned".to_owned(), |id| id.to_string()))
     }
 
-    fn mount_points(&self, found: &Found) -> OsString {
+    fn mount_points(&self, found: &NamespaceInfo) -> OsString {
         let mut points: Vec<Vec<u8>> = Vec::new();
         for holder in found.holders() {
             match holder {
-                Holder::Mount { mount_namespace, path } if *mount_namespace == self.mounts => {
+                Holder::BindMount { mount_namespace, path, .. }
+                    if *mount_namespace == self.mounts =>
+                {
                     // A newline stands between two of them.
                     let parts: Vec<_> =
                         path.as_os_str().as_bytes().split(|it| *it == b'\n').collect();
@@ -187,16 +195,9 @@ impl<'a> Listing<'a> {
     }
 }
 
-fn pids(found: &Found) -> impl Iterator<Item = u32> {
-    found.holders().iter().filter_map(|holder| match holder {
-        Holder::Process { pid } => Some(*pid),
-        _ => None,
-    })
-}
-
 /// Of those that are still there.
-pub(crate) fn oldest(found: &Found) -> Result<Option<ProcessInfo>> {
-    for pid in pids(found) {
+pub(crate) fn oldest(found: &NamespaceInfo) -> Result<Option<ProcessInfo>> {
+    for pid in found.pids() {
         if let Some(info) = found.process(pid)? {
             return Ok(Some(info));
         }

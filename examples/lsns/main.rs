@@ -110,7 +110,7 @@ fn terminal_width() -> Option<usize> {
 
 /// A namespace by kind and number.
 fn named(all: &Discovery, id: NsId) -> String {
-    match all.find(id) {
+    match all.get(id) {
         Some(found) => format!("{}:[{}]", found.kind(), id.ino),
         None => format!("namespace {}", id.ino),
     }
@@ -122,7 +122,7 @@ fn tell_gaps(all: &Discovery) {
     for gap in all.gaps() {
         let sort = match gap {
             Gap::Process { .. } => "processes",
-            Gap::Descriptors { .. } => "processes' descriptors",
+            Gap::Fds { .. } => "processes' descriptors",
             Gap::Mounts { .. } => "namespaces' mounts",
             Gap::CoveredMount { .. } => "covered mounts",
             Gap::Namespace { .. } => "namespaces' owners and parents",

@@ -68,7 +68,7 @@ fn run(options: &Options) -> Result<ExitCode> {
         command.keep_caps();
     }
     command.enter(if options.preserve_credentials {
-        chosen.enter.keep_ids()
+        chosen.enter.preserve_credentials()
     } else {
         chosen.enter
     });
@@ -127,7 +127,7 @@ fn set_place<'a>(
         if option.is_empty() { target()?.dir(name) } else { target::open_dir(Path::new(option)) }
     };
     if let Some(dir) = &options.root {
-        command.root_dir(open(dir, "root")?);
+        command.root_dir_fd(open(dir, "root")?);
     }
     if let Some(dir) = &options.wd {
         command.current_dir_fd(open(dir, "cwd")?);

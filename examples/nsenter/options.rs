@@ -142,7 +142,7 @@ impl Options {
     ) -> Result<Chosen> {
         let mut opened = Vec::new();
         let mut of_target = NamespaceSet::empty();
-        for kind in Namespace::ALL {
+        for &kind in Namespace::ALL {
             match self.option(kind) {
                 None if self.all && has(target()?, kind)? => of_target |= kind.into(),
                 None => {}
@@ -162,7 +162,7 @@ impl Options {
             None => None,
         };
         let user = if self.user_parent {
-            let parent = match (user, opened.first(), of_target.namespaces().next()) {
+            let parent = match (user, opened.first(), of_target.kinds().next()) {
                 (Some(user), ..) => user.parent()?,
                 (None, Some(other), _) => other.owner()?,
                 (None, None, Some(kind)) => of_process(kind)?.owner()?,
@@ -198,6 +198,7 @@ impl Options {
             Namespace::Time => &self.time,
             Namespace::User => &self.user,
             Namespace::Uts => &self.uts,
+            _ => &None,
         }
         .as_deref()
     }
@@ -218,7 +219,7 @@ fn open(file: &OsStr, kind: Namespace) -> Result<NsFd> {
     let namespace = match file.as_bytes().strip_prefix(b":") {
         Some(id) => {
             let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
-            NsFd::by_id(id.ok_or_else(|| format!("{file:?} is no id of a namespace"))?)?
+            NsFd::by_unique_id(id.ok_or_else(|| format!("{file:?} is no id of a namespace"))?)?
         }
         None => NsFd::open(file)?,
     };

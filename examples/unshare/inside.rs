@@ -58,7 +58,7 @@ fn supervise(program: &Program, command: &mut Command, options: &Options) -> Res
     loop {
         for signal in signals.wait(&child)? {
             if signal != Signal::CHLD {
-                child.signal(signal)?;
+                child.send_signal(signal)?;
             }
         }
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {

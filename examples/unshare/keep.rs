@@ -129,7 +129,7 @@ impl Gate {
 
     /// Keeps the child's namespaces, and lets it in. If that fails the child ends.
     pub(crate) fn keep(self, child: &Child, files: &[(Namespace, PathBuf)]) -> Result<(), Failure> {
-        keep_all(child.pid_fd(), files)?;
+        keep_all(child.pidfd(), files)?;
         Ok((&self.writer).write_all(GO)?)
     }
 }

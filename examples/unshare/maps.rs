@@ -47,8 +47,10 @@ pub(crate) struct Source {
     pub(crate) current: &'static str,
 }
 
-pub(crate) const USERS: Source = Source { set_aside: SubIds::uids, current: "/proc/self/uid_map" };
-pub(crate) const GROUPS: Source = Source { set_aside: SubIds::gids, current: "/proc/self/gid_map" };
+pub(crate) const USERS: Source =
+    Source { set_aside: SubIds::read_subuid, current: "/proc/self/uid_map" };
+pub(crate) const GROUPS: Source =
+    Source { set_aside: SubIds::read_subgid, current: "/proc/self/gid_map" };
 
 /// The map of these blocks, with `own` outside as `inside` if that is asked for.
 pub(crate) fn map(

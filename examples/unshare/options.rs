@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
@@ -295,33 +294,15 @@ impl Options {
 }
 
 fn propagation(word: &str) -> Result<Propagation, String> {
-    match word {
-        "private" => Ok(Propagation::Private),
-        "shared" => Ok(Propagation::Shared),
-        "slave" => Ok(Propagation::Slave),
-        "unchanged" => Ok(Propagation::Unchanged),
-        _ => Err(format!("unsupported propagation mode: {word}")),
-    }
+    word.parse().map_err(|_| format!("unsupported propagation mode: {word}"))
 }
 
 fn setgroups(word: &str) -> Result<Setgroups, String> {
-    match word {
-        "allow" => Ok(Setgroups::Allow),
-        "deny" => Ok(Setgroups::Deny),
-        _ => Err(format!("unsupported --setgroups argument '{word}'")),
-    }
+    word.parse().map_err(|_| format!("unsupported --setgroups argument '{word}'"))
 }
 
-/// By number, or by name with or without "SIG".
 fn signal(word: &str) -> Result<Signal, String> {
-    let unknown = |_| format!("unknown signal: {word}");
-    if let Ok(number) = word.parse() {
-        return Signal::new(number).map_err(|error| error.to_string());
-    }
-    let name = word.to_ascii_uppercase();
-    let name = format!("SIG{}", name.strip_prefix("SIG").unwrap_or(&name));
-    let signal = nix::sys::signal::Signal::from_str(&name).map_err(unknown)?;
-    Signal::new(signal as i32).map_err(|error| error.to_string())
+    word.parse().map_err(|_| format!("unknown signal: {word}"))
 }
 
 fn user(word: &str) -> Result<u32, String> {

@@ -64,7 +64,7 @@ impl Program {
                 let (root, reason) = (root.display(), Failure::from(io::Error::from(errno)));
                 Failure::new(format!("cannot change root directory to '{root}': {reason}"))
             })?;
-            command.root_dir(dir);
+            command.root_dir_fd(dir);
         }
         if let Some(dir) = &options.wd {
             command.current_dir(dir);
@@ -177,7 +177,7 @@ pub(crate) fn run_as_child(options: &Options, world: &World) -> Result<u8, Failu
         for signal in signals.wait(&child)? {
             // Without the option these two are for the program alone to act on.
             if options.forward_signals && signal != Signal::CHLD {
-                child.signal(signal)?;
+                child.send_signal(signal)?;
             }
         }
     }

@@ -79,7 +79,7 @@ impl Command {
                 flags |= abi::CLONE_NNP;
             }
         }
-        if self.empty_mounts {
+        if self.empty_mount_namespace {
             flags |= abi::CLONE_EMPTY_MNTNS;
         }
         if route.has_intermediate && flags & abi::CLONE_AUTOREAP != 0 {

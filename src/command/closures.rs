@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::plan::op::Op;
 use crate::process_state;
 
+/// The caller's code in the child.
 impl Command {
     /// Runs `work` in the child, after all other steps, right before the program.
     ///

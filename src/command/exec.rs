@@ -6,6 +6,7 @@ use super::Command;
 use super::stdio::Stdio;
 use crate::error::{Error, Result};
 
+/// Running the program in place of this one.
 impl Command {
     /// Replaces this program by that of the command, as `exec(3)` does: no child is made. What the child
     /// would do, this process does. Returns only to say why that failed.
@@ -32,7 +33,7 @@ impl Command {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for new namespaces, which
     /// [`Unshare`](crate::Unshare) makes for a thread, and for what only a child can have: `init`, `cgroup`,
-    /// `set_tid`, `auto_reap`, `kill_on_drop`, `empty_mounts`,
+    /// `set_tid`, `auto_reap`, `kill_on_drop`, `empty_mount_namespace`,
     /// [`kill_on_parent_exit`](Self::kill_on_parent_exit), and
     /// [`close_other_fds`](Self::close_other_fds), which would take descriptors from this process should
     /// the program not start;
@@ -63,7 +64,7 @@ impl Command {
             (self.close_other_fds, "close_other_fds"),
             (self.cgroup.is_some(), "cgroup"),
             (!self.set_tid.is_empty(), "set_tid"),
-            (plan.clone_flags != 0, "auto_reap, kill_on_drop or empty_mounts"),
+            (plan.clone_flags != 0, "auto_reap, kill_on_drop or empty_mount_namespace"),
         ] {
             if asked {
                 return Err(Error::invalid(format!("{name} is for a child, not for exec")));

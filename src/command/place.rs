@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Command;
@@ -34,7 +35,7 @@ impl Place {
     }
 }
 
-/// Where the program stands, and what it keeps.
+/// Open directories.
 impl Command {
     /// The program's root directory, and its working directory unless one is set: an open directory,
     /// which may lie in another mount namespace than the program. Its file system is seen from there on,
@@ -52,7 +53,7 @@ impl Command {
     /// use linux_namespaces::{Command, ErrorKind};
     /// use std::fs::File;
     ///
-    /// match Command::new("/bin/pwd").root_dir(File::open("/")?).output() {
+    /// match Command::new("/bin/pwd").root_dir_fd(File::open("/")?).output() {
     ///     Ok(output) => assert_eq!(output.stdout, b"/\n"),
     ///     Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
     /// }
@@ -72,7 +73,7 @@ impl Command {
     ///
     /// [chroot(2)](https://man7.org/linux/man-pages/man2/chroot.2.html)
     #[doc(alias = "chroot")]
-    pub fn root_dir(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
+    pub fn root_dir_fd(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
         self.place.root = Some(Arc::new(dir.into()));
         self
     }
@@ -95,7 +96,7 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// The plan refuses it together with mounts, as of [`root_dir`](Self::root_dir).
+    /// The plan refuses it together with mounts, as of [`root_dir_fd`](Self::root_dir_fd).
     /// The spawn fails with `ENOTDIR` for a descriptor of something else, and `EACCES` for a directory that
     /// the child may not search (with the ids and capabilities of before [`uid`](Self::uid), but in its
     /// user namespace).
@@ -109,37 +110,28 @@ impl Command {
         self
     }
 
-    /// Leaves to the program all capabilities that the child has, whatever its uid: they become
-    /// inheritable and ambient. Without this a program that is not uid 0's loses them at exec.
+    /// Where the program starts if the parent's working directory cannot be looked up again after the
+    /// [mounts](Self::mount) of this command: it is not there any more, or may not be searched.
     ///
-    /// In a user namespace these are capabilities over what that owns; otherwise they are the caller's
-    /// own. A program with set-user-ID bits or file capabilities gets no ambient ones.
+    /// It must be an absolute path. It has no effect where [`current_dir`](Self::current_dir) is an absolute path, or
+    /// where nothing is mounted.
     ///
     /// # Examples
     ///
     /// ```
-    /// use linux_namespaces::{Command, NamespaceSet};
+    /// use linux_namespaces::{Command, Mount};
     ///
-    /// // no id is mapped, so that the program runs as uid 65534, and has no capability without this
-    /// let mut command = Command::new("grep");
-    /// command.args(["^CapEff:.*[1-9a-f]", "/proc/self/status"]);
-    /// match command.unshare(NamespaceSet::USER).keep_caps().output() {
-    ///     Ok(output) => assert!(output.status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
+    /// let mut command = Command::new("pwd");
+    /// // hides the directory that this program was started in, wherever that is
+    /// command.map_root().mount(Mount::tmpfs("/home")?).mount(Mount::tmpfs("/tmp")?);
+    /// command.current_dir_fallback("/");
+    /// if let Ok(status) = command.status() {
+    ///     assert!(status.success());
     /// }
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
-    ///
-    /// # Errors
-    ///
-    /// `EPERM` at the spawn where the process's securebits forbid ambient capabilities.
-    ///
-    /// # References
-    ///
-    /// [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html), "Ambient"
-    #[doc(alias = "PR_CAP_AMBIENT")]
-    pub fn keep_caps(&mut self) -> &mut Self {
-        self.place.keep_caps = true;
+    pub fn current_dir_fallback(&mut self, dir: impl AsRef<Path>) -> &mut Self {
+        self.current_dir_fallback = Some(dir.as_ref().to_owned());
         self
     }
 }

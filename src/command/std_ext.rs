@@ -34,7 +34,7 @@ pub trait CommandExt: sealed::Sealed {
     /// and drops its supplementary groups where that is allowed, as with
     /// [`Command::enter`](crate::Command::enter), and fails with `EINVAL` for a namespace that maps neither 0 nor the
     /// caller's id. To run it with the ids that are set on the command, or with
-    /// the caller's, use [`Enter::keep_ids`].
+    /// the caller's, use [`Enter::preserve_credentials`].
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
@@ -16,8 +17,11 @@ use crate::sys::Errno;
 use crate::sys::file::{NULL_DEVICE, is_device};
 use crate::sys::in_root::open_inside_here;
 
-/// What a standard stream of a child is connected to; as [`std::process::Stdio`], which cannot be
-/// looked into.
+/// What a standard stream of a child is connected to, like [`std::process::Stdio`], whose contents no other crate can
+/// access.
+///
+/// It is created from whatever std's is created from. A pipe or a socket is one by way of [`OwnedFd`]:
+/// `OwnedFd::from(reader)`.
 ///
 /// # Examples
 ///
@@ -41,10 +45,12 @@ enum Kind {
     Null,
     Piped,
     Fd(OwnedFd),
+    OwnStdout,
+    OwnStderr,
 }
 
 impl Stdio {
-    /// The parent's own stream.
+    /// The same stream of this process.
     #[must_use]
     pub fn inherit() -> Self {
         Self(Kind::Inherit)
@@ -63,22 +69,49 @@ impl Stdio {
     }
 }
 
-impl<T: Into<OwnedFd>> From<T> for Stdio
-where
-    T: FileLike,
-{
-    fn from(file: T) -> Self {
-        Self(Kind::Fd(file.into()))
+impl From<OwnedFd> for Stdio {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Kind::Fd(fd))
     }
 }
 
-/// The types that are open files and nothing else.
-trait FileLike {}
-impl FileLike for OwnedFd {}
-impl FileLike for File {}
-impl FileLike for ChildStdin {}
-impl FileLike for ChildStdout {}
-impl FileLike for ChildStderr {}
+impl From<File> for Stdio {
+    fn from(file: File) -> Self {
+        OwnedFd::from(file).into()
+    }
+}
+
+impl From<ChildStdin> for Stdio {
+    fn from(pipe: ChildStdin) -> Self {
+        OwnedFd::from(pipe).into()
+    }
+}
+
+impl From<ChildStdout> for Stdio {
+    fn from(pipe: ChildStdout) -> Self {
+        OwnedFd::from(pipe).into()
+    }
+}
+
+impl From<ChildStderr> for Stdio {
+    fn from(pipe: ChildStderr) -> Self {
+        OwnedFd::from(pipe).into()
+    }
+}
+
+/// Standard output of this process, as it is at the spawn.
+impl From<io::Stdout> for Stdio {
+    fn from(_: io::Stdout) -> Self {
+        Self(Kind::OwnStdout)
+    }
+}
+
+/// Standard error of this process, as it is at the spawn.
+impl From<io::Stderr> for Stdio {
+    fn from(_: io::Stderr) -> Self {
+        Self(Kind::OwnStderr)
+    }
+}
 
 /// Which end of a pipe is the parent's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +143,8 @@ impl Stream {
                 Self { child: Some(above_stdio(child)?), parent: Some(parent) }
             }
             Kind::Fd(fd) => Self { child: Some(duplicate_above(fd)?), parent: None },
+            Kind::OwnStdout => Self { child: Some(duplicate_above(io::stdout())?), parent: None },
+            Kind::OwnStderr => Self { child: Some(duplicate_above(io::stderr())?), parent: None },
         })
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Supervised {
     ignores_children: bool,
 }
 
+/// A PID 1 beside the program.
 impl Command {
     /// Makes the child an init, PID 1 of a new pid namespace, that starts the program as a process of its own
     /// and looks after it: see [`Init`].
@@ -111,8 +112,8 @@ impl Supervisor {
         child.inspect(|child| self.started(child.id()))
     }
 
-    /// Looks after the program until it has ended, and sees to the others as the [`Init`] says. Passes signals
-    /// on, waits for every child, and answers how the program ended.
+    /// Supervises the program until it has ended, and then does with the remaining processes what the [`Init`] says.
+    /// Passes signals on, waits for every child, and returns the status that the program exited with.
     ///
     /// # Errors
     ///
@@ -148,10 +149,10 @@ impl Supervisor {
     ///
     /// let mut init = Init::new().subreaper().arm()?;
     /// let child = init.spawn(&mut Command::new("server"))?;
-    /// init.finish(child)
+    /// init.supervise_and_exit(child)
     /// # ; Ok::<(), linux_namespaces::Error>(())
     /// ```
-    pub fn finish(self, mut child: Child) -> ! {
+    pub fn supervise_and_exit(self, mut child: Child) -> ! {
         drop(child.stdin.take());
         let before = child.waited_for();
         self.run_to_the_end(child.id(), before)

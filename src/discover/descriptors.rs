@@ -19,7 +19,7 @@ pub(super) fn walk(survey: &mut Survey, pids: &[u32], bound: &HashSet<Vec<u8>>) 
     for &pid in pids {
         if let Err(errno) = process(survey, pid, bound) {
             if !is_gone(errno)? {
-                survey.gaps.push(Gap::Descriptors { pid });
+                survey.gaps.push(Gap::Fds { pid });
             }
         }
     }
@@ -60,7 +60,7 @@ fn descriptor(
         place => place?,
     };
     if let Some((kind, ino, file)) = survey.open_place(&place)? {
-        let index = survey.add(kind, ino, Holder::Descriptor { pid, fd });
+        let index = survey.add(kind, ino, Holder::Fd { pid, fd });
         survey.ask(index, &file)?;
     }
     Ok(())

@@ -112,7 +112,7 @@ impl NsFd {
     /// and looks again, so it misses a process that this one may not look into, a thread that is in it
     /// without its process, and one that comes in behind its back: born, or by `setns(2)`, while `/proc`
     /// is read, from a process that then ends before its turn. Whether a namespace is *gone* is told by
-    /// [`NsHandle::open`](crate::NsHandle::open), asked again.
+    /// [`NsFileHandle::open`](crate::NsFileHandle::open), asked again.
     pub fn wait_until_empty(&self, limit: Option<Duration>) -> Result<bool> {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {

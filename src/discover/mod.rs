@@ -2,32 +2,32 @@
 
 #![forbid(unsafe_code)]
 
-mod descriptors;
-mod found;
-mod holder;
-mod kernel_lists;
-mod members;
-mod mounts;
+// The documentation shows methods in this order.
+mod discovery;
 mod open;
+mod look;
+mod namespace_info;
 mod process_info;
+mod members;
+mod holder;
+mod gap;
+
+mod descriptors;
+mod kernel_lists;
+mod mounts;
 mod processes;
 mod recheck;
 mod sight;
 mod survey;
 mod text;
 
-use std::collections::HashMap;
+use crate::error::Result;
 
-use crate::error::{Error, ErrorKind, Result, Step};
-use crate::namespace::Namespace;
-use crate::ns_fd::NsId;
-use crate::sys::Errno;
-
-pub use found::{Found, Gap};
+pub use discovery::Discovery;
+pub use gap::Gap;
 pub use holder::{Holder, Holders};
+pub use namespace_info::NamespaceInfo;
 pub use process_info::ProcessInfo;
-
-use survey::Survey;
 
 /// All namespaces that this process can see, of all kinds.
 ///
@@ -50,8 +50,8 @@ use survey::Survey;
 /// use linux_namespaces::{Namespace, NsFd, discover};
 ///
 /// let all = discover()?;
-/// let mine = all.find(NsFd::current(Namespace::Uts)?.id()?).expect("I am in it");
-/// println!("{} processes, first {:?}", mine.processes(), mine.oldest());
+/// let mine = all.get(NsFd::current(Namespace::Uts)?.id()?).expect("I am in it");
+/// println!("{} processes, first {:?}", mine.pids().count(), mine.pids().next());
 /// for gap in all.gaps() {
 ///     println!("not seen: {gap}");
 /// }
@@ -86,140 +86,4 @@ use survey::Survey;
 #[doc(alias = "lsns")]
 pub fn discover() -> Result<Discovery> {
     Discovery::look(true)
-}
-
-/// What [`discover`] found.
-#[derive(Debug, Clone)]
-pub struct Discovery {
-    found: Vec<Found>,
-    by_id: HashMap<NsId, usize>,
-    gaps: Vec<Gap>,
-    /// The number of this process, as its `/proc` counts.
-    me: u32,
-}
-
-impl Discovery {
-    /// As [`discover`], without looking at the files that processes have open, which is a third of its
-    /// time. What only such a file holds is not found then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Discovery, Holder};
-    ///
-    /// let all = Discovery::without_descriptors()?;
-    /// let mut holders = all.namespaces().flat_map(|found| found.holders());
-    /// assert!(!holders.any(|holder| matches!(holder, Holder::Descriptor { .. })));
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As of [`discover`].
-    pub fn without_descriptors() -> Result<Self> {
-        Self::look(false)
-    }
-
-    /// What the kernel lists of namespaces by itself, without a look at any process, open file or mount: some
-    /// microseconds for each namespace, however many processes there are. Of what holds them only
-    /// [`Holder::Child`] and [`Holder::Owned`] are known. [`open`](Self::open) opens them.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Discovery, ErrorKind};
-    ///
-    /// match Discovery::listed() {
-    ///     Ok(all) => println!("{} namespaces", all.namespaces().len()),
-    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.19; the rest as of [`discover`].
-    ///
-    /// # Privileges
-    ///
-    /// `CAP_SYS_ADMIN` in the first user namespace, to see all. Others are told of the namespaces that belong to a
-    /// user namespace in which they have it, and of their own.
-    #[doc(alias = "listns")]
-    pub fn listed() -> Result<Self> {
-        let mut survey = Survey::new()?;
-        // They are about processes.
-        survey.gaps.clear();
-        kernel_lists::all(&mut survey).map_err(|errno| match errno {
-            Errno::NOSYS => Error::new(
-                ErrorKind::Unsupported,
-                "this kernel does not list namespaces: Linux 6.19 does",
-            ),
-            _ => Error::os(Step::AskNamespace, errno),
-        })?;
-        Ok(survey.finish())
-    }
-
-    fn look(at_descriptors: bool) -> Result<Self> {
-        let mut survey = Survey::new()?;
-        let pids = processes::walk(&mut survey)?;
-        let bound = mounts::walk(&mut survey)?;
-        if at_descriptors {
-            descriptors::walk(&mut survey, &pids, &bound)?;
-        }
-        recheck::walk(&mut survey)?;
-        kernel_lists::walk(&mut survey)?;
-        Ok(survey.finish())
-    }
-
-    /// All of them, in the order of their inode numbers.
-    pub fn namespaces(&self) -> core::slice::Iter<'_, Found> {
-        self.found.iter()
-    }
-
-    /// One of them.
-    #[must_use]
-    pub fn find(&self, id: NsId) -> Option<&Found> {
-        self.by_id.get(&id).map(|index| &self.found[*index])
-    }
-
-    /// Where it could not be looked, so that namespaces and holders may be missing.
-    #[must_use]
-    pub fn gaps(&self) -> &[Gap] {
-        &self.gaps
-    }
-
-    /// The tops of the trees that a kind of namespace forms: those that lie in no other one of the kind, or
-    /// in one that this process cannot see. Of kinds that do not nest, all.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Discovery, Found, Namespace, discover};
-    ///
-    /// fn print(all: &Discovery, one: &Found, depth: usize) {
-    ///     println!("{:depth$}user:[{}]", "", one.id().ino);
-    ///     all.children(one).for_each(|child| print(all, child, depth + 2));
-    /// }
-    /// let all = discover()?;
-    /// all.roots(Namespace::User).for_each(|root| print(&all, root, 0));
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    pub fn roots(&self, kind: Namespace) -> impl Iterator<Item = &Found> {
-        self.found.iter().filter(move |it| it.kind() == kind && it.parent().is_none())
-    }
-
-    /// The pid or user namespaces that lie directly in this one.
-    pub fn children<'a>(&'a self, of: &'a Found) -> impl Iterator<Item = &'a Found> {
-        of.holders().iter().filter_map(|holder| match holder {
-            Holder::Child(id) => self.find(*id),
-            _ => None,
-        })
-    }
-
-    /// The namespaces of other kinds that this user namespace owns.
-    pub fn owned<'a>(&'a self, by: &'a Found) -> impl Iterator<Item = &'a Found> {
-        by.holders().iter().filter_map(|holder| match holder {
-            Holder::Owned(id) => self.find(*id),
-            _ => None,
-        })
-    }
 }

@@ -18,14 +18,15 @@ use crate::ns_fd::NsId;
 use crate::sys::{self, Errno, abi};
 
 use super::survey::{Survey, is_gone};
-use super::{Found, Gap, Holder, text};
+use super::{Gap, Holder, NamespaceInfo, text};
 use crate::proc_fs::ProcFs;
 
 /// Answers the paths at which namespaces are mounted, anywhere.
 pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
     let (mut bound, mut procs) = (HashSet::new(), Procs::default());
     let user = user_namespace(survey);
-    let is_ours = |found: &Found| user.is_some() && found.owner.map(|owner| owner.ino) == user;
+    let is_ours =
+        |found: &NamespaceInfo| user.is_some() && found.owner.map(|owner| owner.ino) == user;
     let all = survey.found.iter().filter(|found| found.kind == Namespace::Mount);
     let all: Vec<_> = all.map(|found| (found.id, is_ours(found), members(found))).collect();
     for (id, is_ours, members) in all {
@@ -46,7 +47,7 @@ fn user_namespace(survey: &Survey) -> Option<u64> {
 }
 
 /// Directories in `/proc` of the tasks in a mount namespace.
-pub(super) fn members(found: &Found) -> Vec<String> {
+pub(super) fn members(found: &NamespaceInfo) -> Vec<String> {
     let task = |holder: &Holder| match holder {
         Holder::Process { pid } => Some(format!("{pid}/ns")),
         Holder::Thread { pid, tid } => Some(format!("{pid}/task/{tid}/ns")),
@@ -213,7 +214,7 @@ fn bound_at(
     place: sys::Result<OwnedFd>,
 ) -> Result<()> {
     let path = path(&mount.point);
-    let index = survey.add(kind, ino, Holder::Mount { mount_namespace: view.id, path });
+    let index = survey.add(kind, ino, Holder::BindMount { mount_namespace: view.id, path });
     if survey.found[index].asked {
         return Ok(());
     }
@@ -269,7 +270,7 @@ impl Procs {
         }
         match shown {
             Some(ino) => {
-                let holder = Holder::Proc { mount_namespace: view.id, path };
+                let holder = Holder::ProcMount { mount_namespace: view.id, path };
                 survey.add(Namespace::Pid, ino, holder);
             }
             None => self.unknown.push((mount.device.to_vec(), view.id, path, is_out_of_reach)),
@@ -331,7 +332,7 @@ impl Procs {
     fn tell_unknown(self, survey: &mut Survey) {
         for (device, mount_namespace, path, is_out_of_reach) in self.unknown {
             if let Some(ino) = self.shown.get(&device) {
-                survey.add(Namespace::Pid, *ino, Holder::Proc { mount_namespace, path });
+                survey.add(Namespace::Pid, *ino, Holder::ProcMount { mount_namespace, path });
             } else if is_out_of_reach {
                 survey.gaps.push(Gap::CoveredMount { mount_namespace, path });
             }

@@ -14,12 +14,12 @@ use crate::sys::{self, Errno, abi, nsfs};
 
 use super::processes::PLACE;
 use super::survey::{self, unless_exhausted};
-use super::{Discovery, Found, Holder, mounts};
+use super::{Discovery, Holder, NamespaceInfo, mounts};
 
 impl Discovery {
     /// Opens a namespace that was found, by way of what holds it or by its unique id.
     ///
-    /// It is the same namespace or an error: where the kernel tells a [unique id](Found::unique_id), by
+    /// It is the same namespace or an error: where the kernel tells a [unique id](NamespaceInfo::unique_id), by
     /// that; before Linux 6.18 by kind and inode number, which another one may have got since.
     ///
     /// # Examples
@@ -29,7 +29,7 @@ impl Discovery {
     ///
     /// let all = discover()?;
     /// let mine = NsFd::current(Namespace::Net)?;
-    /// let found = all.find(mine.id()?).expect("I am in it");
+    /// let found = all.get(mine.id()?).expect("I am in it");
     /// assert_eq!(all.open(found)?, mine);
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
@@ -39,7 +39,7 @@ impl Discovery {
     /// [`NotFound`](crate::ErrorKind::NotFound) if nothing that held it leads to it any more, or nothing
     /// that this process may follow; [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot
     /// be believed; [`LimitReached`](crate::ErrorKind::LimitReached) without descriptors for it.
-    pub fn open(&self, found: &Found) -> Result<NsFd> {
+    pub fn open(&self, found: &NamespaceInfo) -> Result<NsFd> {
         let way = Way { all: self, proc: ProcFs::open()? };
         let name = format!("{}:[{}]", found.kind, found.id.ino);
         match way.to(found) {
@@ -61,7 +61,7 @@ struct Way<'a> {
 
 impl Way<'_> {
     /// Pid and user namespaces lie inside each other, 32 deep at most, so this ends.
-    fn to(&self, found: &Found) -> sys::Result<Option<OwnedFd>> {
+    fn to(&self, found: &NamespaceInfo) -> sys::Result<Option<OwnedFd>> {
         let by_holder = found.holders.iter().map(|holder| self.by(holder, found));
         let by_id = found.unique_id.into_iter().map(|id| {
             let ino = found.id.ino.try_into().map_err(|_| Errno::OVERFLOW)?;
@@ -77,22 +77,24 @@ impl Way<'_> {
         Ok(None)
     }
 
-    fn by(&self, holder: &Holder, found: &Found) -> sys::Result<OwnedFd> {
+    fn by(&self, holder: &Holder, found: &NamespaceInfo) -> sys::Result<OwnedFd> {
         let name = found.kind.name();
         match holder {
             Holder::Process { pid } => self.link(&format!("{pid}/ns"), name),
             Holder::Thread { pid, tid } => self.link(&format!("{pid}/task/{tid}/ns"), name),
-            Holder::Children { pid, tid } => {
+            Holder::ForChildren { pid, tid } => {
                 self.link(&format!("{pid}/task/{tid}/ns"), &format!("{name}_for_children"))
             }
-            Holder::Descriptor { pid, fd } => {
+            Holder::Fd { pid, fd } => {
                 let dir = self.proc.open_below(self.proc.as_fd(), &format!("{pid}/fd"), PLACE)?;
                 self.namespace_at(&self.proc.place_of(dir.as_fd(), &fd.to_string())?, found)
             }
-            Holder::Mount { mount_namespace, path } => self.mounted(*mount_namespace, path, found),
-            Holder::Proc { .. } => Err(Errno::NOENT),
-            Holder::Child(id) => self.relative(*id, abi::NS_GET_PARENT),
-            Holder::Owned(id) => self.relative(*id, abi::NS_GET_USERNS),
+            Holder::BindMount { mount_namespace, path } => {
+                self.mounted(*mount_namespace, path, found)
+            }
+            Holder::ProcMount { .. } => Err(Errno::NOENT),
+            Holder::ChildNamespace { id } => self.relative(*id, abi::NS_GET_PARENT),
+            Holder::OwnedNamespace { id } => self.relative(*id, abi::NS_GET_USERNS),
         }
     }
 
@@ -102,13 +104,13 @@ impl Way<'_> {
     }
 
     /// Any file may be there by now, so it is not opened before it is known.
-    fn namespace_at(&self, place: &OwnedFd, found: &Found) -> sys::Result<OwnedFd> {
+    fn namespace_at(&self, place: &OwnedFd, found: &NamespaceInfo) -> sys::Result<OwnedFd> {
         let namespace = survey::open_place(&self.proc, found.id.dev, place)?;
         namespace.map(|(_, _, file)| file).ok_or(Errno::NOENT)
     }
 
-    fn mounted(&self, id: NsId, path: &Path, found: &Found) -> sys::Result<OwnedFd> {
-        let members = self.all.find(id).map(mounts::members).unwrap_or_default();
+    fn mounted(&self, id: NsId, path: &Path, found: &NamespaceInfo) -> sys::Result<OwnedFd> {
+        let members = self.all.get(id).map(mounts::members).unwrap_or_default();
         for task in members {
             let dir = self.proc.open_below(self.proc.as_fd(), &task, PLACE);
             let place = dir
@@ -124,13 +126,13 @@ impl Way<'_> {
     }
 
     fn relative(&self, from: NsId, number: rustix::ioctl::Opcode) -> sys::Result<OwnedFd> {
-        let from = self.all.find(from).ok_or(Errno::NOENT)?;
+        let from = self.all.get(from).ok_or(Errno::NOENT)?;
         let file = self.to(from)?.ok_or(Errno::NOENT)?;
         nsfs::get_fd(file.as_raw_fd(), number)
     }
 }
 
-fn is_it(file: &OwnedFd, found: &Found) -> bool {
+fn is_it(file: &OwnedFd, found: &NamespaceInfo) -> bool {
     let about = rustix::fs::fstat(file);
     let id = about.map(|about| NsId { dev: about.st_dev, ino: about.st_ino });
     let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag);

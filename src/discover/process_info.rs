@@ -13,10 +13,10 @@ use crate::sys::{self, Errno};
 
 use super::processes::{PLACE, match_link};
 use super::survey::is_gone;
-use super::{Found, text};
+use super::{NamespaceInfo, text};
 
-/// A process in a namespace, as it was when it was asked: [`Found::process`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A process in a namespace, as it was when it was asked: [`NamespaceInfo::process`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProcessInfo {
     pid: u32,
     parent: Option<u32>,
@@ -54,7 +54,7 @@ impl ProcessInfo {
     }
 }
 
-impl Found {
+impl NamespaceInfo {
     /// What `/proc` tells now of a process in the namespace. `None` if no process of this number is in it,
     /// so that what is told is never another's.
     ///
@@ -64,9 +64,11 @@ impl Found {
     /// use linux_namespaces::{Namespace, NsFd, discover};
     ///
     /// let all = discover()?;
-    /// let mine = all.find(NsFd::current(Namespace::Net)?.id()?).expect("I am in it");
-    /// if let Some(oldest) = mine.oldest().map(|pid| mine.process(pid)).transpose()?.flatten() {
-    ///     println!("{:?}, uid {}, is the first", oldest.command_line(), oldest.uid());
+    /// let mine = all.get(NsFd::current(Namespace::Net)?.id()?).expect("I am in it");
+    /// for pid in mine.pids() {
+    ///     if let Some(process) = mine.process(pid)? {
+    ///         println!("{pid}: {:?}, uid {}", process.command_line(), process.uid());
+    ///     }
     /// }
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```

@@ -60,13 +60,13 @@ fn process(survey: &mut Survey, pid: u32) -> sys::Result<()> {
 }
 
 fn present(links: &Links) -> impl Iterator<Item = (Namespace, u64)> {
-    Namespace::ALL.into_iter().zip(links).filter_map(|(kind, ino)| Some((kind, (*ino)?)))
+    Namespace::EACH.into_iter().zip(links).filter_map(|(kind, ino)| Some((kind, (*ino)?)))
 }
 
 /// A zombie has but a user and a pid namespace, an old kernel no time namespace.
 fn links(proc: &ProcFs, dir: BorrowedFd<'_>) -> sys::Result<Links> {
     let mut links = Links::default();
-    for (kind, link) in Namespace::ALL.into_iter().zip(&mut links) {
+    for (kind, link) in Namespace::EACH.into_iter().zip(&mut links) {
         *link = match_link(proc, dir, kind, kind.name())?;
     }
     Ok(links)
@@ -100,7 +100,7 @@ fn children(
         let here = own[kind as usize];
         if let (Some(here), Some(ino)) = (here, match_link(&survey.proc, dir, kind, name)?) {
             if ino != here {
-                let index = survey.add(kind, ino, Holder::Children { pid, tid });
+                let index = survey.add(kind, ino, Holder::ForChildren { pid, tid });
                 survey.ask_link(index, dir, name)?;
             }
         }

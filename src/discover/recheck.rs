@@ -13,7 +13,7 @@ use crate::sys;
 
 use super::processes::{PLACE, match_link};
 use super::survey::{Survey, unless_exhausted};
-use super::{Found, Holder};
+use super::{Holder, NamespaceInfo};
 
 pub(super) fn walk(survey: &mut Survey) -> Result<()> {
     for index in 0..survey.found.len() {
@@ -24,8 +24,10 @@ pub(super) fn walk(survey: &mut Survey) -> Result<()> {
     Ok(())
 }
 
-fn may_be_mixed(found: &Found) -> bool {
-    let is_direct = |holder: &&Holder| !matches!(holder, Holder::Child(_) | Holder::Owned(_));
+fn may_be_mixed(found: &NamespaceInfo) -> bool {
+    let is_direct = |holder: &&Holder| {
+        !matches!(holder, Holder::ChildNamespace { .. } | Holder::OwnedNamespace { .. })
+    };
     found.holders.iter().filter(is_direct).nth(1).is_some()
 }
 
@@ -52,12 +54,12 @@ fn check(survey: &mut Survey, index: usize) -> sys::Result<()> {
 }
 
 /// Of a task: where in `/proc` it shows that it is in the namespace.
-fn link_of(holder: &Holder, found: &Found) -> Option<(String, String)> {
+fn link_of(holder: &Holder, found: &NamespaceInfo) -> Option<(String, String)> {
     let name = found.kind.name();
     match holder {
         Holder::Process { pid } => Some((format!("{pid}/ns"), name.to_owned())),
         Holder::Thread { pid, tid } => Some((format!("{pid}/task/{tid}/ns"), name.to_owned())),
-        Holder::Children { pid, tid } => {
+        Holder::ForChildren { pid, tid } => {
             Some((format!("{pid}/task/{tid}/ns"), format!("{name}_for_children")))
         }
         _ => None,
@@ -65,7 +67,7 @@ fn link_of(holder: &Holder, found: &Found) -> Option<(String, String)> {
 }
 
 fn opened(survey: &Survey, index: usize, dir: &str, name: &str) -> sys::Result<Option<OwnedFd>> {
-    let Found { kind, id, .. } = survey.found[index];
+    let NamespaceInfo { kind, id, .. } = survey.found[index];
     let there = survey.proc.open_below(survey.proc.as_fd(), dir, PLACE).and_then(|dir| {
         let is_it = match_link(&survey.proc, dir.as_fd(), kind, name)? == Some(id.ino);
         Ok(is_it.then_some(dir))

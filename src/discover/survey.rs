@@ -16,11 +16,11 @@ use crate::proc_fs::ProcFs;
 use crate::process_state;
 use crate::sys::{self, Errno, abi, nsfs};
 
-use super::{Discovery, Found, Gap, Holder, sight, text};
+use super::{Discovery, Gap, Holder, NamespaceInfo, sight, text};
 
 pub(super) struct Survey {
     pub(super) proc: ProcFs,
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<NamespaceInfo>,
     pub(super) gaps: Vec<Gap>,
     index: HashMap<(Namespace, u64), usize>,
     /// The device number of nsfs.
@@ -34,7 +34,7 @@ impl Survey {
         let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
         proc.look_for_covers(&mounts, process_state::is_in_other_root());
         let own = proc.namespace("thread-self", "pid")?;
-        let about = rustix::fs::fstat(&own).at_step(Step::AskNamespace)?;
+        let about = rustix::fs::fstat(&own).at_step(Step::QueryNamespace)?;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let me = proc.read_link(proc.as_fd(), "self", &mut buffer).ok();
         let me = me.and_then(text::number).unwrap_or_default();
@@ -53,7 +53,7 @@ impl Survey {
         match self.index.entry((kind, ino)) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                self.found.push(Found {
+                self.found.push(NamespaceInfo {
                     kind,
                     id,
                     unique_id: None,
@@ -110,7 +110,7 @@ impl Survey {
         if self.found[index].asked {
             return Ok(());
         }
-        let Found { kind, id, .. } = self.found[index];
+        let NamespaceInfo { kind, id, .. } = self.found[index];
         self.found[index].asked = true;
         self.found[index].unique_id = nsfs::get_id(file.as_raw_fd()).ok();
         let owner = self.relative(file, abi::NS_GET_USERNS, Namespace::User)?;
@@ -123,12 +123,12 @@ impl Survey {
         };
         self.found[index].parent = parent.map(|parent| self.found[parent].id);
         if let Some(parent) = parent {
-            self.found[parent].holders.push(Holder::Child(id));
+            self.found[parent].holders.push(Holder::ChildNamespace { id });
         }
         if kind == Namespace::User {
             self.found[index].owner_uid = nsfs::get_owner_uid(file.as_raw_fd()).ok();
         } else if let Some(owner) = owner {
-            self.found[owner].holders.push(Holder::Owned(id));
+            self.found[owner].holders.push(Holder::OwnedNamespace { id });
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Survey {
 
 /// A number is one namespace's at a time: what had it earlier in the walk has ended, and with a user or pid
 /// namespace all that it owned or contained.
-fn drop_ended(found: &mut Vec<Found>) {
+fn drop_ended(found: &mut Vec<NamespaceInfo>) {
     loop {
         let now: HashMap<NsId, (Namespace, Option<NsId>, Option<NsId>)> =
             found.iter().map(|it| (it.id, (it.kind, it.owner, it.parent))).collect();
@@ -191,11 +191,11 @@ fn drop_ended(found: &mut Vec<Found>) {
                 let (own, kind) = (Some(it.id), it.kind);
                 let mut seen = HashSet::new();
                 it.holders.retain(|holder| match holder {
-                    Holder::Child(id) => {
+                    Holder::ChildNamespace { id } => {
                         let is_child = now.get(id).is_some_and(|it| it.0 == kind && it.2 == own);
                         is_child && seen.insert(*id)
                     }
-                    Holder::Owned(id) => {
+                    Holder::OwnedNamespace { id } => {
                         now.get(id).is_some_and(|it| it.1 == own) && seen.insert(*id)
                     }
                     _ => true,
@@ -254,14 +254,14 @@ pub(super) fn numbers(dir: impl AsFd) -> sys::Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Holder, Namespace, NsId, drop_ended};
+    use super::{Holder, Namespace, NamespaceInfo, NsId, drop_ended};
 
     fn id(ino: u64) -> NsId {
         NsId { dev: 4, ino }
     }
 
-    fn found(kind: Namespace, ino: u64, owner: Option<u64>, holders: &[Holder]) -> Found {
-        Found {
+    fn found(kind: Namespace, ino: u64, owner: Option<u64>, holders: &[Holder]) -> NamespaceInfo {
+        NamespaceInfo {
             kind,
             id: id(ino),
             unique_id: None,
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_child_is_one_of_its_parent() {
-        let child = Holder::Child(id(2));
+        let child = Holder::ChildNamespace { id: id(2) };
         let mut all = vec![
             found(Namespace::Pid, 1, None, &[child.clone(), child.clone()]),
             found(Namespace::Pid, 2, None, &[]),
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn who_had_a_number_before_has_ended_with_all_that_it_owned() {
         let process = [Holder::Process { pid: 7 }];
-        let owns = |ino| Holder::Owned(id(ino));
+        let owns = |ino| Holder::OwnedNamespace { id: id(ino) };
         let mut all = vec![
             found(Namespace::User, 1, None, &[owns(2), owns(4), owns(5), owns(2)]),
             found(Namespace::Uts, 2, Some(1), &process),

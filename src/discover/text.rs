@@ -9,7 +9,7 @@ use crate::proc_fs::task_flags;
 /// bind mount.
 pub(super) fn namespace(text: &[u8]) -> Option<(Namespace, u64)> {
     let (name, rest) = split(text, b':')?;
-    let kind = Namespace::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)?;
+    let kind = Namespace::EACH.into_iter().find(|kind| kind.name().as_bytes() == name)?;
     let number = rest.strip_prefix(b"[")?.strip_suffix(b"]")?;
     Some((kind, decimal(number)?))
 }
@@ -133,7 +133,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_link_survives(kind in 0..8_usize, number: u64) {
-            let kind = Namespace::ALL[kind];
+            let kind = Namespace::EACH[kind];
             prop_assert_eq!(namespace(format!("{kind}:[{number}]").as_bytes()), Some((kind, number)));
         }
 

@@ -27,7 +27,7 @@ impl Launch {
             let done = match op {
                 Op::Enter(joins) => enter_for_good(&joins.targets),
                 Op::DropGroups => process::drop_groups().at_step(Step::SetGroups),
-                _ => process::set_dumpable(false).at_step(Step::HideMemory),
+                _ => process::set_dumpable(false).at_step(Step::SetDumpable),
             };
             if let Err(error) = done {
                 return error;

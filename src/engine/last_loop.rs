@@ -1,8 +1,8 @@
 //! What a process gives up that is an init and nothing else from now on. The child of a
 //! [`Command`](crate::Command) with an init becomes one, and a process that calls
-//! [`Supervisor::finish`](crate::Supervisor::finish).
+//! [`Supervisor::supervise_and_exit`](crate::Supervisor::supervise_and_exit).
 //!
-//! | | the child of a command | a process that calls `finish` |
+//! | | the child of a command | a process that calls `supervise_and_exit` |
 //! |---|---|---|
 //! | memory that the loop does not need | given back | given back, except the command line |
 //! | working directory | `/` | `/` |
@@ -18,7 +18,7 @@
 #![allow(unsafe_code, reason = "it gives up the memory of code that never runs again")]
 
 use crate::init::main_loop::{MainLoop, Role};
-use crate::init::policy::{BROKEN, Others, Placement, Verbosity};
+use crate::init::policy::{BROKEN, Placement, RemainingProcesses, Verbosity};
 use crate::init::report::Notice;
 use crate::sys::clone::continue_on;
 use crate::sys::image::Image;
@@ -34,7 +34,7 @@ use crate::sys::{abi, caps, file, terminal};
 pub(crate) enum Way {
     /// As the child of a command.
     Command,
-    /// By `Supervisor::finish`.
+    /// By `Supervisor::supervise_and_exit`.
     Finish,
 }
 
@@ -99,8 +99,10 @@ impl LastLoop {
     }
 
     fn close_files(&mut self, alone: InChild) {
-        let signals_others =
-            matches!(self.main_loop.policy.others, Others::Terminate { .. } | Others::Kill);
+        let signals_others = matches!(
+            self.main_loop.policy.remaining,
+            RemainingProcesses::Terminate { .. } | RemainingProcesses::Kill
+        );
         if self.main_loop.role != Role::Subreaper || !signals_others {
             self.main_loop.proc = -1;
         }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-mod scoped;
+mod guard;
 
 use std::os::fd::AsRawFd;
 use std::panic;
@@ -17,7 +17,7 @@ use crate::pid_fd::PidFd;
 use crate::plan::joins::{Joins, Source, Target};
 use crate::sys::Errno;
 
-pub use scoped::Scoped;
+pub use guard::EnterGuard;
 
 /// Existing namespaces to enter: by handle, or those of a process.
 ///
@@ -30,7 +30,7 @@ pub use scoped::Scoped;
 /// [`Command::enter`](crate::Command::enter): a new process there. Only that one can enter a user or
 /// time namespace from a program with several threads, and only that one is inside an entered pid
 /// namespace. In a user namespace its program becomes root of the inside, unless
-/// [`keep_ids`](Self::keep_ids) is set; the other three leave the ids of this process as they are.
+/// [`preserve_credentials`](Self::preserve_credentials) is set; the other three leave the ids of this process as they are.
 ///
 /// # Examples
 ///
@@ -53,7 +53,7 @@ pub use scoped::Scoped;
 #[must_use = "it enters nothing until apply, scoped or run"]
 pub struct Enter {
     sources: Vec<Source>,
-    keep_ids: bool,
+    preserve_credentials: bool,
 }
 
 impl Enter {
@@ -71,39 +71,6 @@ impl Enter {
     /// Adds namespaces of a process.
     pub fn process(mut self, process: PidFd, namespaces: NamespaceSet) -> Self {
         self.sources.push(Source::Process(Arc::new(process), namespaces));
-        self
-    }
-
-    /// Keeps the caller's ids and groups for a program inside another user namespace.
-    ///
-    /// It concerns [`Command::enter`](crate::Command::enter) and [`CommandExt::enter`](crate::CommandExt::enter)
-    /// only. Without it their program becomes uid 0 and gid 0 of an entered user namespace
-    /// and drops the supplementary groups, as `nsenter(1)` does. With it, the program has all rights over
-    /// files that the caller's ids have outside: root's program reads root's files, also if its uid is not mapped
-    /// inside, and so does a process with `CAP_SYS_PTRACE` inside, by tracing it. This is `--preserve-credentials` of `nsenter(1)`.
-    ///
-    /// [`apply`](Self::apply), [`scoped`](Self::scoped) and [`run`](Self::run) never change ids or groups.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Enter, NamespaceSet};
-    ///
-    /// # let mut other = Command::new("sleep");
-    /// # let Ok(mut other) = other.arg("60").unshare(NamespaceSet::USER).map_current_user().spawn() else {
-    /// #     return Ok(());
-    /// # };
-    /// let mine = Command::new("id").arg("-u").output()?.stdout;
-    /// let user = Enter::new().process(other.pid_fd().try_clone()?, NamespaceSet::USER);
-    /// let output = Command::new("id").arg("-u").enter(user.keep_ids()).output()?;
-    /// assert_eq!(output.stdout, mine);
-    /// # other.kill()?;
-    /// # other.wait()?;
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    #[doc(alias = "preserve-credentials")]
-    pub fn keep_ids(mut self) -> Self {
-        self.keep_ids = true;
         self
     }
 
@@ -146,7 +113,7 @@ impl Enter {
         if joins.targets.len() < 2 || restorable.is_empty() {
             return enter_for_good(&joins.targets);
         }
-        Scoped::enter_and_save(&joins.targets, restorable).map(Scoped::forget)
+        EnterGuard::enter_and_save(&joins.targets, restorable).map(EnterGuard::forget)
     }
 
     /// Moves the calling thread into the namespaces until the guard is left or dropped.
@@ -177,9 +144,9 @@ impl Enter {
     /// As of `apply`, and the same for the namespaces to come back to. A process with privileges in
     /// a user namespace of its own, but in namespaces of the machine, can leave these and never
     /// return: use [`run`](Self::run).
-    pub fn scoped(&self) -> Result<Scoped> {
+    pub fn scoped(&self) -> Result<EnterGuard> {
         let joins = Joins::resolve(&self.sources)?;
-        Scoped::enter(&joins.targets, joins.set())
+        EnterGuard::enter(&joins.targets, joins.set())
     }
 
     /// Runs `work` on a new thread inside the namespaces, waits for it, and answers what it answers.
@@ -226,6 +193,39 @@ impl Enter {
         })
     }
 
+    /// Keeps the caller's ids and groups for a program inside another user namespace.
+    ///
+    /// It concerns [`Command::enter`](crate::Command::enter) and [`CommandExt::enter`](crate::CommandExt::enter)
+    /// only. Without it their program becomes uid 0 and gid 0 of an entered user namespace
+    /// and drops the supplementary groups, as `nsenter(1)` does. With it, the program has all rights over
+    /// files that the caller's ids have outside: root's program reads root's files, also if its uid is not mapped
+    /// inside, and so does a process with `CAP_SYS_PTRACE` inside, by tracing it. This is `--preserve-credentials` of `nsenter(1)`.
+    ///
+    /// [`apply`](Self::apply), [`scoped`](Self::scoped) and [`run`](Self::run) never change ids or groups.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Enter, NamespaceSet};
+    ///
+    /// # let mut other = Command::new("sleep");
+    /// # let Ok(mut other) = other.arg("60").unshare(NamespaceSet::USER).map_current_user().spawn() else {
+    /// #     return Ok(());
+    /// # };
+    /// let mine = Command::new("id").arg("-u").output()?.stdout;
+    /// let user = Enter::new().process(other.pidfd().try_clone()?, NamespaceSet::USER);
+    /// let output = Command::new("id").arg("-u").enter(user.preserve_credentials()).output()?;
+    /// assert_eq!(output.stdout, mine);
+    /// # other.kill()?;
+    /// # other.wait()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "preserve-credentials")]
+    pub fn preserve_credentials(mut self) -> Self {
+        self.preserve_credentials = true;
+        self
+    }
+
     pub(crate) fn joins(&self) -> Result<Joins> {
         Joins::resolve(&self.sources)
     }
@@ -233,12 +233,12 @@ impl Enter {
     /// Adds what `other` names.
     pub(crate) fn extend(&mut self, other: Self) {
         self.sources.extend(other.sources);
-        self.keep_ids |= other.keep_ids;
+        self.preserve_credentials |= other.preserve_credentials;
     }
 
     /// Whether a program that enters these becomes root of an entered user namespace.
     pub(crate) fn becomes_root(&self, joins: &Joins) -> bool {
-        joins.set().contains(NamespaceSet::USER) && !self.keep_ids
+        joins.set().contains(NamespaceSet::USER) && !self.preserve_credentials
     }
 }
 
@@ -293,8 +293,8 @@ impl NsFd {
     /// inside.leave()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn scoped(&self) -> Result<Scoped> {
-        Scoped::enter(&[self.target()], self.kind().into())
+    pub fn scoped(&self) -> Result<EnterGuard> {
+        EnterGuard::enter(&[self.target()], self.kind().into())
     }
 
     /// Runs `work` on a new thread inside the namespace, and answers what it answers. The calling

@@ -22,12 +22,12 @@ use core::fmt;
 pub enum Step {
     /// Open a namespace file: `open(2)`, `ioctl(2)` on a pidfd.
     OpenNamespace,
-    /// Ask a namespace about itself: `ioctl_nsfs(2)`, `fstat(2)`.
-    AskNamespace,
+    /// Query a namespace: `ioctl_nsfs(2)`, `fstat(2)`.
+    QueryNamespace,
     /// Open a handle of a process: `pidfd_open(2)`.
     OpenProcess,
-    /// Copy a descriptor of another process: `pidfd_getfd(2)`.
-    CopyDescriptor,
+    /// Copy a file descriptor of another process: `pidfd_getfd(2)`.
+    CopyFd,
     /// Look into `/proc`.
     ReadProc,
     /// Get ready for the child: pipes, memory, a null device.
@@ -59,16 +59,16 @@ pub enum Step {
     /// Open the source of a mount: by the parent, and again by the child, `open_tree(2)`.
     OpenSource,
     /// Change who the owners of a mount's files are: `mount_setattr(2)`.
-    MapIds,
-    /// Make a mount point that is missing: `mkdirat(2)`, `mknodat(2)`.
-    MakeMountPoint,
+    IdmapMount,
+    /// Create a mount point that is missing: `mkdirat(2)`, `mknodat(2)`.
+    CreateMountPoint,
     /// Mount something: `move_mount(2)`, `fsopen(2)`, `mount(2)`.
     Mount,
     /// Open a directory of pinned namespaces, and read it.
     OpenPinDir,
-    /// Make a directory for pinned namespaces, and make it a mount point: `mount(2)`.
-    MakePinDir,
-    /// Make the file on which a namespace is to be mounted.
+    /// Create a directory for pinned namespaces, and make it a mount point: `mount(2)`.
+    CreatePinDir,
+    /// Create the file on which a namespace is to be mounted.
     CreatePinTarget,
     /// Mount a namespace's file: `open_tree(2)`, `move_mount(2)`.
     Pin,
@@ -76,8 +76,8 @@ pub enum Step {
     Unpin,
     /// Make what is mounted read-only: `mount_setattr(2)`.
     MakeReadOnly,
-    /// Make a directory or link on a new file system.
-    MakeFile,
+    /// Create a directory or link on a new file system.
+    CreateFile,
     /// Make the new root the root: `pivot_root(2)`.
     PivotRoot,
     /// `sethostname(2)`.
@@ -85,7 +85,7 @@ pub enum Step {
     /// `setdomainname(2)`.
     SetDomainname,
     /// Read the names of the UTS namespace: `uname(2)`.
-    ReadNames,
+    ReadUtsNames,
     /// Bring the loopback interface up: `netdevice(7)`.
     LoopbackUp,
     /// Start a session: `setsid(2)`.
@@ -111,11 +111,11 @@ pub enum Step {
     /// `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivs,
     /// `PR_SET_PDEATHSIG`, and the look whether the parent is still there.
-    DieWithParent,
+    SetParentDeathSignal,
     /// Keep other descriptors from the program: `close_range(2)`.
     CloseFds,
     /// `PR_SET_DUMPABLE`, so that nobody inside an entered namespace can look into the child.
-    HideMemory,
+    SetDumpable,
     /// Give the program the caller's signal mask, and the default for `SIGPIPE`, which Rust ignores.
     ResetSignals,
     /// The caller's own code in the child.
@@ -123,7 +123,7 @@ pub enum Step {
     /// Run the program: `execve(2)`, `execveat(2)`.
     Exec,
     /// Run the caller's code instead of a program.
-    Run,
+    SpawnFn,
     /// Be a PID 1 or a subreaper: signals, `PR_SET_CHILD_SUBREAPER`, and the process of the program.
     BecomeInit,
     /// Put the program into the foreground of the terminal: `tcsetpgrp(3)`, `TIOCSCTTY`.
@@ -131,7 +131,7 @@ pub enum Step {
     /// Wait for a child: `waitid(2)`.
     Wait,
     /// Send a signal: `pidfd_send_signal(2)`.
-    Signal,
+    SendSignal,
     /// Read what a child wrote.
     ReadOutput,
     /// Start a thread.
@@ -142,9 +142,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::OpenNamespace => "open the namespace file",
-            Self::AskNamespace => "ask the namespace",
+            Self::QueryNamespace => "query the namespace",
             Self::OpenProcess => "open the process",
-            Self::CopyDescriptor => "copy a descriptor of the process",
+            Self::CopyFd => "copy a descriptor of the process",
             Self::ReadProc => "look into /proc",
             Self::Prepare => "get ready for the child",
             Self::BlockSignals => "block the signals",
@@ -160,20 +160,20 @@ impl fmt::Display for Step {
             Self::WriteTimeOffsets => "write the offsets of the clocks",
             Self::SetPropagation => "change the propagation of the mounts",
             Self::OpenSource => "open the source of a mount",
-            Self::MapIds => "change the owners in the mount of",
-            Self::MakeMountPoint => "make the mount point",
+            Self::IdmapMount => "change the owners in the mount of",
+            Self::CreateMountPoint => "create the mount point",
             Self::Mount => "mount",
             Self::OpenPinDir => "open the directory of pinned namespaces",
-            Self::MakePinDir => "make the directory for pinned namespaces",
-            Self::CreatePinTarget => "make the file to pin the namespace at",
+            Self::CreatePinDir => "create the directory for pinned namespaces",
+            Self::CreatePinTarget => "create the file to pin the namespace at",
             Self::Pin => "pin the namespace",
             Self::Unpin => "unpin the namespace",
             Self::MakeReadOnly => "make read-only",
-            Self::MakeFile => "make",
+            Self::CreateFile => "create",
             Self::PivotRoot => "make the new root the root",
             Self::SetHostname => "set the hostname",
             Self::SetDomainname => "set the domain name",
-            Self::ReadNames => "read the host's names",
+            Self::ReadUtsNames => "read the names of the UTS namespace",
             Self::LoopbackUp => "bring the loopback interface up",
             Self::NewSession => "start a session",
             Self::SetProcessGroup => "set the process group",
@@ -186,17 +186,17 @@ impl fmt::Display for Step {
             Self::LockMounts => "lock the mounts",
             Self::KeepCaps => "keep the capabilities",
             Self::NoNewPrivs => "give up new privileges",
-            Self::DieWithParent => "tie the child's life to the parent's",
+            Self::SetParentDeathSignal => "set the parent death signal",
             Self::CloseFds => "close the other descriptors",
-            Self::HideMemory => "hide the child's memory",
+            Self::SetDumpable => "hide the child's memory",
             Self::ResetSignals => "reset the signals",
             Self::PreExec => "run the caller's code in the child",
             Self::Exec => "run the program",
-            Self::Run => "run the caller's code instead of a program",
+            Self::SpawnFn => "run the caller's code instead of a program",
             Self::BecomeInit => "become an init",
             Self::TakeTerminal => "take the terminal",
             Self::Wait => "wait for the child",
-            Self::Signal => "send the signal",
+            Self::SendSignal => "send the signal",
             Self::ReadOutput => "read the child's output",
             Self::StartThread => "start a thread",
         })

@@ -8,7 +8,7 @@
 
 use core::time::Duration;
 
-use super::policy::{Others, Placement, Policy};
+use super::policy::{Placement, Policy, RemainingProcesses};
 use super::report::Notice;
 use crate::sys::process::{self, Ended, RawFd};
 use crate::sys::signal::{self, SignalSet, Taken};
@@ -282,16 +282,16 @@ impl MainLoop {
     }
 
     fn see_to_others(&mut self) -> Result<()> {
-        match self.policy.others {
-            Others::Leave => Ok(()),
-            Others::Wait => self.await_others(None).map(drop),
-            Others::Terminate { grace } => {
+        match self.policy.remaining {
+            RemainingProcesses::Leave => Ok(()),
+            RemainingProcesses::Wait => self.await_others(None).map(drop),
+            RemainingProcesses::Terminate { grace } => {
                 self.signal_others(libc::SIGTERM);
                 // A stopped process takes no signal.
                 self.signal_others(libc::SIGCONT);
                 if self.await_others(Some(grace))? { Ok(()) } else { self.kill_others() }
             }
-            Others::Kill => self.kill_others(),
+            RemainingProcesses::Kill => self.kill_others(),
         }
     }
 
@@ -357,10 +357,10 @@ impl MainLoop {
     /// sure as long as the program was not waited for.
     fn signal_group_at_end(&mut self) {
         let has_group = self.policy.placement != Placement::Same;
-        let signal = match self.policy.others {
-            Others::Terminate { .. } => libc::SIGTERM,
-            Others::Kill => libc::SIGKILL,
-            Others::Leave | Others::Wait => return,
+        let signal = match self.policy.remaining {
+            RemainingProcesses::Terminate { .. } => libc::SIGTERM,
+            RemainingProcesses::Kill => libc::SIGKILL,
+            RemainingProcesses::Leave | RemainingProcesses::Wait => return,
         };
         let concerned = self.role == Role::Parent && has_group && self.main > 0;
         if concerned && !self.group_signalled && children::has_ended(self.main) {

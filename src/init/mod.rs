@@ -39,9 +39,9 @@ use supervisor::Supervisor;
 /// |---|---|---|
 /// | the init's process group | the kernel stops the program, the init stops too | the init passes the signal on and stops |
 /// | … and the init is PID 1 | the kernel stops the program, and with it the process that started the init | passes it on |
-/// | [its own group](Self::process_group) | the kernel stops the program, the init takes the terminal back and stops | passes it on, takes the terminal back and stops |
+/// | [its own group](Self::new_process_group) | the kernel stops the program, the init takes the terminal back and stops | passes it on, takes the terminal back and stops |
 /// | … and the init is PID 1 | continues the program at once, since no shell would | passes it on |
-/// | [its own session](Self::session) | sends the program `SIGSTOP` and stops | sends the program `SIGSTOP` and stops |
+/// | [its own session](Self::new_session) | sends the program `SIGSTOP` and stops | sends the program `SIGSTOP` and stops |
 /// | … and the init is PID 1 | passes it on: the kernel does not stop the program, which leads a session | passes it on, as at the terminal |
 ///
 /// `SIGSTOP` is sent in place of a signal that is not [rewritten](Self::rewrite). An init does not stop for a signal
@@ -89,29 +89,36 @@ impl Init {
         Self { policy: Policy::new(), subreaper: false, parent_death_signal: None }
     }
 
-    /// Starts the program in a process group of its own, and puts that into the foreground of the terminal if
-    /// the init's is there: then `^C` and `^Z` go to the program and what it starts alone.
+    /// Makes this process the init of the program that [`Supervisor::spawn`] will start.
     ///
-    /// For what `^Z` does see [job control](Self#job-control).
-    pub fn process_group(mut self) -> Self {
-        self.policy.placement = Placement::Group;
-        self
+    /// All signals are blocked from here on, so that none is lost: in this thread, and in threads that it
+    /// starts afterwards. Call it before there are other threads, for they would take signals that are meant
+    /// for the program, and die of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Init};
+    ///
+    /// let mut init = Init::new().subreaper().arm()?;
+    /// let child = init.spawn(&mut Command::new("true"))?;
+    /// assert!(init.supervise(child)?.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a rule about `SIGKILL`, `SIGSTOP` or `SIGCHLD`,
+    /// for [`signal_process_group`](Self::signal_process_group) without a group, and for a [`subreaper`](Self::subreaper) on
+    /// another thread than the process's first, which alone gets orphans. [`LimitReached`](crate::ErrorKind::LimitReached)
+    /// for `EMFILE`. This process is then what it was before.
+    pub fn arm(self) -> Result<Supervisor> {
+        Supervisor::new(&self)
     }
 
-    /// Starts the program in a session of its own. If this process leads a session with a terminal, it gives
-    /// the terminal up for the program.
-    ///
-    /// A terminal that is not given up is not the program's: `^C` and `^Z` reach it through the init. See
-    /// [job control](Self#job-control).
-    pub fn session(mut self) -> Self {
-        self.policy.placement = Placement::Session;
-        self
-    }
-
-    /// Passes signals on to the program's process group instead of the program alone. It has to have one
-    /// of its own: [`process_group`](Self::process_group) or [`session`](Self::session).
-    pub fn signal_group(mut self) -> Self {
-        self.policy.to_group = true;
+    /// What to do with the remaining processes when the program has ended: nothing, without this.
+    pub fn remaining_processes(mut self, remaining: policy::RemainingProcesses) -> Self {
+        self.policy.remaining = remaining;
         self
     }
 
@@ -130,12 +137,6 @@ impl Init {
         self
     }
 
-    /// What becomes of other processes when the program has ended.
-    pub fn others(mut self, others: policy::Others) -> Self {
-        self.policy.others = others;
-        self
-    }
-
     /// Ends with 0 where it would end with this code, which is 128 + n for a program that signal n ended.
     pub fn exit_zero_for(mut self, code: u8) -> Self {
         self.policy.map_to_zero(code);
@@ -145,6 +146,32 @@ impl Init {
     /// What the init says on standard error: nothing, without this.
     pub fn verbosity(mut self, verbosity: policy::Verbosity) -> Self {
         self.policy.verbosity = verbosity;
+        self
+    }
+
+    /// Starts the program in a new process group, in the foreground of the terminal if the init's group is:
+    /// then `^C` and `^Z` go to the program and what it starts alone.
+    ///
+    /// For what `^Z` does see [job control](Self#job-control).
+    pub fn new_process_group(mut self) -> Self {
+        self.policy.placement = Placement::Group;
+        self
+    }
+
+    /// Starts the program in a new session. If this process leads a session with a terminal, it gives
+    /// the terminal up for the program.
+    ///
+    /// A terminal that is not given up is not the program's: `^C` and `^Z` reach it through the init. See
+    /// [job control](Self#job-control).
+    pub fn new_session(mut self) -> Self {
+        self.policy.placement = Placement::Session;
+        self
+    }
+
+    /// Passes signals on to the program's process group instead of the program alone. The group must be a new one:
+    /// [`new_process_group`](Self::new_process_group) or [`new_session`](Self::new_session).
+    pub fn signal_process_group(mut self) -> Self {
+        self.policy.to_group = true;
         self
     }
 
@@ -169,32 +196,5 @@ impl Init {
     pub fn parent_death_signal(mut self, signal: Signal) -> Self {
         self.parent_death_signal = Some(signal);
         self
-    }
-
-    /// Makes this process the init of the program that [`Supervisor::spawn`] will start.
-    ///
-    /// All signals are blocked from here on, so that none is lost: in this thread, and in threads that it
-    /// starts afterwards. Call it before there are other threads, for they would take signals that are meant
-    /// for the program, and die of them.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Init};
-    ///
-    /// let mut init = Init::new().subreaper().arm()?;
-    /// let child = init.spawn(&mut Command::new("true"))?;
-    /// assert!(init.supervise(child)?.success());
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a rule about `SIGKILL`, `SIGSTOP` or `SIGCHLD`,
-    /// for [`signal_group`](Self::signal_group) without a group, and for a [`subreaper`](Self::subreaper) on
-    /// another thread than the process's first, which alone gets orphans. [`LimitReached`](crate::ErrorKind::LimitReached)
-    /// for `EMFILE`. This process is then what it was before.
-    pub fn arm(self) -> Result<Supervisor> {
-        Supervisor::new(&self)
     }
 }

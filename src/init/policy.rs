@@ -13,40 +13,40 @@ use crate::sys::signal::SignalSet;
 /// The status of an init that cannot go on: `EX_SOFTWARE` of `sysexits.h`.
 pub(crate) const BROKEN: i32 = 70;
 
-/// What becomes of the other processes when the program has ended.
+/// What an init does with the remaining processes when the program has ended.
 ///
-/// Which those are depends on what the init is. PID 1 of a pid namespace: all in there. A subreaper: its
-/// children, own and adopted, and what is orphaned by their end. Otherwise: the program's process group
-/// or session, if [`Init`](crate::Init) gave it one, in which case nobody sees them end, so that they get
+/// Which processes these are depends on the init. For PID 1 of a pid namespace: all in the namespace. For a
+/// subreaper: its children, adopted ones too, and what is orphaned by their end. Otherwise: the program's process group
+/// or session, if [`Init`](crate::Init) created one; then the init cannot see them end, so that they get
 /// the first signal and nothing else.
 ///
 /// # Examples
 ///
 /// ```
-/// use linux_namespaces::{Init, Others};
+/// use linux_namespaces::{Init, RemainingProcesses};
 /// use std::time::Duration;
 ///
-/// Init::new().others(Others::Terminate { grace: Duration::from_secs(10) });
+/// Init::new().remaining_processes(RemainingProcesses::Terminate { grace: Duration::from_secs(10) });
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
-pub enum Others {
-    /// Nothing is done. With PID 1 the kernel kills them all at once.
+pub enum RemainingProcesses {
+    /// Nothing. If the init is PID 1, the kernel kills them all when it ends.
     #[default]
     Leave,
-    /// They are waited for, however long they take.
+    /// Waits for them, however long they take.
     Wait,
-    /// They get `SIGTERM`, and after the grace time `SIGKILL`.
+    /// Sends `SIGTERM`, and `SIGKILL` after the grace time.
     Terminate {
-        /// How long they have.
+        /// The time between the two signals.
         grace: Duration,
     },
-    /// They get `SIGKILL`.
+    /// Sends `SIGKILL`.
     Kill,
 }
 
 /// What an init says on standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Verbosity {
     /// Nothing.
@@ -80,7 +80,7 @@ pub(crate) struct Policy {
     table: [u8; SIGNALS],
     pub(crate) placement: Placement,
     pub(crate) to_group: bool,
-    pub(crate) others: Others,
+    pub(crate) remaining: RemainingProcesses,
     pub(crate) verbosity: Verbosity,
     /// The exit codes that become 0, as bits.
     zero: [u64; 4],
@@ -96,7 +96,7 @@ impl Policy {
             table,
             placement: Placement::Same,
             to_group: false,
-            others: Others::default(),
+            remaining: RemainingProcesses::default(),
             verbosity: Verbosity::default(),
             zero: [0; 4],
         }
@@ -121,8 +121,8 @@ impl Policy {
         }
         if self.to_group && self.placement == Placement::Same {
             return Err(Error::invalid(
-                "signals for the program's process group: it needs one of its own, by process_group or \
-                 session",
+                "signal_process_group needs a process group of the program: call new_process_group or \
+                 new_session",
             ));
         }
         Ok(())

@@ -20,31 +20,38 @@ use crate::sys::process::{self, Ended};
 use crate::sys::signal::{self, MaskGuard, SignalSet};
 use crate::sys::{self, Errno, children, terminal};
 
-/// Something that an init has to see to.
+/// Something that happened to an init or its children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A child has ended, one of this process's own or an orphan, and was waited for.
+    /// A child has ended, or an orphan that this process adopted, and was waited for.
+    #[non_exhaustive]
     Ended {
-        /// Its number, which may belong to another process from now on.
+        /// Its pid, which another process may have from now on.
         pid: u32,
-        /// How it ended.
+        /// The status it exited with.
         status: ExitStatus,
     },
     /// A child was stopped.
+    #[non_exhaustive]
     Stopped {
-        /// Its number.
+        /// Its pid.
         pid: u32,
-        /// By which signal.
+        /// The signal that stopped it.
         signal: Signal,
     },
-    /// A stopped child goes on.
+    /// A stopped child was continued.
+    #[non_exhaustive]
     Continued {
-        /// Its number.
+        /// Its pid.
         pid: u32,
     },
-    /// This process got a signal.
-    Received(Signal),
+    /// This process received a signal.
+    #[non_exhaustive]
+    Received {
+        /// The signal.
+        signal: Signal,
+    },
 }
 
 /// This process, armed as an init: made by [`Init::arm`].
@@ -67,6 +74,81 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// What there is to see to now, or `None`. Does not wait: for that poll the descriptor. Passes nothing on;
+    /// [`Child::send_signal`](crate::Child::send_signal) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Event, Init};
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let mut init = Init::new().arm()?;
+    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
+    /// let status = loop {
+    ///     match init.next_event()? {
+    ///         Some(Event::Ended { pid, status, .. }) if pid == child.id() => break status,
+    ///         Some(Event::Received { signal, .. }) => child.send_signal(signal)?,
+    ///         Some(_) => {}
+    ///         // here an event loop would wait for other things as well
+    ///         None => drop(poll(&mut [PollFd::new(&init, PollFlags::IN)], None)),
+    ///     }
+    /// };
+    /// assert_eq!(status.code(), Some(3));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers for the wait: only if a seccomp filter forbids it.
+    pub fn next_event(&mut self) -> Result<Option<Event>> {
+        loop {
+            let happened = self.main_loop.next(Some(Duration::ZERO)).at_step(Step::Wait)?;
+            return Ok(Some(match happened {
+                None => return Ok(None),
+                Some(Happened::Signal(taken)) => match Signal::new(taken.number()) {
+                    Ok(signal) => Event::Received { signal },
+                    Err(_) => continue,
+                },
+                Some(Happened::Changed { pid, how }) => {
+                    let pid = pid.unsigned_abs();
+                    match (how.code, Signal::new(how.status)) {
+                        _ if is_end(how) => Event::Ended { pid, status: how.into_status() },
+                        (libc::CLD_STOPPED, Ok(signal)) => Event::Stopped { pid, signal },
+                        (libc::CLD_CONTINUED, _) => Event::Continued { pid },
+                        _ => continue,
+                    }
+                }
+            }));
+        }
+    }
+
+    /// The exit code for this end of a program: its own, or 128 and the signal, or 0 as
+    /// [`Init::exit_zero_for`] says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Init};
+    ///
+    /// let mut init = Init::new().exit_zero_for(3).arm()?;
+    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
+    /// let status = init.supervise(child)?;
+    /// assert_eq!((status.code(), init.exit_code(status)), (Some(3), 0));
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[must_use]
+    pub fn exit_code(&self, status: ExitStatus) -> u8 {
+        self.main_loop.policy.exit_code(Ended::from_status(status))
+    }
+
+    /// Whether orphans become children of this process: it is PID 1 or a subreaper, by [`Init::subreaper`] or
+    /// because it was one before. That attribute survives `execve(2)`.
+    #[must_use]
+    pub fn adopts_orphans(&self) -> bool {
+        self.main_loop.role != Role::Parent
+    }
+
     pub(super) fn new(init: &Init) -> Result<Self> {
         let policy = init.policy;
         policy.checked()?;
@@ -109,81 +191,6 @@ impl Supervisor {
             _proc: proc,
             not_send: PhantomData,
         })
-    }
-
-    /// Whether orphans become children of this process: it is PID 1 or a subreaper, by [`Init::subreaper`] or
-    /// because it was one before. That attribute survives `execve(2)`.
-    #[must_use]
-    pub fn adopts_orphans(&self) -> bool {
-        self.main_loop.role != Role::Parent
-    }
-
-    /// The exit code for this end of a program: its own, or 128 and the signal, or 0 as
-    /// [`Init::exit_zero_for`] says.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Init};
-    ///
-    /// let mut init = Init::new().exit_zero_for(3).arm()?;
-    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
-    /// let status = init.supervise(child)?;
-    /// assert_eq!((status.code(), init.exit_code(status)), (Some(3), 0));
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    #[must_use]
-    pub fn exit_code(&self, status: ExitStatus) -> u8 {
-        self.main_loop.policy.exit_code(Ended::from_status(status))
-    }
-
-    /// What there is to see to now, or `None`. Does not wait: for that poll the descriptor. Passes nothing on;
-    /// [`Child::signal`](crate::Child::signal) does.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Event, Init};
-    /// use rustix::event::{PollFd, PollFlags, poll};
-    ///
-    /// let mut init = Init::new().arm()?;
-    /// let child = init.spawn(Command::new("sh").args(["-c", "exit 3"]))?;
-    /// let status = loop {
-    ///     match init.next_event()? {
-    ///         Some(Event::Ended { pid, status }) if pid == child.id() => break status,
-    ///         Some(Event::Received(signal)) => child.signal(signal)?,
-    ///         Some(_) => {}
-    ///         // here an event loop would wait for other things as well
-    ///         None => drop(poll(&mut [PollFd::new(&init, PollFlags::IN)], None)),
-    ///     }
-    /// };
-    /// assert_eq!(status.code(), Some(3));
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// What the kernel answers for the wait: only if a seccomp filter forbids it.
-    pub fn next_event(&mut self) -> Result<Option<Event>> {
-        loop {
-            let happened = self.main_loop.next(Some(Duration::ZERO)).at_step(Step::Wait)?;
-            return Ok(Some(match happened {
-                None => return Ok(None),
-                Some(Happened::Signal(taken)) => match Signal::new(taken.number()) {
-                    Ok(signal) => Event::Received(signal),
-                    Err(_) => continue,
-                },
-                Some(Happened::Changed { pid, how }) => {
-                    let pid = pid.unsigned_abs();
-                    match (how.code, Signal::new(how.status)) {
-                        _ if is_end(how) => Event::Ended { pid, status: how.into_status() },
-                        (libc::CLD_STOPPED, Ok(signal)) => Event::Stopped { pid, signal },
-                        (libc::CLD_CONTINUED, _) => Event::Continued { pid },
-                        _ => continue,
-                    }
-                }
-            }));
-        }
     }
 
     pub(crate) fn placement(&self) -> Placement {

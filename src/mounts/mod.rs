@@ -2,9 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+// The documentation shows methods in this order.
 mod mount;
-mod new_fs;
+mod file_systems;
+mod masks;
 mod options;
+
+mod hide_pid;
+mod new_fs;
 mod overlay;
 mod propagation;
 mod rootfs;
@@ -15,8 +20,8 @@ use std::path::{Component, Path};
 
 use crate::error::{Error, Result};
 
+pub use hide_pid::HidePid;
 pub use mount::Mount;
-pub use options::HidePid;
 pub use overlay::Overlay;
 pub use propagation::Propagation;
 pub use rootfs::Rootfs;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::{NewFs, Overlay, Propagation, Target};
 use crate::error::Result;
 use crate::ns_fd::NsFd;
-use crate::sys::mount::{NODEV, NOEXEC, NOSUID};
 
 /// Something to mount in a new mount namespace: a part of the file system again elsewhere, or a new file
 /// system.
@@ -91,7 +90,7 @@ pub(crate) enum Kind {
 }
 
 impl Mount {
-    fn new(target: &Path, kind: Kind) -> Result<Self> {
+    pub(super) fn new(target: &Path, kind: Kind) -> Result<Self> {
         let target = Target::new(target)?;
         Ok(Self {
             target,
@@ -123,7 +122,7 @@ impl Mount {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), here and below, for a target that is not absolute,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), here and for every other mount, for a target that is not absolute,
     /// has a `..` or a NUL byte, or is `/`. The plan of a command answers
     /// [`NotFound`](crate::ErrorKind::NotFound) for a source that is not there; the spawn `ESTALE` where the child
     /// sees another file there than the caller, as in a mount namespace that it enters; `EBUSY` where links lead from
@@ -133,154 +132,6 @@ impl Mount {
     pub fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Self> {
         super::c_path(source.as_ref())?;
         Self::new(target.as_ref(), Kind::Bind(source.as_ref().to_owned()))
-    }
-
-    /// An empty file system in memory, gone with its last user, without setuid programs and devices. Anybody
-    /// may write into it, as into `/tmp`, unless [`mode`](Self::mode) says otherwise.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "echo only here >/tmp/file && test $(ls /tmp | wc -l) = 1"]).map_root();
-    /// command.mount(Mount::tmpfs("/tmp")?.size(16 << 20));
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
-    pub fn tmpfs(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::tmpfs(0o1777)))
-    }
-
-    /// A new `proc`, which shows the pid namespace of the process that mounts it, without setuid
-    /// programs, devices or executables.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount, NamespaceSet};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "test $(readlink /proc/self) -lt 10"]).map_root().unshare(NamespaceSet::PID);
-    /// command.mount(Mount::proc("/proc")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind). The spawn fails with `EPERM` where
-    /// the user namespace does not own the pid namespace, and where parts of the present `/proc` are
-    /// covered, as in most containers: the new one would show them.
-    pub fn proc(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"proc", NOSUID | NODEV | NOEXEC)))
-    }
-
-    /// A new `sysfs`, which shows the network namespace of the process that mounts it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount, NamespaceSet};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "test $(ls /sys/class/net) = lo"]).map_root().unshare(NamespaceSet::NET);
-    /// command.mount(Mount::sysfs("/sys")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As of [`proc`](Self::proc), for the network namespace and the present `/sys`.
-    pub fn sysfs(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"sysfs", NOSUID | NODEV | NOEXEC)))
-    }
-
-    /// New pseudo-terminals, none of which is anybody else's.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "test $(ls /dev/pts) = ptmx"]).map_root();
-    /// command.mount(Mount::devpts("/dev/pts")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
-    pub fn devpts(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::devpts()))
-    }
-
-    /// The POSIX message queues of the IPC namespace.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount, NamespaceSet};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "test -z $(ls /mnt)"]).map_root().unshare(NamespaceSet::IPC);
-    /// command.mount(Mount::mqueue("/mnt")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As of [`proc`](Self::proc), for the IPC namespace.
-    pub fn mqueue(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"mqueue", NOSUID | NODEV | NOEXEC)))
-    }
-
-    /// The cgroups of version 2, from the root of the cgroup namespace on.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount, NamespaceSet};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "test -e /mnt/cgroup.procs"]).map_root().unshare(NamespaceSet::CGROUP);
-    /// command.mount(Mount::cgroup2("/mnt")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As of [`proc`](Self::proc), for the cgroup namespace and the present mount of it.
-    pub fn cgroup2(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"cgroup2", NOSUID | NODEV | NOEXEC)))
     }
 
     /// Directories over each other, seen as one.
@@ -305,99 +156,6 @@ impl Mount {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
     pub fn overlay(target: impl AsRef<Path>, overlay: Overlay) -> Result<Self> {
         Self::new(target.as_ref(), Kind::Overlay(overlay))
-    }
-
-    /// A minimal `/dev`: `null`, `zero`, `full`, `random`, `urandom` and `tty` are the machine's own; `fd`,
-    /// `stdin`, `stdout`, `stderr` and `ptmx` are links; `pts` are new pseudo-terminals, and `shm` is empty.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "test -c /dev/null && test $(ls /dev | wc -l) -lt 20"]).map_root();
-    /// command.mount(Mount::dev("/dev")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind). The plan of a command answers
-    /// [`NotFound`](crate::ErrorKind::NotFound) where the machine's `/dev` has not all of these.
-    pub fn dev(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::Dev)
-    }
-
-    /// Puts a file or directory out of sight, as container engines do with parts of `/proc`: a file becomes
-    /// empty, and so does a directory, which is read-only as well. One that is not there need not be hidden.
-    ///
-    /// Below an earlier mount of the same command the path is looked up in that mount, and nowhere else: a link that
-    /// leads out of it is refused. The mask covers a name: what can be reached by another one, as a hard link, a second
-    /// mount of the same file system or an open descriptor, is not hidden.
-    ///
-    /// This holds for a program without `CAP_SYS_ADMIN` over its mount namespace. Root inside a new user namespace has
-    /// it, and can unmount or remount what was mounted there, unless the command gives it up:
-    /// [`Command::lock_mounts`](crate::Command::lock_mounts).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "test ! -s /proc/kallsyms && test -z $(ls /proc/bus)"]).map_root();
-    /// command.mount(Mount::mask("/proc/kallsyms")?);
-    /// command.mount(Mount::mask("/proc/bus")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
-    pub fn mask(path: impl AsRef<Path>) -> Result<Self> {
-        Self::new(path.as_ref(), Kind::Mask)
-    }
-
-    /// Makes a file or directory read-only, with all that is mounted below it, and leaves it as it is
-    /// otherwise. One that is not there need not be protected. Before Linux 5.12 what is mounted below stays
-    /// writable, and is to be named itself.
-    ///
-    /// Below an earlier mount of the same command the path is looked up in that mount, and nowhere else: a link that
-    /// leads out of it is refused.
-    ///
-    /// This holds for a program without `CAP_SYS_ADMIN` over its mount namespace. Root inside a new user namespace has
-    /// it, and can unmount or remount what was mounted there, unless the command gives it up:
-    /// [`Command::lock_mounts`](crate::Command::lock_mounts).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Mount};
-    ///
-    /// let mut command = Command::new("sh");
-    /// command.args(["-c", "! touch /etc/x 2>/dev/null"]).map_root();
-    /// command.mount(Mount::read_only_path("/etc")?);
-    /// match command.status() {
-    ///     Ok(status) => assert!(status.success()),
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
-    pub fn read_only_path(path: impl AsRef<Path>) -> Result<Self> {
-        Self::new(path.as_ref(), Kind::Protect)
     }
 }
 

@@ -4,34 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{Kind, Mount, Propagation};
+use super::{HidePid, Kind, Mount, Propagation};
 use crate::error::{Error, Result};
 use crate::ns_fd::NsFd;
-
-/// What a new `proc` shows of processes that a program may not trace.
-///
-/// # Examples
-///
-/// ```
-/// use linux_namespaces::{HidePid, Mount};
-///
-/// let proc = Mount::proc("/proc")?.hidepid(HidePid::Invisible);
-/// # Ok::<(), linux_namespaces::Error>(())
-/// ```
-///
-/// # References
-///
-/// [proc(5)](https://man7.org/linux/man-pages/man5/proc.5.html), "Mount options"
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HidePid {
-    /// Their directories, and nothing in them.
-    NoAccess,
-    /// Nothing.
-    Invisible,
-    /// Nothing, of those of the same user either. Linux 5.8.
-    Ptraceable,
-}
 
 /// Options.
 impl Mount {
@@ -74,12 +49,8 @@ impl Mount {
     /// Linux 5.8: before that all mounts of one pid namespace have the same options.
     #[must_use]
     pub fn hidepid(self, hide: HidePid) -> Self {
-        let value = match hide {
-            HidePid::NoAccess => "1",
-            HidePid::Invisible => "2",
-            HidePid::Ptraceable => "4",
-        };
-        self.option(c"proc", "hidepid is an option of proc", c"hidepid", value.to_owned())
+        let value = hide.number().to_owned();
+        self.option(c"proc", "hidepid is an option of proc", c"hidepid", value)
     }
 
     /// A [`proc`](Self::proc) with nothing in it but processes. Linux 5.8; from 7.2 on it is allowed also where
@@ -111,7 +82,7 @@ impl Mount {
     /// let first = NsFd::current(Namespace::User)?;
     /// let mut command = Command::new("true");
     /// let error = command.mount(Mount::bind("/etc", "/mnt")?.idmapped(first)).plan().unwrap_err();
-    /// assert_eq!(error.step(), Some(Step::MapIds));
+    /// assert_eq!(error.step(), Some(Step::IdmapMount));
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
     ///

@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::str::FromStr;
+
+use crate::error::{Error, Result};
 
 /// Whether mounts and unmounts pass between a new mount namespace and the one it was copied from.
 ///
@@ -51,13 +54,34 @@ impl Propagation {
     }
 }
 
-impl fmt::Display for Propagation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Propagation {
+    const ALL: [Self; 4] = [Self::Private, Self::Slave, Self::Shared, Self::Unchanged];
+
+    const fn word(self) -> &'static str {
+        match self {
             Self::Private => "private",
             Self::Slave => "slave",
             Self::Shared => "shared",
             Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// The word that `unshare(1)` takes for `--propagation`.
+impl fmt::Display for Propagation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What [`Display`](fmt::Display) prints.
+impl FromStr for Propagation {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|it| it.word() == word).ok_or_else(|| {
+            let words = "private, slave, shared or unchanged";
+            Error::invalid(format!("the propagation of mounts is {words}, not {word:?}"))
         })
     }
 }

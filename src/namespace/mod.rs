@@ -26,6 +26,7 @@ use crate::sys::abi;
 ///
 /// [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Namespace {
     /// Which directory looks like the root of the cgroup hierarchy: `cgroup_namespaces(7)`.
     #[doc(alias = "CLONE_NEWCGROUP")]
@@ -57,7 +58,10 @@ pub enum Namespace {
 
 impl Namespace {
     /// All kinds, in the order of their names.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &'static [Self] = &Self::EACH;
+
+    /// As an array, whose length is known.
+    pub(crate) const EACH: [Self; 8] = [
         Self::Cgroup,
         Self::Ipc,
         Self::Mount,
@@ -117,7 +121,7 @@ impl Namespace {
 
     /// The kind that `NS_GET_NSTYPE` answers as a flag.
     pub(crate) fn from_flag(flag: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.flag() == flag)
+        Self::EACH.into_iter().find(|kind| kind.flag() == flag)
     }
 
     const fn set(self) -> NamespaceSet {
@@ -131,20 +135,43 @@ impl fmt::Display for Namespace {
     }
 }
 
-bitflags::bitflags! {
-    /// A set of kinds of namespace.
-    ///
-    /// Its bits are the kernel's `CLONE_NEW*` flags. No other flag reaches the kernel through a set:
-    /// what [`from_bits_retain`](Self::from_bits_retain) let in is refused by whatever takes it.
+// Before the macro: the documentation shows methods in this order.
+impl NamespaceSet {
+    /// The kinds in the set, in the order of their names.
     ///
     /// # Examples
     ///
     /// ```
     /// use linux_namespaces::{Namespace, NamespaceSet};
     ///
+    /// let set = NamespaceSet::USER | NamespaceSet::MOUNT;
+    /// assert!(set.kinds().eq([Namespace::Mount, Namespace::User]));
+    /// ```
+    pub fn kinds(self) -> impl Iterator<Item = Namespace> {
+        Namespace::EACH.into_iter().filter(move |kind| self.contains(kind.set()))
+    }
+}
+
+bitflags::bitflags! {
+    /// A set of kinds of namespace, of the [`bitflags`](https://docs.rs/bitflags/2) crate. Its bits are the kernel's
+    /// `CLONE_NEW*` flags.
+    ///
+    /// # Unknown bits
+    ///
+    /// [`from_bits`](Self::from_bits) returns `None` for a bit that is no constant of this type, and
+    /// [`from_bits_truncate`](Self::from_bits_truncate) drops it. [`from_bits_retain`](Self::from_bits_retain) keeps
+    /// it, but it never reaches the kernel: [`Command`](crate::Command), [`Unshare`](crate::Unshare) and
+    /// [`Enter`](crate::Enter) refuse the set with [`InvalidInput`](crate::ErrorKind::InvalidInput), so that no other
+    /// flag of `clone(2)`, for example `CLONE_FILES`, takes effect by way of a set. [`kinds`](Self::kinds) passes over
+    /// such a bit. It prints as a hexadecimal number, which does not parse.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::NamespaceSet;
+    ///
     /// let set: NamespaceSet = "user,mnt,pid".parse()?;
     /// assert_eq!(set, NamespaceSet::USER | NamespaceSet::MOUNT | NamespaceSet::PID);
-    /// assert!(set.namespaces().eq([Namespace::Mount, Namespace::Pid, Namespace::User]));
     /// assert_eq!(set.to_string(), "mnt,pid,user");
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
@@ -169,17 +196,10 @@ bitflags::bitflags! {
     }
 }
 
-impl NamespaceSet {
-    /// The kinds in the set, in the order of their names.
-    pub fn namespaces(self) -> impl Iterator<Item = Namespace> {
-        Namespace::ALL.into_iter().filter(move |kind| self.contains(kind.set()))
-    }
-}
-
 impl fmt::Display for NamespaceSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for kind in self.namespaces() {
+        for kind in self.kinds() {
             write!(f, "{separator}{kind}")?;
             separator = ",";
         }

@@ -12,14 +12,14 @@ impl FromStr for Namespace {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        Self::EACH.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let known = NamespaceSet::all();
             Error::invalid(format!("no namespace is called {name:?}; the names are {known}"))
         })
     }
 }
 
-/// Names separated by commas; the empty text is the empty set.
+/// Names separated by commas, as they print; the empty text is the empty set.
 impl FromStr for NamespaceSet {
     type Err = Error;
 

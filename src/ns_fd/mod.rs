@@ -2,14 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-mod by_id;
-mod handle;
-mod net_id;
 mod open;
 mod socket;
+mod ns_id;
 
 use core::hash::{Hash, Hasher};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::ioctl::Opcode;
 
@@ -17,7 +15,8 @@ use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::sys::{Errno, abi, nsfs, process};
 
-pub use handle::NsHandle;
+pub use ns_id::NsId;
+pub(crate) use ns_id::decimal;
 pub(crate) use open::has_no_first_process;
 
 /// A namespace, held by an open file.
@@ -47,19 +46,6 @@ pub struct NsFd {
     kind: Namespace,
 }
 
-/// What tells a namespace from all others while it lives: device and inode number of its file, the
-/// number that `readlink /proc/PID/ns/uts` shows in brackets.
-///
-/// Of a namespace that is gone it tells nothing: the kernel gives the number away again at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "what stat(2) tells of a file's identity")]
-pub struct NsId {
-    /// The device number of the kernel's namespace file system.
-    pub dev: u64,
-    /// The inode number.
-    pub ino: u64,
-}
-
 /// What the kernel tells of a namespace.
 impl NsFd {
     /// The kind of the namespace.
@@ -86,7 +72,7 @@ impl NsFd {
     ///
     /// None in practice: `fstat(2)` of an open file fails only where a seccomp filter says so.
     pub fn id(&self) -> Result<NsId> {
-        let about = rustix::fs::fstat(&self.fd).at_step(Step::AskNamespace)?;
+        let about = rustix::fs::fstat(&self.fd).at_step(Step::QueryNamespace)?;
         Ok(NsId { dev: about.st_dev, ino: about.st_ino })
     }
 
@@ -255,7 +241,7 @@ impl NsFd {
     }
 
     fn refused(&self, errno: Errno) -> Error {
-        Error::os(Step::AskNamespace, errno).of(self.kind)
+        Error::os(Step::QueryNamespace, errno).of(self.kind)
     }
 
     fn translate(&self, number: Opcode, pid: u32) -> Result<u32> {
@@ -308,6 +294,12 @@ impl AsFd for NsFd {
 impl AsRawFd for NsFd {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+impl IntoRawFd for NsFd {
+    fn into_raw_fd(self) -> RawFd {
+        self.fd.into_raw_fd()
     }
 }
 

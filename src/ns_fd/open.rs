@@ -18,6 +18,40 @@ use crate::sys::{Errno, abi, file, nsfs};
 
 /// Opening a namespace.
 impl NsFd {
+    /// The namespace of a file: a bind mount such as `/run/netns/NAME`, or `/proc/PID/ns/net`.
+    ///
+    /// Links are followed. In a root that is not the caller's own, such as a container's that this thread entered,
+    /// magic links (`/proc/self/fd/7`, `/proc/PID/root`) are not: a link of the container could lead to what this
+    /// process has open. Only the path itself may end in a file of `/proc/PID/ns`, not the text of a link. Where a
+    /// seccomp filter blocks `openat2(2)`, no link is followed there as the path's last part.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{ErrorKind, Namespace, NsFd};
+    ///
+    /// assert_eq!(NsFd::open("/proc/self/ns/net")?.kind(), Namespace::Net);
+    /// assert_eq!(NsFd::open("/etc/passwd").unwrap_err().kind(), ErrorKind::NotANamespace);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) for a file of
+    /// any other file system; [`PermissionDenied`](crate::ErrorKind::PermissionDenied); `ELOOP` for a link that is
+    /// not followed; [`UntrustedProc`](crate::ErrorKind::UntrustedProc), in another root than the caller's own, if
+    /// `/proc` is no proc, or something is mounted over the file in it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fd = if process_state::is_in_other_root() {
+            Self::open_inside(path)?
+        } else {
+            rustix::fs::open(path, AT_ONCE, Mode::empty())
+                .map_err(|errno| Error::os(Step::OpenNamespace, errno).at(path))?
+        };
+        Self::checked(fd).map_err(|error| error.at(path))
+    }
+
     /// The namespace that the calling thread is in.
     ///
     /// Threads of a process may be in different ones. For the namespaces that the thread's children
@@ -28,7 +62,7 @@ impl NsFd {
     /// ```
     /// use linux_namespaces::{Namespace, NsFd};
     ///
-    /// for kind in Namespace::ALL {
+    /// for &kind in Namespace::ALL {
     ///     println!("{kind:7} {}", NsFd::current(kind)?.id()?.ino);
     /// }
     /// # Ok::<(), linux_namespaces::Error>(())
@@ -40,31 +74,6 @@ impl NsFd {
     /// kernel (before 6.11) has no other way; [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
     pub fn current(kind: Namespace) -> Result<Self> {
         Self::of_this_thread(kind, false)
-    }
-
-    /// The namespace that the next child of the calling thread will be born in.
-    ///
-    /// It differs from [`current`](Self::current) for a pid namespace after `unshare(2)` or `setns(2)`, which
-    /// never move their caller, and for a time namespace after `unshare(2)`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Namespace, NsFd};
-    ///
-    /// // without unshare or setns, children are born where their parent is
-    /// assert_eq!(NsFd::for_children(Namespace::Pid)?, NsFd::current(Namespace::Pid)?);
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As of `current`. Before Linux 6.11 a new pid namespace cannot be opened
-    /// ([`NotFound`](crate::ErrorKind::NotFound)) until its first process exists.
-    #[doc(alias = "pid_for_children")]
-    #[doc(alias = "time_for_children")]
-    pub fn for_children(kind: Namespace) -> Result<Self> {
-        Self::of_this_thread(kind, true)
     }
 
     /// The namespace of a process.
@@ -122,6 +131,31 @@ impl NsFd {
         Self::of_pid_fd(process, kind, false)
     }
 
+    /// The namespace that the next child of the calling thread will be born in.
+    ///
+    /// It differs from [`current`](Self::current) for a pid namespace after `unshare(2)` or `setns(2)`, which
+    /// never move their caller, and for a time namespace after `unshare(2)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Namespace, NsFd};
+    ///
+    /// // without unshare or setns, children are born where their parent is
+    /// assert_eq!(NsFd::for_children(Namespace::Pid)?, NsFd::current(Namespace::Pid)?);
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As of `current`. Before Linux 6.11 a new pid namespace cannot be opened
+    /// ([`NotFound`](crate::ErrorKind::NotFound)) until its first process exists.
+    #[doc(alias = "pid_for_children")]
+    #[doc(alias = "time_for_children")]
+    pub fn for_children(kind: Namespace) -> Result<Self> {
+        Self::of_this_thread(kind, true)
+    }
+
     /// The namespace that the next child of a process's main thread will be born in.
     ///
     /// # Errors
@@ -133,40 +167,6 @@ impl NsFd {
     /// `PTRACE_MODE_READ_FSCREDS` on the process: `ptrace(2)`.
     pub fn for_children_of(process: &PidFd, kind: Namespace) -> Result<Self> {
         Self::of_pid_fd(process, kind, true)
-    }
-
-    /// The namespace of a file: a bind mount such as `/run/netns/NAME`, or `/proc/PID/ns/net`.
-    ///
-    /// Links are followed. In a root that is not the caller's own, such as a container's that this thread entered,
-    /// magic links (`/proc/self/fd/7`, `/proc/PID/root`) are not: a link of the container could lead to what this
-    /// process has open. Only the path itself may end in a file of `/proc/PID/ns`, not the text of a link. Where a
-    /// seccomp filter blocks `openat2(2)`, no link is followed there as the path's last part.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{ErrorKind, Namespace, NsFd};
-    ///
-    /// assert_eq!(NsFd::open("/proc/self/ns/net")?.kind(), Namespace::Net);
-    /// assert_eq!(NsFd::open("/etc/passwd").unwrap_err().kind(), ErrorKind::NotANamespace);
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) for a file of
-    /// any other file system; [`PermissionDenied`](crate::ErrorKind::PermissionDenied); `ELOOP` for a link that is
-    /// not followed; [`UntrustedProc`](crate::ErrorKind::UntrustedProc), in another root than the caller's own, if
-    /// `/proc` is no proc, or something is mounted over the file in it.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let fd = if process_state::is_in_other_root() {
-            Self::open_inside(path)?
-        } else {
-            rustix::fs::open(path, AT_ONCE, Mode::empty())
-                .map_err(|errno| Error::os(Step::OpenNamespace, errno).at(path))?
-        };
-        Self::checked(fd).map_err(|error| error.at(path))
     }
 
     /// In a root that is not the caller's: there a magic link leads to whatever this process has open.
@@ -206,7 +206,7 @@ impl NsFd {
                 format!("/proc gave something else for the {kind} namespace"),
             )
             .at_step(Step::OpenNamespace)),
-            Err(errno) => Err(Error::os(Step::AskNamespace, errno).of(kind)),
+            Err(errno) => Err(Error::os(Step::QueryNamespace, errno).of(kind)),
         }
     }
 
@@ -220,7 +220,7 @@ impl NsFd {
             Errno::BADF => {
                 not_one("the descriptor was opened with O_PATH, which cannot be entered")
             }
-            _ => Error::os(Step::AskNamespace, errno),
+            _ => Error::os(Step::QueryNamespace, errno),
         })?;
         let kind = Namespace::from_flag(flag)
             .ok_or_else(|| not_one("the file is of a kind of namespace unknown to this crate"))?;
@@ -298,7 +298,7 @@ fn name(kind: Namespace, for_children: bool) -> &'static str {
 }
 
 fn is_name(file: &str) -> bool {
-    Namespace::ALL.iter().any(|&kind| [false, true].iter().any(|&it| name(kind, it) == file))
+    Namespace::EACH.iter().any(|&kind| [false, true].iter().any(|&it| name(kind, it) == file))
 }
 
 /// A path from elsewhere may lead to a FIFO or a terminal.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -65,10 +65,11 @@ pub struct PinDir {
 #[non_exhaustive]
 pub enum PinState {
     /// A namespace is pinned.
+    #[non_exhaustive]
     Live {
-        /// Its kind.
+        /// The kind of the namespace.
         kind: Namespace,
-        /// What tells it from all others as long as it is pinned.
+        /// Device and inode number, which identify the namespace while it exists.
         id: NsId,
     },
     /// The bare file was left: by a process that was killed before it could pin or remove, by an unmount
@@ -81,7 +82,7 @@ impl PinDir {
     /// Where `ip netns` has its network namespaces.
     pub const NETNS: &str = "/run/netns";
 
-    /// An existing directory, as it is. Needs no privilege, to list and open what is there.
+    /// Opens an existing directory as it is. Listing and opening what is there takes no privilege.
     ///
     /// # Errors
     ///
@@ -93,8 +94,8 @@ impl PinDir {
         Ok(Self { dir, path: path.to_owned() })
     }
 
-    /// A directory for namespaces of all kinds, made if it is missing. It becomes a mount point whose mounts
-    /// propagate to nobody, since the kernel refuses to pin mount namespaces where they would.
+    /// Opens a directory for namespaces of all kinds, and creates it if it is missing. It becomes a mount point whose
+    /// mounts propagate to nobody, since the kernel refuses to pin mount namespaces where they would.
     ///
     /// So it should be a directory for this purpose alone: one that is a mount point already, as `/run` may be,
     /// stops to propagate to others.
@@ -114,11 +115,11 @@ impl PinDir {
         Self::make(path.as_ref(), MountPropagationFlags::PRIVATE)
     }
 
-    /// The directory of `ip netns`, [`NETNS`](Self::NETNS), made as `ip netns add` makes it: a mount point
-    /// whose mounts propagate to the mount namespaces that are copied from this one. Each then sees the
-    /// network namespaces that are named later.
+    /// Opens the directory of `ip netns`, [`NETNS`](Self::NETNS), and creates it if it is missing, as `ip netns add`
+    /// does: a mount point whose mounts propagate to the mount namespaces that are copied from this one. Each then
+    /// sees the network namespaces that are named later.
     ///
-    /// To list and open them, [`open`](Self::open) is enough.
+    /// To list and open what is there, [`open`](Self::open) is enough.
     ///
     /// # Errors
     ///
@@ -127,45 +128,8 @@ impl PinDir {
     /// # Privileges
     ///
     /// `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
-    pub fn netns() -> Result<Self> {
+    pub fn create_netns() -> Result<Self> {
         Self::make(Path::new(Self::NETNS), MountPropagationFlags::SHARED)
-    }
-
-    fn make(path: &Path, propagation: MountPropagationFlags) -> Result<Self> {
-        let refused = |errno| Error::os(Step::MakePinDir, errno).at(path);
-        let everyone = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        let made = parent(path).and_then(|parent| rustix::fs::mkdirat(parent, name, everyone));
-        match made {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(refused(errno)),
-        }
-        let no_mount = |error: &Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
-        let mut dir = open(path).map_err(refused)?;
-        let mut done = mount::propagate(&dir, propagation);
-        if done.as_ref().is_err_and(no_mount) {
-            let locked = lock(&dir);
-            let mut top = open(path).map_err(refused)?;
-            done = mount::propagate(&top, propagation);
-            if done.as_ref().is_err_and(no_mount) {
-                locked.map_err(|errno| match errno {
-                    Errno::BUSY => refused(errno).on("(another process holds its lock)"),
-                    _ => refused(errno),
-                })?;
-                mount::attach_to_itself(&top).map_err(|error| error.at(path))?;
-                top = open(path).map_err(refused)?;
-                done = mount::propagate(&top, propagation);
-            }
-            dir = top;
-        }
-        done.map_err(|error| error.at(path))?;
-        Ok(Self { dir, path: path.to_owned() })
-    }
-
-    /// The directory's path, as it was given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Pins a namespace under a name: see [`NsFd::pin`].
@@ -225,6 +189,43 @@ impl PinDir {
         }
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(all)
+    }
+
+    /// The directory's path, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn make(path: &Path, propagation: MountPropagationFlags) -> Result<Self> {
+        let refused = |errno| Error::os(Step::CreatePinDir, errno).at(path);
+        let everyone = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let made = parent(path).and_then(|parent| rustix::fs::mkdirat(parent, name, everyone));
+        match made {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(refused(errno)),
+        }
+        let no_mount = |error: &Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+        let mut dir = open(path).map_err(refused)?;
+        let mut done = mount::propagate(&dir, propagation);
+        if done.as_ref().is_err_and(no_mount) {
+            let locked = lock(&dir);
+            let mut top = open(path).map_err(refused)?;
+            done = mount::propagate(&top, propagation);
+            if done.as_ref().is_err_and(no_mount) {
+                locked.map_err(|errno| match errno {
+                    Errno::BUSY => refused(errno).on("(another process holds its lock)"),
+                    _ => refused(errno),
+                })?;
+                mount::attach_to_itself(&top).map_err(|error| error.at(path))?;
+                top = open(path).map_err(refused)?;
+                done = mount::propagate(&top, propagation);
+            }
+            dir = top;
+        }
+        done.map_err(|error| error.at(path))?;
+        Ok(Self { dir, path: path.to_owned() })
     }
 
     fn state(&self, name: &OsStr) -> Result<Option<PinState>> {
@@ -291,7 +292,13 @@ fn open(path: &Path) -> core::result::Result<OwnedFd, Errno> {
 
 /// For a lock of one's own: do not close it.
 impl AsFd for PinDir {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+}
+
+impl AsRawFd for PinDir {
+    fn as_raw_fd(&self) -> RawFd {
+        self.dir.as_raw_fd()
     }
 }

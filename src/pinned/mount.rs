@@ -20,7 +20,7 @@ pub(super) fn attach(namespace: &NsFd, target: impl AsFd) -> Result<Option<Owned
 
 /// Makes a directory a mount point, of itself with what is mounted below.
 pub(super) fn attach_to_itself(dir: impl AsFd) -> Result<()> {
-    bind(&dir, &dir, OpenTreeFlags::AT_RECURSIVE, Step::MakePinDir).map(drop)
+    bind(&dir, &dir, OpenTreeFlags::AT_RECURSIVE, Step::CreatePinDir).map(drop)
 }
 
 /// `open_tree(2)` and `move_mount(2)`: nothing is looked up again. Linux 5.2; where a filter hides them,
@@ -55,7 +55,7 @@ fn bind(
 /// Whether mounts below pass on to peers. `EINVAL` for a directory that is no mount point.
 pub(super) fn propagate(dir: impl AsFd, how: MountPropagationFlags) -> Result<()> {
     let path = ProcFs::open()?.path_of(dir.as_fd())?;
-    rustix::mount::mount_change(path, how).at_step(Step::MakePinDir)
+    rustix::mount::mount_change(path, how).at_step(Step::CreatePinDir)
 }
 
 /// The number of the mount that a descriptor is on, which no other mount has as long as it is open.

@@ -29,7 +29,7 @@ impl Map {
         match self {
             Self::Root => IdMap::single(0, own),
             Self::Current => IdMap::single(own, own),
-            Self::Auto => set_aside()?.map_root(own),
+            Self::Auto => set_aside()?.to_id_map(own),
             Self::Explicit(map) => Ok(map.clone()),
         }
     }
@@ -41,8 +41,8 @@ impl IdMaps {
             return Ok(Self::default());
         }
         let (uid, gid) = (process::geteuid(), process::getegid());
-        let uid_map = setup.uid_map.as_ref().map(|map| map.resolve(uid, SubIds::uids));
-        let gid_map = setup.gid_map.as_ref().map(|map| map.resolve(gid, SubIds::gids));
+        let uid_map = setup.uid_map.as_ref().map(|map| map.resolve(uid, SubIds::read_subuid));
+        let gid_map = setup.gid_map.as_ref().map(|map| map.resolve(gid, SubIds::read_subgid));
         let (uid_map, gid_map) = (uid_map.transpose()?, gid_map.transpose()?);
         let only = |map: &Option<IdMap>, id| map.as_ref().is_none_or(|map| map.maps_only(id));
         let leave_out =

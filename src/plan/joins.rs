@@ -94,7 +94,7 @@ impl Joins {
 /// nobody returns to a user namespace that was left. Others may come and go in between.
 fn namespaces_of(process: &PidFd, set: NamespaceSet) -> Result<Vec<Arc<NsFd>>> {
     let look = || -> Result<Vec<_>> {
-        set.namespaces().map(|kind| Ok(Arc::new(NsFd::of_process(process, kind)?))).collect()
+        set.kinds().map(|kind| Ok(Arc::new(NsFd::of_process(process, kind)?))).collect()
     };
     let ids = |all: &[Arc<NsFd>]| all.iter().map(|it| it.id()).collect::<Result<Vec<_>>>();
     let mut before = look()?;

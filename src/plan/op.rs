@@ -167,7 +167,7 @@ pub(crate) fn mounts_of(ops: &[Op]) -> impl Iterator<Item = &MountOp> {
 impl Op {
     pub(crate) fn step(&self) -> Step {
         match self {
-            Self::HideMemory => Step::HideMemory,
+            Self::HideMemory => Step::SetDumpable,
             Self::Enter(_) => Step::Enter,
             Self::Unshare(_) => Step::Unshare,
             Self::BecomeInit(_) => Step::BecomeInit,
@@ -193,12 +193,12 @@ impl Op {
             }
             Self::LockMounts => Step::LockMounts,
             Self::NoNewPrivs => Step::NoNewPrivs,
-            Self::DieWithParent => Step::DieWithParent,
+            Self::DieWithParent => Step::SetParentDeathSignal,
             Self::CloseFds => Step::CloseFds,
             Self::IgnoreChildren | Self::ResetSignals => Step::ResetSignals,
             Self::PreExec(_) => Step::PreExec,
             Self::Exec(..) => Step::Exec,
-            Self::Run(_) => Step::Run,
+            Self::Run(_) => Step::SpawnFn,
         }
     }
 

@@ -52,7 +52,7 @@ pub enum Interface {
     /// `NS_GET_ID`: numbers of namespaces that are never given twice.
     UniqueIds,
     /// File handles of namespaces, by which `open_by_handle_at(2)` opens them.
-    NamespaceHandles,
+    NamespaceFileHandles,
     /// `listns(2)`.
     ListNs,
     /// `OPEN_TREE_NAMESPACE`: a tree of mounts in a mount namespace of its own.
@@ -82,7 +82,7 @@ impl Interface {
         Self::PidFdExitInfo,
         Self::OpenTreeAttr,
         Self::UniqueIds,
-        Self::NamespaceHandles,
+        Self::NamespaceFileHandles,
         Self::ListNs,
         Self::OpenTreeNamespace,
         Self::CloneAutoreap,
@@ -105,7 +105,7 @@ impl Interface {
             Self::PidFdNamespaces | Self::PidTranslation => (6, 11),
             Self::PidFdInfo => (6, 13),
             Self::PidFdExitInfo | Self::OpenTreeAttr => (6, 15),
-            Self::UniqueIds | Self::NamespaceHandles => (6, 18),
+            Self::UniqueIds | Self::NamespaceFileHandles => (6, 18),
             Self::ListNs => (6, 19),
             Self::OpenTreeNamespace => (7, 0),
             Self::CloneAutoreap
@@ -131,7 +131,7 @@ impl fmt::Display for Interface {
             Self::PidFdExitInfo => "PIDFD_INFO_EXIT",
             Self::OpenTreeAttr => "open_tree_attr",
             Self::UniqueIds => "NS_GET_ID",
-            Self::NamespaceHandles => "namespace file handles",
+            Self::NamespaceFileHandles => "namespace file handles",
             Self::ListNs => "listns",
             Self::OpenTreeNamespace => "OPEN_TREE_NAMESPACE",
             Self::CloneAutoreap => "CLONE_AUTOREAP",
@@ -153,7 +153,7 @@ const QUESTIONS: [(Interface, Question); 13] = [
     (Interface::MountSetattr, |_| features::mount_setattr()),
     (Interface::Statmount, |_| features::statmount()),
     (Interface::OpenTreeAttr, |_| features::open_tree_attr()),
-    (Interface::NamespaceHandles, |about| features::has_handle(about.namespace)),
+    (Interface::NamespaceFileHandles, |about| features::has_handle(about.namespace)),
     (Interface::ListNs, |_| features::listns()),
     (Interface::OpenTreeNamespace, |_| features::open_tree_namespace()),
     (Interface::CloneAutoreap, |_| features::clone3_knows(abi::CLONE_AUTOREAP, 0)),

@@ -31,7 +31,7 @@ pub use interface::Interface;
 /// use linux_namespaces::{Availability, Command, Interface, Namespace, Support};
 ///
 /// let support = Support::probe()?;
-/// match support.namespace(Namespace::User) {
+/// match support.availability(Namespace::User) {
 ///     Availability::Denied(error) => println!("no sandbox today: {error:#}"),
 ///     Availability::Missing => println!("this kernel has no user namespaces"),
 ///     _ => assert!(Command::new("true").map_root().status()?.success()),
@@ -116,7 +116,7 @@ impl Support {
         let found = [&alone, &within];
         let interfaces = interface::all(&own, ended.as_fd(), &pid_namespace, found, filtered)?;
         let mut proc = proc.err();
-        let namespaces = Namespace::ALL.map(|kind| match kind {
+        let namespaces = Namespace::EACH.map(|kind| match kind {
             Namespace::User => user_namespaces(&within, proc.take()),
             _ => other(kind, &alone, &within),
         });
@@ -125,14 +125,14 @@ impl Support {
 
     /// Whether a namespace of this kind can be made, and if not, why.
     #[must_use]
-    pub fn namespace(&self, kind: Namespace) -> &Availability {
+    pub fn availability(&self, kind: Namespace) -> &Availability {
         &self.namespaces[kind as usize]
     }
 
     /// All kinds that can be made, alone or together with a user namespace.
     #[must_use]
     pub fn available(&self) -> NamespaceSet {
-        Namespace::ALL.into_iter().filter(|&kind| self.namespace(kind).is_available()).collect()
+        Namespace::EACH.into_iter().filter(|&kind| self.availability(kind).is_available()).collect()
     }
 
     /// Whether the interface is there and not hidden by a filter.

@@ -144,6 +144,7 @@ const _: () = assert!(size_of::<NsIdReq>() == NS_ID_REQ_SIZE as usize);
 /// File system magic numbers, `include/uapi/linux/magic.h`.
 pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) const NSFS_MAGIC: u64 = 0x6e73_6673;
+pub(crate) const PIDFS_MAGIC: u64 = 0x5049_4446;
 /// The inode number of the root of every proc mount: `PROC_ROOT_INO`.
 pub(crate) const PROC_ROOT_INO: u64 = 1;
 /// That of the first pid namespace: `PROC_PID_INIT_INO`.

@@ -68,7 +68,7 @@ fn enter(command: &mut Command, set: NamespaceSet) -> Result<(), Error> {
         .map_root()
         .stdin(linux_namespaces::Stdio::piped())
         .spawn()?;
-    let outcome = run(command.enter(Enter::new().process(holder.pid_fd().try_clone()?, set)));
+    let outcome = run(command.enter(Enter::new().process(holder.pidfd().try_clone()?, set)));
     // Valgrind does not send signals by pidfd.
     drop(holder.stdin.take());
     holder.wait()?;

@@ -180,12 +180,12 @@ fn with_pids_of_choice() {
         }
         let (pid, mut child) = made.expect("no number of a hundred was free");
         assert_eq!(child.id(), pid, "{engine:?}");
-        assert_eq!(child.pid_fd().pids().unwrap(), [pid, 1], "{engine:?}");
+        assert_eq!(child.pidfd().pids().unwrap(), [pid, 1], "{engine:?}");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         assert!(status.contains(&format!("NSpid:\t{pid}\t1\n")), "{status}");
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(child.pid_fd().pids().unwrap().is_empty());
+        assert!(child.pidfd().pids().unwrap().is_empty());
     }
 }
 
@@ -256,7 +256,7 @@ fn reaped_by_the_kernel() {
     match Command::new("sh").args(["-c", "exit 3"]).auto_reap().spawn() {
         Ok(mut child) => {
             assert_eq!(child.wait().unwrap().code(), Some(3));
-            assert!(child.pid_fd().has_ended().unwrap());
+            assert!(child.pidfd().has_ended().unwrap());
         }
         Err(error) => is_unsupported(&error),
     }
@@ -276,7 +276,7 @@ fn killed_with_its_handle() {
 }
 
 fn without_mounts() {
-    let error = failure(Command::new("true").map_root().empty_mounts());
+    let error = failure(Command::new("true").map_root().empty_mount_namespace());
     if error.step() == Some(Step::Clone) {
         is_unsupported(&error);
     } else {

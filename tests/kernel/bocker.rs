@@ -155,7 +155,7 @@ fn all_of_its_commands_in_one_story() {
     let text = String::from_utf8(output.stdout).unwrap();
     let (facts, links) = text.split_at(text.find("cgroup:").unwrap());
     assert_eq!(facts, format!("2\n0\n{first}\ninit\n"));
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let own = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
         let is_shared = links.contains(own.to_str().unwrap());
         assert_eq!(is_shared, kind == Namespace::Time, "{kind}: {links}");
@@ -332,7 +332,7 @@ fn a_monitor_that_is_killed_takes_its_container_along() {
         String::from_utf8_lossy(&output.stdout).contains("\nsleep 0.5\n")
     };
     until(|| loops(&name()));
-    run.signal(linux_namespaces::Signal::TERM).unwrap();
+    run.send_signal(linux_namespaces::Signal::TERM).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(9));
     bocker.text(&["rm", &name(), &image]);
 }
@@ -438,7 +438,7 @@ fn no_other_process_is_taken_for_its_program() {
     let (status, words) = bocker.refusal(&["exec", &container, "true"]);
     assert!(status == 125 && words.contains("does not run"), "{words}");
     assert_eq!(bocker.refusal(&["rm", "--force", &container]).0, 125);
-    assert!(!other.pid_fd().has_ended().unwrap());
+    assert!(!other.pidfd().has_ended().unwrap());
     other.kill().unwrap();
     other.wait().unwrap();
     fs::write(facts.join("pid"), pid).unwrap();

@@ -230,7 +230,7 @@ fn a_member_freezes_the_clocks() {
         .spawn()
         .unwrap();
     let enter = Enter::new()
-        .process(child.pid_fd().try_clone().unwrap(), NamespaceSet::USER | NamespaceSet::TIME);
+        .process(child.pidfd().try_clone().unwrap(), NamespaceSet::USER | NamespaceSet::TIME);
     let script = "echo 'boottime 7 0' 2>/dev/null >/proc/self/timens_offsets || cat /proc/self/timens_offsets";
     let output = Command::new("sh").args(["-c", script]).enter(enter).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -382,7 +382,7 @@ fn a_new_one_inside_an_entered_one() {
     let first = First::of(first.arg("600").map_root().unshare(set));
     // An ordinary user's child is hidden from what it enters, and so from its own files in /proc.
     for clocks in [false].into_iter().chain(is_root().then_some(true)) {
-        let enter = Enter::new().process(first.0.pid_fd().try_clone().unwrap(), set);
+        let enter = Enter::new().process(first.0.pidfd().try_clone().unwrap(), set);
         let mut command = Command::new("sleep");
         command.arg("600").enter(enter).unshare(NamespaceSet::TIME);
         if clocks {

@@ -4,8 +4,8 @@ pub(crate) mod namespaces;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -22,6 +22,7 @@ cases! {"command":
     arguments_and_environment_arrive [],
     an_empty_environment_is_empty [],
     streams_are_pipes_files_and_null [],
+    streams_are_this_process_s_other_stream [],
     output_larger_than_a_pipe_on_both_streams [],
     the_working_directory_is_changed [],
     a_status_is_an_exit_code_or_a_signal [],
@@ -88,10 +89,36 @@ fn streams_are_pipes_files_and_null() {
     command.stdin(Stdio::null()).stdout(file.try_clone().unwrap());
     command.stderr(file.try_clone().unwrap());
     assert!(command.status().unwrap().success());
-    std::io::Seek::rewind(&mut file).unwrap();
+    file.rewind().unwrap();
     let mut written = String::new();
     file.read_to_string(&mut written).unwrap();
     assert_eq!(written, "out\nerr\n");
+}
+
+/// Each on the other's place.
+fn streams_are_this_process_s_other_stream() {
+    let files = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    let before = [
+        io::stdout().as_fd().try_clone_to_owned().unwrap(),
+        io::stderr().as_fd().try_clone_to_owned().unwrap(),
+    ];
+    let replace = |fds: [i32; 2]| {
+        for (fd, to) in fds.into_iter().zip([1, 2]) {
+            // SAFETY: streams of this process alone.
+            assert_eq!(unsafe { libc::dup2(fd, to) }, to);
+        }
+    };
+    let mut command = sh("echo out; echo err >&2");
+    command.stdout(io::stderr()).stderr(io::stdout());
+    replace(files.each_ref().map(AsRawFd::as_raw_fd));
+    let status = command.status();
+    replace(before.each_ref().map(AsRawFd::as_raw_fd));
+    assert!(status.unwrap().success());
+    let texts = files.map(|mut file| {
+        file.rewind().unwrap();
+        io::read_to_string(file).unwrap()
+    });
+    assert_eq!(texts, ["err\n", "out\n"]);
 }
 
 fn output_larger_than_a_pipe_on_both_streams() {
@@ -118,14 +145,14 @@ fn a_child_is_waited_for_polled_and_killed() {
     assert_eq!(child.try_wait().unwrap(), None);
     assert_eq!(child.wait_timeout(Duration::from_millis(20)).unwrap(), None);
     assert_eq!(kernel::ns(child.id(), "uts"), kernel::ns("self", "uts"));
-    assert_eq!(child.pid_fd().pid().unwrap(), Some(child.id()));
+    assert_eq!(child.pidfd().pid().unwrap(), Some(child.id()));
     child.kill().unwrap();
     assert_eq!(child.wait_timeout(Duration::MAX).unwrap().unwrap().signal(), Some(9));
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     assert_eq!(child.try_wait().unwrap().unwrap().signal(), Some(9));
     child.kill().unwrap();
-    child.signal(Signal::TERM).unwrap();
-    assert_eq!(child.pid_fd().pid().unwrap(), None);
+    child.send_signal(Signal::TERM).unwrap();
+    assert_eq!(child.pidfd().pid().unwrap(), None);
     let error = child.namespace(Namespace::Uts).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProcessGone);
 }
@@ -207,7 +234,7 @@ fn a_session_and_a_process_group_are_made() {
 
 fn a_child_dies_with_its_parent() {
     // The middle process spawns, tells the child's pid, and ends; the child comes to us.
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = io::pipe().unwrap();
     // SAFETY: this process has one thread.
     let middle = unsafe { libc::fork() };
     if middle == 0 {
@@ -248,7 +275,7 @@ fn the_caller_s_code_runs_in_the_child() {
             calls += 1;
             libc::umask(0o027);
             if calls == 1 && libc::chdir(c"/proc".as_ptr()) != 0 {
-                return Err(std::io::Error::last_os_error());
+                return Err(io::Error::last_os_error());
             }
             Ok(())
         });
@@ -257,7 +284,7 @@ fn the_caller_s_code_runs_in_the_child() {
     assert_eq!(text(&mut command), "0027\n/proc");
     assert_eq!(text(&mut command), "0027\n/proc");
     // SAFETY: makes an error.
-    unsafe { command.pre_exec(|| Err(std::io::Error::from_raw_os_error(libc::EXDEV))) };
+    unsafe { command.pre_exec(|| Err(io::Error::from_raw_os_error(libc::EXDEV))) };
     let before = kernel::census();
     let error = command.spawn().unwrap_err();
     assert_eq!((error.step(), error.raw_os_error()), (Some(Step::PreExec), Some(libc::EXDEV)));
@@ -352,7 +379,7 @@ fn clone3_is_used_where_it_can_be() {
     // A shell forks with clone(2), on some architectures always, so there is none between.
     let mut command = Command::new("stat");
     command.args(["-Lc", "%i"]).enter(held.process(NamespaceSet::all()));
-    command.args(Namespace::ALL.map(|kind| format!("/proc/self/ns/{}", kind.name())));
+    command.args(Namespace::ALL.iter().map(|kind| format!("/proc/self/ns/{}", kind.name())));
     let inside = text(&mut command);
     let expected = namespaces_of(&held, NamespaceSet::all());
     assert_eq!(inside.lines().collect::<Vec<_>>(), expected);

@@ -246,8 +246,8 @@ fn what_every_filter_leaves() {
     let error = Command::new("/no/such/program").spawn().unwrap_err();
     assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Exec), Some(libc::ENOENT)));
     let mut child = Command::new("sleep").arg("600").spawn().unwrap();
-    for kind in Namespace::ALL {
-        assert_eq!(NsFd::of_process(child.pid_fd(), kind).unwrap(), NsFd::current(kind).unwrap());
+    for &kind in Namespace::ALL {
+        assert_eq!(NsFd::of_process(child.pidfd(), kind).unwrap(), NsFd::current(kind).unwrap());
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -262,7 +262,7 @@ fn what_podman_leaves() {
     in_fork(|| Unshare::new(NamespaceSet::USER | NamespaceSet::NET).map_root().apply().unwrap());
     let set = NamespaceSet::USER | NamespaceSet::NET;
     let mut held = Command::new("sleep").arg("600").map_root().unshare(set).spawn().unwrap();
-    let other = held.pid_fd().try_clone().unwrap();
+    let other = held.pidfd().try_clone().unwrap();
     let entered = Command::new("true").enter(Enter::new().process(other, set)).status();
     assert!(entered.unwrap_or_else(|error| panic!("{error:#}")).success());
     held.kill().unwrap();

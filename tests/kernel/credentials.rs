@@ -105,7 +105,7 @@ fn root_of_outside_is_root_of_inside() {
     let stranger = Stranger::root();
     assert_eq!(both(&stranger, |enter| enter), ["0 0 0", "0 0 0"]);
     // 65534 is the kernel's word for ids that are not mapped. They are root's still, and read its files.
-    let seen = both(&stranger, Enter::keep_ids);
+    let seen = both(&stranger, Enter::preserve_credentials);
     assert!(seen.iter().all(|seen| seen.starts_with("secret 65534 65534 65534")), "{seen:?}");
     // What is not a user namespace changes nobody.
     let mut command = Command::new("id");
@@ -140,7 +140,7 @@ fn ids_that_are_set_win() {
     assert_eq!(text(sh().uid(5).gid(6).groups([7])), "5 6 6 7\n");
     // What is kept is kept by both.
     let mut command = sh();
-    command.enter(Enter::new().keep_ids()).uid(5);
+    command.enter(Enter::new().preserve_credentials()).uid(5);
     assert!(text(&mut command).starts_with("5 65534 "));
 }
 
@@ -170,7 +170,7 @@ fn ids_that_are_not_mapped_are_refused() {
         let refused = std.as_ref().err().and_then(std::io::Error::raw_os_error);
         assert_eq!(refused, (!is_mapped).then_some(libc::EINVAL), "{map}: {std:?}");
         // By request.
-        for seen in both(&stranger, Enter::keep_ids) {
+        for seen in both(&stranger, Enter::preserve_credentials) {
             assert!(seen.contains(if is_mapped { "1 1" } else { "65534 65534" }), "{seen}");
         }
     }
@@ -230,14 +230,14 @@ fn memory_is_hidden_again_after_each_change() {
         let steps: Vec<Step> = command.plan().unwrap().steps().collect();
         let last_change = steps.iter().rposition(|step| changes.contains(step)).unwrap();
         let enter = steps.iter().position(|step| *step == Step::Enter).unwrap();
-        assert!(steps[last_change..].contains(&Step::HideMemory), "{steps:?}");
-        assert_eq!(steps[enter + 1], Step::HideMemory, "{steps:?}");
+        assert!(steps[last_change..].contains(&Step::SetDumpable), "{steps:?}");
+        assert_eq!(steps[enter + 1], Step::SetDumpable, "{steps:?}");
     }
     // The init's memory is its program's until exec.
     let plan = Command::new("true").map_root().init(Init::new()).uid(0).plan().unwrap();
     let steps: Vec<Step> = plan.steps().collect();
     let uid = steps.iter().position(|step| *step == Step::SetUid).unwrap();
-    assert!(steps[uid..].contains(&Step::HideMemory), "{steps:?}");
+    assert!(steps[uid..].contains(&Step::SetDumpable), "{steps:?}");
 }
 
 /// `fs.suid_dumpable` is 1 for as long as this lives.
@@ -269,7 +269,8 @@ fn dumps_of_set_user_id_programs_make_no_child_traceable() {
     let stranger = Stranger::root();
     let dumps = Dumps::of_all();
     for keep in [false, true] {
-        let enter = || if keep { stranger.enter().keep_ids() } else { stranger.enter() };
+        let enter =
+            || if keep { stranger.enter().preserve_credentials() } else { stranger.enter() };
         let mut ours = Command::new("true");
         ours.enter(enter());
         let mut std = StdCommand::new("true");

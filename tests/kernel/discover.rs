@@ -8,14 +8,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 
 use linux_namespaces::{
-    Child, Command, Discovery, ErrorKind, Found, Gap, Holder, Mount, Namespace, NamespaceSet, NsFd,
-    NsId, Stdio, Unshare, discover,
+    Child, Command, Discovery, ErrorKind, Holder, Mount, Namespace, NamespaceInfo, NamespaceSet,
+    NsFd, NsId, Stdio, Unshare, discover,
 };
 
 use crate::harness::cases;
@@ -59,19 +59,48 @@ fn me() -> u32 {
     std::process::id()
 }
 
-pub(crate) fn find(all: &Discovery, id: NsId) -> &Found {
-    all.find(id).unwrap_or_else(|| panic!("{id:?} was not found"))
+pub(crate) fn find(all: &Discovery, id: NsId) -> &NamespaceInfo {
+    all.get(id).unwrap_or_else(|| panic!("{id:?} was not found"))
+}
+
+/// What holds it, as it prints: only the crate itself can build a [`Holder`].
+fn holders(found: &NamespaceInfo) -> Vec<String> {
+    found.holders().iter().map(Holder::to_string).collect()
+}
+
+fn process(pid: u32) -> String {
+    format!("process {pid}")
+}
+
+fn bind_mount(mount_namespace: NsId, path: impl AsRef<Path>) -> String {
+    format!("mounted at {:?} in mount namespace {}", path.as_ref(), mount_namespace.ino)
+}
+
+fn proc_mount(mount_namespace: NsId, path: &str) -> String {
+    format!("shown by proc at {path:?} in mount namespace {}", mount_namespace.ino)
+}
+
+fn around(inner: &NamespaceInfo) -> String {
+    format!("around namespace {}", inner.id().ino)
+}
+
+pub(crate) fn covered_mount(mount_namespace: NsId, path: impl AsRef<Path>) -> String {
+    format!("the mount at {:?} in namespace {}", path.as_ref(), mount_namespace.ino)
+}
+
+pub(crate) fn is_gap(all: &Discovery, gap: &str) -> bool {
+    all.gaps().iter().any(|it| it.to_string() == gap)
 }
 
 /// By way of its holders.
-fn opens(all: &Discovery, found: &Found) {
+fn opens(all: &Discovery, found: &NamespaceInfo) {
     let opened = all.open(found).unwrap();
     assert_eq!((opened.kind(), opened.id().unwrap()), (found.kind(), found.id()));
 }
 
 /// Of a namespace that had no process. Another program's may have its number by now.
 fn is_gone(all: &Discovery, id: NsId) -> bool {
-    all.find(id).is_none_or(|found| found.processes() > 0)
+    all.get(id).is_none_or(|found| found.pids().next().is_some())
 }
 
 fn sleeper(set: NamespaceSet) -> Child {
@@ -101,17 +130,17 @@ fn a_process_is_found_in_all_its_namespaces() {
     assert_eq!(user.parent(), Some(id_of("self", "user")));
     // SAFETY: asks for a number.
     assert_eq!(user.owner_uid(), Some(unsafe { libc::geteuid() }));
-    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Time) {
+    for kind in Namespace::ALL.iter().copied().filter(|kind| *kind != Namespace::Time) {
         let found = find(&all, id_of(child.id(), kind.name()));
-        assert_eq!((found.kind(), found.processes()), (kind, 1));
-        assert_eq!(found.oldest(), Some(child.id()));
+        assert_eq!(found.kind(), kind);
+        assert!(found.pids().eq([child.id()]), "{found:?}");
         let info = found.process(child.id()).unwrap().unwrap();
         assert_eq!((info.pid(), info.parent()), (child.id(), Some(me())));
         assert_eq!(info.command_line(), ["sleep", "600"]);
         // SAFETY: asks for a number.
         assert_eq!(info.uid(), unsafe { libc::geteuid() });
         assert_eq!(all.open(found).unwrap(), child.namespace(kind).unwrap());
-        assert!(found.holders().contains(&Holder::Process { pid: child.id() }), "{found:?}");
+        assert!(holders(found).contains(&process(child.id())), "{found:?}");
         let owner = if kind == Namespace::User { user.parent() } else { Some(user.id()) };
         assert_eq!(found.owner(), owner, "{kind}");
         let handle = child.namespace(kind).unwrap();
@@ -125,7 +154,7 @@ fn a_process_is_found_in_all_its_namespaces() {
     // Of a process that is gone nothing is told, and nothing of the one that has its number now.
     let net = find(&all, id_of(child.id(), "net"));
     end(child);
-    assert_eq!(net.process(net.oldest().unwrap()).unwrap(), None);
+    assert_eq!(net.process(net.pids().next().unwrap()).unwrap(), None);
     assert_eq!(all.open(net).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
@@ -152,9 +181,9 @@ fn a_thread_that_is_elsewhere_is_found() {
     let (tid, uts) = told.recv().unwrap();
     let all = discover().unwrap();
     let found = find(&all, id(uts));
-    assert_eq!(found.holders(), [Holder::Thread { pid: me(), tid }]);
+    assert_eq!(holders(found), [format!("thread {tid} of process {}", me())]);
     opens(&all, found);
-    assert_eq!((found.processes(), found.oldest()), (0, None));
+    assert_eq!(found.pids().next(), None);
     assert_eq!(found.owner(), Some(id_of("self", "user")));
     drop(stop);
     join(thread);
@@ -174,10 +203,9 @@ fn an_open_file_is_found_by_whatever_name() {
     Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
     let handle = alone();
     let uts = handle.id().unwrap();
-    let descriptor =
-        |file: &NsFd| Holder::Descriptor { pid: me(), fd: file.as_raw_fd().try_into().unwrap() };
+    let descriptor = |file: &NsFd| format!("descriptor {} of process {}", file.as_raw_fd(), me());
     let all = discover().unwrap();
-    assert_eq!(find(&all, uts).holders(), [descriptor(&handle)]);
+    assert_eq!(holders(find(&all, uts)), [descriptor(&handle)]);
     opens(&all, find(&all, uts));
     assert_eq!(handle.holders().unwrap().iter().count(), 0, "besides the handle");
     // By the path of its mount, and by no name at all.
@@ -188,14 +216,14 @@ fn an_open_file_is_found_by_whatever_name() {
     stage::bind(format!("/proc/self/fd/{}", handle.as_raw_fd()), &path);
     drop(handle);
     let opened = NsFd::open(&path).unwrap();
-    let mount = Holder::Mount { mount_namespace: id_of("self", "mnt"), path: path.clone() };
+    let mount = bind_mount(id_of("self", "mnt"), &path);
     let all = discover().unwrap();
-    assert_eq!(find(&all, uts).holders(), [mount.clone(), descriptor(&opened)]);
-    let quick = Discovery::without_descriptors().unwrap();
-    assert_eq!(find(&quick, uts).holders(), [mount]);
+    assert_eq!(holders(find(&all, uts)), [mount.clone(), descriptor(&opened)]);
+    let quick = Discovery::without_fds().unwrap();
+    assert_eq!(holders(find(&quick, uts)), [mount]);
     opens(&quick, find(&quick, uts));
     stage::unmount(&path);
-    assert_eq!(find(&discover().unwrap(), uts).holders(), [descriptor(&opened)]);
+    assert_eq!(holders(find(&discover().unwrap(), uts)), [descriptor(&opened)]);
     drop(opened);
     kernel::until(|| is_gone(&discover().unwrap(), uts));
 }
@@ -222,10 +250,12 @@ fn a_proc_that_is_covered_is_not_waited_for() {
     lines.read_line(&mut String::new()).unwrap();
     let all = discover().unwrap();
     let id = id_of(child.id(), "pid");
-    assert!(!all.find(id).unwrap().holders().iter().any(|it| matches!(it, Holder::Proc { .. })));
-    assert!(all.find(NsId { ino: 1, ..id }).is_none());
+    assert!(
+        !all.get(id).unwrap().holders().iter().any(|it| matches!(it, Holder::ProcMount { .. }))
+    );
+    assert!(all.get(NsId { ino: 1, ..id }).is_none());
     let mount_namespace = id_of(child.id(), "mnt");
-    assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: "/proc".into() }));
+    assert!(is_gap(&all, &covered_mount(mount_namespace, "/proc")));
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
 }
@@ -244,8 +274,8 @@ fn mounts_of_a_foreign_namespace_are_found() {
     let all = discover().unwrap();
     let found = find(&all, id(inos[0]));
     let path = PathBuf::from("/sys/a b\n\\cä/uts");
-    let holder = Holder::Mount { mount_namespace: id_of(child.id(), "mnt"), path };
-    assert_eq!((found.kind(), found.holders()), (Namespace::Uts, &[holder][..]));
+    let holder = bind_mount(id_of(child.id(), "mnt"), &path);
+    assert_eq!((found.kind(), holders(found)), (Namespace::Uts, vec![holder]));
     opens(&all, found);
     assert_eq!(found.owner(), Some(id_of(child.id(), "user")), "it was opened and asked");
     end(child);
@@ -262,8 +292,8 @@ fn a_covered_mount_is_taken_for_what_it_is() {
     let (mount_namespace, path) = (id_of(child.id(), "mnt"), PathBuf::from("/sys/x"));
     for (ino, kind) in inos.iter().zip([Namespace::Uts, Namespace::Ipc]) {
         let found = find(&all, id(*ino));
-        let holder = Holder::Mount { mount_namespace, path: path.clone() };
-        assert_eq!((found.kind(), found.holders()), (kind, &[holder][..]));
+        let holder = bind_mount(mount_namespace, &path);
+        assert_eq!((found.kind(), holders(found)), (kind, vec![holder]));
     }
     // One of them can be reached, and the other one is told to be out of reach, unless the kernel lists it.
     let owner = Some(id_of(child.id(), "user"));
@@ -272,7 +302,7 @@ fn a_covered_mount_is_taken_for_what_it_is() {
     opens(&all, find(&all, id(inos[1])));
     let covered = all.open(find(&all, id(inos[0])));
     assert_eq!(covered.is_ok(), lists_namespaces(), "{covered:?}");
-    assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path }));
+    assert!(is_gap(&all, &covered_mount(mount_namespace, path)));
     end(child);
     reap_orphans();
 }
@@ -284,9 +314,9 @@ fn a_proc_tells_whom_it_shows() {
     let all = discover().unwrap();
     let found = find(&all, id_of(child.id(), "pid"));
     let mount_namespace = id_of(child.id(), "mnt");
-    let holder = Holder::Proc { mount_namespace, path: "/proc".into() };
+    let holder = proc_mount(mount_namespace, "/proc");
     // The one below it is another one's.
-    assert_eq!(found.holders().iter().filter(|it| **it == holder).count(), 1, "{found:?}");
+    assert_eq!(holders(found).iter().filter(|it| **it == holder).count(), 1, "{found:?}");
     end(child);
 }
 
@@ -299,14 +329,13 @@ fn a_proc_out_of_reach_is_told() {
     let (child, _) = ready(&mut command);
     let all = discover().unwrap();
     let mount_namespace = id_of(child.id(), "mnt");
-    let is_gap =
-        |path: &str| all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: path.into() });
-    assert_eq!(["/sys/a", "/sys/b/c", "/sys/d", "/sys/e"].map(is_gap), [true, true, false, false]);
+    let is_covered = |path: &str| is_gap(&all, &covered_mount(mount_namespace, path));
+    let covered = ["/sys/a", "/sys/b/c", "/sys/d", "/sys/e"].map(is_covered);
+    assert_eq!(covered, [true, true, false, false]);
     // The same proc is in sight elsewhere.
     let found = find(&all, id_of(child.id(), "pid"));
     for path in ["/sys/d", "/sys/e"] {
-        let holder = Holder::Proc { mount_namespace, path: path.into() };
-        assert!(found.holders().contains(&holder), "{path} {found:?}");
+        assert!(holders(found).contains(&proc_mount(mount_namespace, path)), "{path} {found:?}");
     }
     end(child);
 }
@@ -379,11 +408,12 @@ fn who_sees_less_hides_no_mount() {
         let (child, inos) = ready(&mut command);
         let all = discover().unwrap();
         let mount_namespace = id_of(child.id(), "mnt");
-        let holder = Holder::Mount { mount_namespace, path: "/sys/pin".into() };
-        let found = all.find(id(inos[0])).filter(|found| found.holders() == [holder.clone()]);
+        let holder = bind_mount(mount_namespace, "/sys/pin");
+        let found = all.get(id(inos[0])).filter(|found| holders(found) == [holder.clone()]);
         assert_eq!(found.is_some(), is_found, "{how}");
         found.into_iter().for_each(|found| opens(&all, found));
-        assert_eq!(all.gaps().contains(&Gap::Mounts { mount_namespace }), has_gap, "{how}");
+        let gap = format!("mounts in namespace {}", mount_namespace.ino);
+        assert_eq!(is_gap(&all, &gap), has_gap, "{how}");
         end(child);
         reap_orphans();
     }
@@ -395,11 +425,10 @@ fn where_children_will_be_born_is_found() {
     let all = discover().unwrap();
     for name in ["pid", "time"] {
         let found = find(&all, id_of("thread-self", &format!("{name}_for_children")));
-        let holders: HashSet<_> = found.holders().iter().collect();
-        let expected =
-            [Holder::Children { pid: me(), tid: me() }, Holder::Process { pid: child.id() }];
-        assert_eq!(holders, expected.iter().collect(), "{name}");
-        assert_eq!(found.processes(), 1);
+        let expected = [format!("children of process {}", me()), process(child.id())];
+        let holders: HashSet<_> = holders(found).into_iter().collect();
+        assert_eq!(holders, expected.into(), "{name}");
+        assert!(found.pids().eq([child.id()]));
         opens(&all, found);
     }
     end(child);
@@ -419,11 +448,11 @@ fn a_parent_without_a_process_is_found() {
     let all = discover().unwrap();
     let inner = find(&all, id(inos[0]));
     let outer = find(&all, inner.parent().unwrap());
-    assert_eq!((outer.kind(), outer.processes()), (Namespace::User, 0));
-    assert_eq!(outer.holders(), [Holder::Child(inner.id())]);
+    assert_eq!((outer.kind(), outer.pids().next()), (Namespace::User, None));
+    assert_eq!(holders(outer), [around(inner)]);
     opens(&all, outer);
     assert_eq!(outer.parent(), Some(id_of("self", "user")), "it was asked as well");
-    let names: Vec<_> = all.children(outer).map(Found::id).collect();
+    let names: Vec<_> = all.children(outer).map(NamespaceInfo::id).collect();
     assert_eq!(names, [inner.id()]);
     // From a root down to it.
     let above = find(&all, outer.parent().unwrap());
@@ -442,10 +471,10 @@ fn pid_namespaces_form_a_tree() {
     let inner = find(&all, id(inos[0]));
     let outer = find(&all, inner.parent().unwrap());
     assert_eq!(outer.parent(), Some(id_of("self", "pid")));
-    assert!(outer.holders().contains(&Holder::Child(inner.id())), "{outer:?}");
-    assert_eq!(outer.processes(), 1);
+    assert!(holders(outer).contains(&around(inner)), "{outer:?}");
+    assert_eq!(outer.pids().count(), 1);
     // What said the number may not have been waited for yet.
-    assert!(inner.processes() >= 1);
+    assert!(inner.pids().next().is_some());
     let here = find(&all, id_of("self", "pid"));
     assert!(all.children(here).any(|child| child.id() == outer.id()));
     end(child);
@@ -466,14 +495,14 @@ fn a_mount_namespace_without_a_process_is_listed() {
     let handle = join(thread::spawn(make));
     let id = handle.id().unwrap();
     // A quick look does not see the descriptor, so that only the kernel's list has it.
-    let all = Discovery::without_descriptors().unwrap();
+    let all = Discovery::without_fds().unwrap();
     assert!(find(&all, id).holders().is_empty());
     // By the unique id, if there is one.
     let opened = all.open(find(&all, id));
     assert_eq!(opened.is_ok(), handle.unique_id().unwrap().is_some(), "{opened:?}");
     drop((opened, handle));
     // Whoever looks at the machine just now may hold it for a moment.
-    kernel::until(|| is_gone(&Discovery::without_descriptors().unwrap(), id));
+    kernel::until(|| is_gone(&Discovery::without_fds().unwrap(), id));
 }
 
 fn what_only_a_socket_holds_is_found_through_it() {
@@ -492,11 +521,11 @@ fn what_only_a_socket_holds_is_found_through_it() {
 
 fn what_may_not_be_seen_is_told() {
     let all = discover().unwrap();
-    assert!(all.gaps().contains(&Gap::Process { pid: 1 }), "{:?}", all.gaps());
-    assert!(all.namespaces().all(|found| !found.holders().contains(&Holder::Process { pid: 1 })));
+    assert!(is_gap(&all, &process(1)), "{:?}", all.gaps());
+    assert!(all.namespaces().all(|found| found.pids().all(|pid| pid != 1)));
     // It is found for what owns ours, but not as one that may be asked.
     let mine = find(&all, id_of("self", "uts"));
-    assert!(mine.holders().contains(&Holder::Process { pid: me() }));
+    assert!(mine.pids().any(|pid| pid == me()));
     assert_eq!(
         mine.owner(),
         NsFd::current(Namespace::Uts).unwrap().owner().ok().map(|it| it.id().unwrap())
@@ -516,10 +545,10 @@ fn nothing_is_invented_while_processes_come_and_go() {
         let all = discover().unwrap();
         for name in ["uts", "ipc"] {
             let found = find(&all, id_of(stable.id(), name));
-            assert_eq!(found.holders(), [Holder::Process { pid: stable.id() }]);
+            assert_eq!(holders(found), [process(stable.id())]);
             assert_eq!(found.owner(), Some(id_of(stable.id(), "user")));
         }
-        let ids: HashSet<_> = all.namespaces().map(Found::id).collect();
+        let ids: HashSet<_> = all.namespaces().map(NamespaceInfo::id).collect();
         assert_eq!(ids.len(), all.namespaces().len(), "each once");
         for found in all.namespaces() {
             let relatives = [found.owner(), found.parent()];

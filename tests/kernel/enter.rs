@@ -1,4 +1,4 @@
-//! `Enter`, `Scoped` and `NsFd::enter`.
+//! `Enter`, `EnterGuard` and `NsFd::enter`.
 
 use std::path::PathBuf;
 
@@ -54,7 +54,7 @@ impl Held {
     }
 
     fn process(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set)
+        Enter::new().process(self.0.pidfd().try_clone().unwrap(), set)
     }
 }
 
@@ -73,7 +73,7 @@ fn changed_by(kind: Namespace) -> &'static str {
 fn each_kind_is_entered_by_handle_and_by_process() {
     let all_but_user = NamespaceSet::all() - NamespaceSet::USER;
     let held = Held::new(all_but_user);
-    for kind in all_but_user.namespaces() {
+    for kind in all_but_user.kinds() {
         let inside = kernel::ns(held.0.id(), kind.name());
         let before = kernel::all_ns();
         held.ns(kind).scoped().unwrap().leave().unwrap();
@@ -84,7 +84,7 @@ fn each_kind_is_entered_by_handle_and_by_process() {
         assert_eq!(kernel::all_ns(), before, "{kind}");
     }
     held.process(all_but_user).apply().unwrap();
-    for kind in all_but_user.namespaces() {
+    for kind in all_but_user.kinds() {
         let now = kernel::ns("thread-self", changed_by(kind));
         assert_eq!(now, kernel::ns(held.0.id(), kind.name()), "{kind}");
     }
@@ -309,7 +309,7 @@ fn a_process_that_ended_cannot_be_entered() {
     let mut child = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
     let process = child.process(NamespaceSet::USER | NamespaceSet::UTS);
     child.0.kill().unwrap();
-    while !child.0.pid_fd().has_ended().unwrap() {
+    while !child.0.pidfd().has_ended().unwrap() {
         std::thread::yield_now();
     }
     assert_eq!(process.apply().unwrap_err().kind(), ErrorKind::ProcessGone);

@@ -78,17 +78,17 @@ fn files_that_cannot_be_opened() {
     expect(gone, Step::OpenProcess, libc::ESRCH, ErrorKind::ProcessGone, "no such process");
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let parent = uts.parent().unwrap_err();
-    expect(parent, Step::AskNamespace, libc::EINVAL, ErrorKind::Os, "only a pid or user");
+    expect(parent, Step::QueryNamespace, libc::EINVAL, ErrorKind::Os, "only a pid or user");
 }
 
 fn processes_that_cannot_be_asked() {
     let init = NsFd::of_pid(1, Namespace::Uts).unwrap_err();
     expect(init, Step::OpenNamespace, libc::EACCES, ErrorKind::PermissionDenied, "trace");
     // Not SIGCONT, which any process of one's own session may be sent.
-    let kill = PidFd::open(1).unwrap().signal(Signal::CHLD).unwrap_err();
-    expect(kill, Step::Signal, libc::EPERM, ErrorKind::PermissionDenied, "another user");
+    let kill = PidFd::open(1).unwrap().send_signal(Signal::CHLD).unwrap_err();
+    expect(kill, Step::SendSignal, libc::EPERM, ErrorKind::PermissionDenied, "another user");
     let user = NsFd::current(Namespace::User).unwrap().parent().unwrap_err();
-    expect(user, Step::AskNamespace, libc::EPERM, ErrorKind::PermissionDenied, "outside");
+    expect(user, Step::QueryNamespace, libc::EPERM, ErrorKind::PermissionDenied, "outside");
 }
 
 fn limits_on_namespaces() {
@@ -247,7 +247,7 @@ fn what_is_filtered() {
     let mut held =
         Command::new("sleep").arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
     let set = NamespaceSet::USER | NamespaceSet::UTS;
-    let enter = Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
+    let enter = Enter::new().process(held.pidfd().try_clone().unwrap(), set);
     for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_close_range] {
         refuse(call, libc::ENOSYS);
     }

@@ -131,7 +131,7 @@ impl Place {
     }
 
     pub(crate) fn enter(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.child.pid_fd().try_clone().unwrap(), set)
+        Enter::new().process(self.child.pidfd().try_clone().unwrap(), set)
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -364,7 +364,7 @@ fn a_process_group_that_is_not_there() {
 
 fn new_namespaces_without_the_right_to_them() {
     as_ordinary(|| {
-        for kind in linux_namespaces::Namespace::ALL {
+        for &kind in linux_namespaces::Namespace::ALL {
             if kind == linux_namespaces::Namespace::User {
                 continue;
             }
@@ -473,7 +473,7 @@ fn the_limit_on_processes_and_the_id_map_helper() {
 fn the_limits_on_namespaces() {
     // In a user namespace of our own the limits are ours.
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
-    for kind in linux_namespaces::Namespace::ALL {
+    for &kind in linux_namespaces::Namespace::ALL {
         let file = format!("/proc/sys/user/max_{}_namespaces", kind.name());
         let limit = fs::read_to_string(&file).unwrap();
         fs::write(&file, "0").unwrap();

@@ -30,6 +30,7 @@ cases! {"handles":
     other_descriptors_are_no_namespaces [],
     other_descriptors_are_no_processes [],
     a_process_that_is_gone_is_told [],
+    pidfds_are_equal_for_one_process [],
     a_program_may_be_asked_at_once [Ordinary, UserNamespaces],
     owner_and_parent_are_followed [UserNamespaces],
     pids_are_translated_both_ways [UserNamespaces, PidfdNamespaces],
@@ -70,7 +71,7 @@ fn a_program_may_be_asked_at_once() {
     let place = other(set);
     for _ in 0..100 {
         let mut entering = Command::new("sleep");
-        entering.enter(Enter::new().process(place.pid_fd().try_clone().unwrap(), set));
+        entering.enter(Enter::new().process(place.pidfd().try_clone().unwrap(), set));
         let mut behind_an_init = Command::new("sleep");
         behind_an_init.unshare(set | NamespaceSet::PID).map_root().init(Init::new());
         for mut command in [entering, behind_an_init] {
@@ -106,17 +107,17 @@ fn current_is_of_the_thread_not_of_the_process() {
 
 fn a_process_s_namespaces_are_found_three_ways() {
     let child = other(NamespaceSet::all());
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let expected = kernel::ns(child.id(), kind.name());
         for found in [
             NsFd::of_pid(child.id(), kind),
-            NsFd::of_process(child.pid_fd(), kind),
+            NsFd::of_process(child.pidfd(), kind),
             NsFd::open(format!("/proc/{}/ns/{kind}", child.id())),
         ] {
             let found = found.unwrap();
             assert_eq!((ino(&found), found.kind()), (expected, kind));
         }
-        let children = NsFd::for_children_of(child.pid_fd(), kind).unwrap();
+        let children = NsFd::for_children_of(child.pidfd(), kind).unwrap();
         assert_eq!(ino(&children), expected);
     }
     end(child);
@@ -205,7 +206,7 @@ fn other_descriptors_are_no_processes() {
 
 fn a_process_that_is_gone_is_told() {
     let mut child = Command::new("true").spawn().unwrap();
-    let (pid, pid_fd) = (child.id(), child.pid_fd().try_clone().unwrap());
+    let (pid, pid_fd) = (child.id(), child.pidfd().try_clone().unwrap());
     while !pid_fd.has_ended().unwrap() {
         std::thread::yield_now();
     }
@@ -216,7 +217,7 @@ fn a_process_that_is_gone_is_told() {
     assert_eq!(refused(NsFd::of_process(&pid_fd, Namespace::User)), ErrorKind::ProcessGone);
     assert_eq!(refused(NsFd::of_pid(pid, Namespace::Net)), ErrorKind::ProcessGone);
     assert_eq!(refused(PidFd::open(pid)), ErrorKind::ProcessGone);
-    assert_eq!(refused(pid_fd.signal(Signal::TERM)), ErrorKind::ProcessGone);
+    assert_eq!(refused(pid_fd.send_signal(Signal::TERM)), ErrorKind::ProcessGone);
     assert_eq!(pid_fd.pid().unwrap(), None);
     for never in [0, u32::MAX] {
         assert_eq!(PidFd::open(never).unwrap_err().raw_os_error(), Some(libc::EINVAL));
@@ -229,6 +230,41 @@ fn a_process_that_is_gone_is_told() {
     })
     .join()
     .unwrap();
+}
+
+/// `PID_FS_MAGIC`: before Linux 6.9 all pidfds have one inode.
+fn pidfds_have_inodes() -> bool {
+    let own = PidFd::current().unwrap();
+    // SAFETY: fills a structure.
+    let kind = unsafe {
+        let mut about: libc::statfs = std::mem::zeroed();
+        assert_eq!(libc::fstatfs(own.as_raw_fd(), &raw mut about), 0);
+        about.f_type
+    };
+    kind == 0x5049_4446
+}
+
+fn pidfds_are_equal_for_one_process() {
+    let mut children = [(), ()].map(|()| Command::new("true").spawn().unwrap());
+    let own = PidFd::current().unwrap();
+    let same = &own;
+    assert_eq!(own, *same);
+    for child in &children {
+        assert_ne!(*child.pidfd(), own);
+    }
+    let mut all: HashSet<PidFd> = HashSet::new();
+    for child in &mut children {
+        all.insert(child.pidfd().try_clone().unwrap());
+        all.insert(PidFd::open(child.id()).unwrap());
+        // Also when there is no process any more.
+        child.wait().unwrap();
+    }
+    let expected = if pidfds_have_inodes() { 2 } else { 4 };
+    assert_eq!(all.len(), expected);
+    let [one, other] = children.map(Child::into_pidfd);
+    assert_ne!(one, other);
+    assert_eq!(all.contains(&one), pidfds_have_inodes());
+    assert_eq!(one.pid().unwrap(), None);
 }
 
 fn owner_and_parent_are_followed() {
@@ -284,7 +320,7 @@ fn identity_is_the_namespace_s() {
 }
 
 fn the_unique_id_is_the_kernel_s() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let namespace = NsFd::current(kind).unwrap();
         let mut id = 0_u64;
         // SAFETY: NS_GET_ID writes 8 bytes.
@@ -303,13 +339,13 @@ fn own_mounts() {
 fn a_namespace_is_found_by_its_id() {
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let Some(id) = uts.unique_id().unwrap() else {
-        assert_eq!(NsFd::by_id(1).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(NsFd::by_unique_id(1).unwrap_err().kind(), ErrorKind::Unsupported);
         return;
     };
-    match NsFd::by_id(id) {
+    match NsFd::by_unique_id(id) {
         Ok(found) => {
             assert_eq!(found, uts);
-            assert_eq!(NsFd::by_id(u64::MAX).unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(NsFd::by_unique_id(u64::MAX).unwrap_err().kind(), ErrorKind::NotFound);
         }
         // Linux 6.18.
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:#}"),
@@ -318,7 +354,7 @@ fn a_namespace_is_found_by_its_id() {
 
 fn a_user_namespace_is_found_while_it_owns_something() {
     let child = other(NamespaceSet::USER | NamespaceSet::UTS);
-    let handle = child.namespace(Namespace::User).unwrap().handle().unwrap();
+    let handle = child.namespace(Namespace::User).unwrap().file_handle().unwrap();
     let owned = child.namespace(Namespace::Uts).unwrap();
     end(child);
     assert_eq!(handle.open().unwrap(), owned.owner().unwrap());
@@ -330,9 +366,10 @@ fn a_user_namespace_is_found_while_it_owns_something() {
 fn without_proc_the_kernel_is_asked() {
     own_mounts();
     let expected: Vec<u64> =
-        Namespace::ALL.map(|kind| kernel::ns("thread-self", kind.name())).into();
+        Namespace::ALL.iter().map(|kind| kernel::ns("thread-self", kind.name())).collect();
     stage::tmpfs("/proc");
-    let found: Vec<u64> = Namespace::ALL.map(|kind| ino(&NsFd::current(kind).unwrap())).into();
+    let found: Vec<u64> =
+        Namespace::ALL.iter().map(|&kind| ino(&NsFd::current(kind).unwrap())).collect();
     assert_eq!(found, expected);
     let of_pid = NsFd::of_pid(std::process::id(), Namespace::Uts).unwrap();
     assert_eq!(of_pid, NsFd::current(Namespace::Uts).unwrap());
@@ -487,15 +524,15 @@ fn a_covered_part_of_proc_is_noticed_on_older_kernels() {
 fn older_kernels_answer_the_same_through_proc() {
     let child = other(NamespaceSet::all());
     stage::refuse_pidfd_namespaces();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let expected = kernel::ns(child.id(), kind.name());
-        assert_eq!(ino(&NsFd::of_process(child.pid_fd(), kind).unwrap()), expected);
+        assert_eq!(ino(&NsFd::of_process(child.pidfd(), kind).unwrap()), expected);
         assert_eq!(ino(&NsFd::of_pid(child.id(), kind).unwrap()), expected);
         let own = kernel::ns("thread-self", kind.name());
         assert_eq!(ino(&NsFd::current(kind).unwrap()), own);
         assert_eq!(ino(&NsFd::for_children(kind).unwrap()), own);
     }
-    let pid_fd = child.pid_fd().try_clone().unwrap();
+    let pid_fd = child.pidfd().try_clone().unwrap();
     end(child);
     assert_eq!(refused(NsFd::of_process(&pid_fd, Namespace::Uts)), ErrorKind::ProcessGone);
 }
@@ -504,7 +541,7 @@ fn a_network_knows_another_by_a_number() {
     Unshare::new(NamespaceSet::NET).map_root().apply().unwrap();
     let children = [other(NamespaceSet::NET), other(NamespaceSet::NET)];
     let [known, unknown] = [0, 1].map(|at| children[at].namespace(Namespace::Net).unwrap());
-    assert_eq!(known.net_id().unwrap(), None);
+    assert_eq!(known.netnsid().unwrap(), None);
     let ip = |args: &[&str]| {
         let output = std::process::Command::new("ip").args(args).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -512,11 +549,11 @@ fn a_network_knows_another_by_a_number() {
     };
     let pid = children[0].id().to_string();
     ip(&["link", "add", "one", "type", "veth", "peer", "name", "other", "netns", &pid]);
-    let id = known.net_id().unwrap().unwrap();
+    let id = known.netnsid().unwrap().unwrap();
     let shown = ip(&["-o", "link", "show", "one"]);
     assert!(shown.contains(&format!("link-netnsid {id}")), "{shown}");
-    assert_eq!(unknown.net_id().unwrap(), None);
-    let error = NsFd::current(Namespace::Uts).unwrap().net_id().unwrap_err();
+    assert_eq!(unknown.netnsid().unwrap(), None);
+    let error = NsFd::current(Namespace::Uts).unwrap().netnsid().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     children.into_iter().for_each(end);
 }

@@ -16,8 +16,8 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
-    Child, Command, Enter, ErrorKind, Init, Mount, Namespace, NamespaceSet, Others, Signal, Stdio,
-    Step, Verbosity,
+    Child, Command, Enter, ErrorKind, Init, Mount, Namespace, NamespaceSet, RemainingProcesses,
+    Signal, Stdio, Step, Verbosity,
 };
 
 use crate::counts::setsid;
@@ -124,15 +124,15 @@ fn every_signal_is_passed_on() {
     // To the program alone; and to its group, which has a second process.
     for (init, receivers) in [
         (Init::new(), 1),
-        (Init::new().process_group().signal_group(), 2),
-        (Init::new().session().signal_group(), 2),
+        (Init::new().new_process_group().signal_process_group(), 2),
+        (Init::new().new_session().signal_process_group(), 2),
     ] {
         let mut command = payload::command(&format!("signals={receivers}"));
         command.map_root().init(init);
         let (mut child, mut lines) = until_ready(&mut command);
         // One after the other: of those for stopping and continuing, one cancels another.
         for signal in all_signals() {
-            child.signal(Signal::new(signal).unwrap()).unwrap();
+            child.send_signal(Signal::new(signal).unwrap()).unwrap();
             for _ in 0..receivers {
                 let mut line = String::new();
                 lines.read_line(&mut line).unwrap();
@@ -148,8 +148,8 @@ fn signals_are_rewritten() {
     let init = Init::new().rewrite(Signal::TERM, Signal::USR1).rewrite(Signal::HUP, None);
     let script = "trap 'echo usr1; exit 5' USR1; trap 'echo hup; exit 6' HUP; echo ready; while :; do sleep 0.01; done";
     let (mut child, lines) = until_ready(&mut sh(script, init));
-    child.signal(Signal::HUP).unwrap();
-    child.signal(Signal::TERM).unwrap();
+    child.send_signal(Signal::HUP).unwrap();
+    child.send_signal(Signal::TERM).unwrap();
     assert_eq!(rest(lines), "usr1\n");
     assert_eq!(child.wait().unwrap().code(), Some(5));
 }
@@ -174,11 +174,11 @@ fn a_stopped_program_goes_on() {
     let (mut child, lines) = until_ready(&mut command);
     let children = format!("/proc/{0}/task/{0}/children", child.id());
     let program = fs::read_to_string(children).unwrap().trim().to_owned();
-    child.signal(Signal::TSTP).unwrap();
+    child.send_signal(Signal::TSTP).unwrap();
     kernel::until(|| kernel::state_of(&program) == 'T');
-    child.signal(Signal::CONT).unwrap();
+    child.send_signal(Signal::CONT).unwrap();
     kernel::until(|| kernel::state_of(&program) != 'T');
-    child.signal(Signal::new(64).unwrap()).unwrap();
+    child.send_signal(Signal::new(64).unwrap()).unwrap();
     assert_eq!(rest(lines), "18\n64\n");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -206,20 +206,21 @@ const LEAVES: &str = "(trap 'echo term' TERM; echo ready; while :; do sleep 0.01
 fn others_that_ignore_term_are_killed() {
     let grace = Duration::from_secs(2);
     let start = Instant::now();
-    let init = Init::new().others(Others::Terminate { grace });
+    let init = Init::new().remaining_processes(RemainingProcesses::Terminate { grace });
     let (mut child, lines) = until_ready(sh(LEAVES, init).stdin(Stdio::piped()));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert!(start.elapsed() >= grace);
     assert_eq!(rest(lines), "term\n");
 
     let start = Instant::now();
-    let init = Init::new().others(Others::Kill);
+    let init = Init::new().remaining_processes(RemainingProcesses::Kill);
     let (mut child, lines) = until_ready(sh(LEAVES, init).stdin(Stdio::piped()));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert_eq!(rest(lines), "");
     // A minute's grace is not used up by those that go.
     let goes = "sleep 50 & sleep 50 & echo ready; exit 4";
-    let init = Init::new().others(Others::Terminate { grace: Duration::from_secs(60) });
+    let init = Init::new()
+        .remaining_processes(RemainingProcesses::Terminate { grace: Duration::from_secs(60) });
     let (mut child, _lines) = until_ready(&mut sh(goes, init));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert!(start.elapsed() < Duration::from_secs(40));
@@ -227,16 +228,17 @@ fn others_that_ignore_term_are_killed() {
 
 fn others_are_waited_for_on_request() {
     let script = "echo ready; (sleep 0.2; echo late) & exit 4";
-    let (mut child, lines) = until_ready(&mut sh(script, Init::new().others(Others::Wait)));
+    let (mut child, lines) =
+        until_ready(&mut sh(script, Init::new().remaining_processes(RemainingProcesses::Wait)));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert_eq!(rest(lines), "late\n");
     // Signals go to them meanwhile.
     let script = "echo ready; (trap 'echo got; exit' USR1; while test -e /proc/2; do :; done; echo up >&2; while :; do sleep 0.01; done) & exit 4";
-    let mut command = sh(script, Init::new().others(Others::Wait));
+    let mut command = sh(script, Init::new().remaining_processes(RemainingProcesses::Wait));
     let (mut child, lines) = until_ready(command.stderr(Stdio::piped()));
     let mut errors = BufReader::new(child.stderr.take().unwrap());
     errors.read_line(&mut String::new()).unwrap();
-    child.signal(Signal::USR1).unwrap();
+    child.send_signal(Signal::USR1).unwrap();
     assert_eq!(rest(lines), "got\n");
     assert_eq!(child.wait().unwrap().code(), Some(4));
 }
@@ -363,7 +365,7 @@ fn ids_are_the_program_s() {
     // It may signal a program of another user.
     let mut command = Command::new("sleep");
     let mut child = command.arg("600").uid(65534).init(Init::new()).spawn().unwrap();
-    child.signal(Signal::TERM).unwrap();
+    child.send_signal(Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
@@ -378,7 +380,7 @@ fn its_program_is_told_and_can_be_entered() {
     other.args(["-c", "echo $$; cat /proc/1/comm"]);
     other.enter(Enter::new().process(child.program().unwrap(), inside));
     assert_eq!(text(&mut other), "3\ninit");
-    program.signal(Signal::KILL).unwrap();
+    program.send_signal(Signal::KILL).unwrap();
     child.wait().unwrap();
     assert_eq!(child.program().unwrap_err().kind(), ErrorKind::ProcessGone);
     // Without an init it is the child.
@@ -393,7 +395,7 @@ fn inits_nest() {
     command.map_root().init(Init::new());
     // Each is started by a process that is an init as well, and takes two numbers there.
     let (mut child, lines) = until_ready(&mut command);
-    child.signal(Signal::TERM).unwrap();
+    child.send_signal(Signal::TERM).unwrap();
     assert_eq!(rest(lines), "terminated at 2 4 6\n");
     assert_eq!(child.wait().unwrap().code(), Some(9));
 }
@@ -435,7 +437,7 @@ fn the_caller_s_code_has_a_large_stack() {
 
 fn no_other_process_is_told_for_its_program() {
     // An orphan that is there when the program has ended.
-    let init = Init::new().others(Others::Wait);
+    let init = Init::new().remaining_processes(RemainingProcesses::Wait);
     let mut command = sh("(sleep 600 & echo ready); read line", init);
     let (mut child, _lines) = until_ready(command.stdin(Stdio::piped()));
     let program = child.program().unwrap();
@@ -472,7 +474,7 @@ fn nobody_reads_what_it_says() {
         let mut command = sh(&script, Init::new().verbosity(Verbosity::Debug));
         let (mut child, _lines) = until_ready(command.stdin(Stdio::piped()).stderr(Stdio::null()));
         // Of two that wait, the one with the lower number comes first.
-        child.signal(Signal::TERM).unwrap();
+        child.send_signal(Signal::TERM).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(7), "{setup}");
     }
     // SAFETY: as above.
@@ -506,7 +508,7 @@ fn a_program_that_does_not_start_is_told() {
 
 fn what_an_init_cannot_do_is_refused() {
     for init in [
-        Init::new().signal_group(),
+        Init::new().signal_process_group(),
         Init::new().rewrite(Signal::KILL, Signal::TERM),
         Init::new().rewrite(Signal::STOP, None),
         Init::new().rewrite(Signal::CHLD, Signal::TERM),

@@ -19,7 +19,8 @@ pub(crate) fn ns(task: impl std::fmt::Display, name: &str) -> u64 {
 /// Which namespaces of two tasks differ.
 pub(crate) fn different(one: &str, other: &str) -> NamespaceSet {
     Namespace::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|kind| ns(one, kind.name()) != ns(other, kind.name()))
         .collect()
 }

@@ -108,7 +108,7 @@ fn a_dead_pid_namespace_takes_no_process() {
 fn inside(program: &str, of: &Child) -> Child {
     let set = NamespaceSet::USER | NamespaceSet::PID;
     let mut command = Command::new(program);
-    command.arg("600").enter(Enter::new().process(of.pid_fd().try_clone().unwrap(), set));
+    command.arg("600").enter(Enter::new().process(of.pidfd().try_clone().unwrap(), set));
     command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
@@ -164,7 +164,7 @@ fn setns_never_moves_its_caller_into_a_pid_namespace() {
     let outside = kernel::ns("thread-self", "pid");
     let inside = kernel::ns(child.id(), "pid");
     let set = NamespaceSet::USER | NamespaceSet::PID;
-    Enter::new().process(child.pid_fd().try_clone().unwrap(), set).apply().unwrap();
+    Enter::new().process(child.pidfd().try_clone().unwrap(), set).apply().unwrap();
     assert_eq!(kernel::ns("thread-self", "pid"), outside);
     assert_eq!(kernel::ns("thread-self", "pid_for_children"), inside);
     assert_eq!(NsFd::for_children(Namespace::Pid).unwrap().id().unwrap().ino, inside);

@@ -72,7 +72,7 @@ const WAYS: &[Way] = &[
     way("entered mount namespace", &[Root], |ground| entered(ground, NamespaceSet::MOUNT, |_| ())),
     way("entered user and mount namespaces", &[UserNamespaces], |ground| entered(ground, NamespaceSet::USER | NamespaceSet::MOUNT, |_| ())),
     way("init in entered namespaces", &[UserNamespaces], |ground| entered(ground, NamespaceSet::USER | NamespaceSet::MOUNT, |it| { it.init(Init::new()); })),
-    way("root_dir", &[Root], |_| status(|it| { it.root_dir(File::open("/").unwrap()).current_dir_fd(File::open("/tmp").unwrap()); })),
+    way("root_dir_fd", &[Root], |_| status(|it| { it.root_dir_fd(File::open("/").unwrap()).current_dir_fd(File::open("/tmp").unwrap()); })),
     way("Unshare", &[UserNamespaces], |_| unshare(|it| it.hostname("box".parse().unwrap()).loopback_up())),
     way("Unshare with a root", &[UserNamespaces], |_| unshare(|it| it.rootfs(Rootfs::tmpfs()).mount(Mount::bind("/proc", "/proc").unwrap()))),
     way("Enter::apply", &[Root], |ground| entering(ground, |it| it.apply())),
@@ -84,7 +84,7 @@ const WAYS: &[Way] = &[
 #[rustfmt::skip]
 const EXECS: &[Way] = &[
     way("exec", &[], |_| exec(|_| ())),
-    way("exec in a root", &[Root], |_| exec(|it| { it.root_dir(File::open("/").unwrap()); })),
+    way("exec in a root", &[Root], |_| exec(|it| { it.root_dir_fd(File::open("/").unwrap()); })),
 ];
 
 /// What is entered.

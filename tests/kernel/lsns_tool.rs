@@ -89,7 +89,7 @@ impl Stage {
         let set = NamespaceSet::USER | NamespaceSet::MOUNT | NamespaceSet::PID;
         let mut command = Command::new(program);
         command.args(args.split(' ').filter(|it| !it.is_empty())).env("LC_ALL", "C.UTF-8");
-        command.enter(Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set));
+        command.enter(Enter::new().process(self.0.pidfd().try_clone().unwrap(), set));
         command
     }
 
@@ -279,7 +279,7 @@ fn outside(program: &Path) -> Vec<u8> {
 /// All that the stage made.
 fn made(stage: &Stage) -> Vec<u64> {
     let mut all = Vec::new();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         all.extend(stage.others(kind));
         all.push(kernel::ns(stage.pid(), kind.name()));
     }

@@ -298,7 +298,10 @@ fn targets_stay_below_the_root() {
     let mut command = in_dir(&dir, "true");
     let error = refused(command.mount(Mount::tmpfs("/dangling").unwrap()));
     let got = (error.step(), error.raw_os_error(), error.path());
-    assert_eq!(got, (Some(Step::MakeMountPoint), Some(libc::ENOENT), Some(Path::new("/dangling"))));
+    assert_eq!(
+        got,
+        (Some(Step::CreateMountPoint), Some(libc::ENOENT), Some(Path::new("/dangling")))
+    );
     assert!(error.explain().unwrap().contains("leads to nothing"));
     for magic in ["/magic", "/magic/in"] {
         let link = dir.path().join("magic");
@@ -342,8 +345,8 @@ fn missing_targets_are_made_only_where_that_is_ours() {
     command.map_root().rootfs(Rootfs::dir("/").unwrap().read_only());
     let error = refused(command.mount(Mount::tmpfs("/no/such/directory").unwrap()));
     let got = (error.step(), error.raw_os_error());
-    assert_eq!(got, (Some(Step::MakeMountPoint), Some(libc::EROFS)), "{error:?}");
-    assert_eq!(error.to_string(), "cannot make the mount point \"/no/such/directory\"");
+    assert_eq!(got, (Some(Step::CreateMountPoint), Some(libc::EROFS)), "{error:?}");
+    assert_eq!(error.to_string(), "cannot create the mount point \"/no/such/directory\"");
 }
 
 fn sources_are_told_when_they_are_missing() {

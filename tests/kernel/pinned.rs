@@ -94,7 +94,7 @@ fn every_kind_outlives_its_processes() {
     own_mounts();
     let child = inhabitant();
     let mut inodes = Vec::new();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let path = format!("/run/{kind}");
         let pinned = child.namespace(kind).unwrap().pin(&path);
         let pinned = pinned.unwrap_or_else(|error| panic!("{error:#}"));
@@ -105,7 +105,7 @@ fn every_kind_outlives_its_processes() {
     }
     end(child);
     in_fork(|| {
-        for (kind, inode) in Namespace::ALL.into_iter().zip(&inodes) {
+        for (kind, inode) in Namespace::ALL.iter().copied().zip(&inodes) {
             let path = format!("/run/{kind}");
             assert_eq!((fs::metadata(&path).unwrap().ino(), mounts_at(&path)), (*inode, 1));
             let namespace = NsFd::open(&path).unwrap();
@@ -119,7 +119,7 @@ fn every_kind_outlives_its_processes() {
         let error = Command::new("true").enter(dead).spawn().unwrap_err();
         assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Clone), Some(libc::ENOMEM)));
     });
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         Pinned::open(format!("/run/{kind}")).unwrap().unpin().unwrap();
     }
     assert_eq!(fs::read_dir("/run").unwrap().count(), 0);
@@ -423,5 +423,5 @@ fn where_nothing_may_be_written_nothing_is_pinned() {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     }
     let error = PinDir::create("/etc/x").unwrap_err();
-    expect(&error, Step::MakePinDir, libc::EACCES, "around it");
+    expect(&error, Step::CreatePinDir, libc::EACCES, "around it");
 }

@@ -106,7 +106,8 @@ impl Room {
     /// A program in here, and what it says when it is ready.
     fn ready(&self, command: &mut Command) -> (Child, String) {
         // It maps no id.
-        command.enter(Enter::new().namespace(self.user.try_clone().unwrap()).keep_ids());
+        command
+            .enter(Enter::new().namespace(self.user.try_clone().unwrap()).preserve_credentials());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{e:#}"));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -139,13 +140,13 @@ fn is_kept(kind: Namespace, expected: bool, pin: impl FnOnce(&Child) -> Pin) {
 }
 
 fn a_member() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         is_kept(kind, false, |_| Box::new(()));
     }
 }
 
 fn an_open_file() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         is_kept(kind, true, |child| Box::new(child.namespace(kind).unwrap()));
     }
 }
@@ -163,13 +164,14 @@ fn a_mounted_file() {
     Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
     stage::private();
     // Which mount namespaces can be mounted here depends on their ids, which Linux 6.18 gives out of order.
-    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Mount) {
+    for kind in Namespace::ALL.iter().copied().filter(|kind| *kind != Namespace::Mount) {
         let pin = |child: &Child| -> Pin {
             let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
             stage::bind(format!("/proc/{}/ns/{kind}", child.id()), &file);
             let path = file.to_path_buf();
             let holders = child.namespace(kind).unwrap().holders().unwrap();
-            let is_it = |it: &Holder| matches!(it, Holder::Mount { path: at, .. } if *at == path);
+            let is_it =
+                |it: &Holder| matches!(it, Holder::BindMount { path: at, .. } if *at == path);
             assert!(holders.iter().any(is_it), "{kind}: {holders:?}");
             Box::new(Mounted(file))
         };
@@ -178,11 +180,11 @@ fn a_mounted_file() {
 }
 
 fn a_zombie() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let room = Room::new(kind, 1);
         let mut child = room.member();
         child.kill().unwrap();
-        while !child.pid_fd().has_ended().unwrap() {
+        while !child.pidfd().has_ended().unwrap() {
             std::thread::yield_now();
         }
         if matches!(kind, Namespace::Pid | Namespace::User) {
@@ -198,8 +200,8 @@ fn a_zombie() {
 }
 
 fn a_pidfd() {
-    for kind in Namespace::ALL {
-        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().try_clone().unwrap()) };
+    for &kind in Namespace::ALL {
+        let pin = |child: &Child| -> Pin { Box::new(child.pidfd().try_clone().unwrap()) };
         is_kept(kind, kind == Namespace::Pid, pin);
     }
 }
@@ -261,7 +263,7 @@ fn a_namespace_inside() {
         let ino: u64 = ino.parse().unwrap();
         let all = linux_namespaces::discover().unwrap();
         let inside = all.namespaces().find(|it| it.kind() == kind && it.id().ino == ino).unwrap();
-        let kept = NsFd::of_pid(inside.oldest().unwrap(), kind).unwrap();
+        let kept = NsFd::of_pid(inside.pids().next().unwrap(), kind).unwrap();
         end(child);
         // SAFETY: waits for what the programs in between left; there are no other children.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
@@ -278,9 +280,10 @@ fn an_owned_namespace() {
     let mut command = Command::new("unshare");
     let (child, _) = room.ready(command.args(["-ru", "sh", "-c", "echo; exec sleep 600"]));
     let owned = child.namespace(Namespace::Uts).unwrap();
-    let holder = Holder::Owned(owned.id().unwrap());
+    let id = owned.id().unwrap();
+    let is_owned = |it: &Holder| matches!(it, Holder::OwnedNamespace { id: it, .. } if *it == id);
     let holders = child.namespace(Namespace::User).unwrap().holders().unwrap();
-    assert!(holders.iter().any(|it| *it == holder), "{holders:?}");
+    assert!(holders.iter().any(is_owned), "{holders:?}");
     end(child);
     Room::wait_for_the_kernel(Namespace::User);
     assert!(room.is_full());
@@ -289,8 +292,8 @@ fn an_owned_namespace() {
 }
 
 fn a_file_that_a_member_opened() {
-    for kind in Namespace::ALL {
-        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().copy_fd(3).unwrap()) };
+    for &kind in Namespace::ALL {
+        let pin = |child: &Child| -> Pin { Box::new(child.pidfd().copy_fd(3).unwrap()) };
         is_kept(kind, kind == Namespace::User, pin);
     }
 }
@@ -307,11 +310,11 @@ fn a_mounted_proc() {
     let mut command = Command::new("unshare");
     command.args(["-pf", "--kill-child", "--mount-proc", "sh", "-c", "echo; exec sleep 600"]);
     let (child, _) = room.ready(&mut command);
-    let pid = NsFd::for_children_of(child.pid_fd(), Namespace::Pid).unwrap();
+    let pid = NsFd::for_children_of(child.pidfd(), Namespace::Pid).unwrap();
     // The mount namespace outlives the pid namespace's only process.
     let mounts = child.namespace(Namespace::Mount).unwrap();
     let holders = pid.holders().unwrap();
-    assert!(holders.iter().any(|it| matches!(it, Holder::Proc { .. })), "{holders:?}");
+    assert!(holders.iter().any(|it| matches!(it, Holder::ProcMount { .. })), "{holders:?}");
     drop(pid);
     end(child);
     // SAFETY: waits for the program itself; there are no other children.

@@ -1,4 +1,4 @@
-//! Where a program stands and what it keeps: `root_dir`, `current_dir_fd`, `keep_caps`; `exec`; and the
+//! Where a program stands and what it keeps: `root_dir_fd`, `current_dir_fd`, `keep_caps`; `exec`; and the
 //! handles that lead to other processes' descriptors and sockets.
 
 use std::fs::{self, File};
@@ -52,14 +52,14 @@ fn dir(path: &str) -> File {
 fn a_root_directory_is_entered() {
     let before = kernel::census();
     let root = fs::metadata("/").unwrap().ino();
-    let seen = text(sh("pwd; stat -Lc %i /").map_root().root_dir(dir("/")));
+    let seen = text(sh("pwd; stat -Lc %i /").map_root().root_dir_fd(dir("/")));
     assert_eq!(seen, format!("/\n{root}"));
     // The program's path is looked for in there; a working directory too.
-    let error = sh("true").map_root().root_dir(dir("/proc")).spawn().unwrap_err();
+    let error = sh("true").map_root().root_dir_fd(dir("/proc")).spawn().unwrap_err();
     assert_eq!((error.step(), error.kind()), (Some(Step::Exec), ErrorKind::NotFound));
     let error = Command::new("/bin/true")
         .map_root()
-        .root_dir(dir("/proc"))
+        .root_dir_fd(dir("/proc"))
         .current_dir("/usr")
         .spawn()
         .unwrap_err();
@@ -68,7 +68,7 @@ fn a_root_directory_is_entered() {
     let mut command = Command::new("../bin/pwd");
     let error = command
         .map_root()
-        .root_dir(dir("/proc"))
+        .root_dir_fd(dir("/proc"))
         .current_dir_fd(dir("/usr"))
         .current_dir("lib")
         .spawn()
@@ -107,13 +107,13 @@ fn a_directory_outside_of_the_mount_namespace() {
     assert!(text(&mut command).starts_with("outside"));
     let mut held = Command::new("sleep");
     let mut held = held.arg("600").unshare(NamespaceSet::MOUNT).spawn().unwrap();
-    let process = || Enter::new().process(held.pid_fd().try_clone().unwrap(), NamespaceSet::MOUNT);
+    let process = || Enter::new().process(held.pidfd().try_clone().unwrap(), NamespaceSet::MOUNT);
     let mut command = sh("cat file");
     command.enter(process()).current_dir_fd(open());
     assert_eq!(text(&mut command), "outside");
     // The root of the namespace that was left is not that of the one that was entered.
     let mut command = sh("stat -Lc %i /proc/self/ns/mnt");
-    command.enter(process()).root_dir(dir("/"));
+    command.enter(process()).root_dir_fd(dir("/"));
     assert_eq!(text(&mut command), kernel::ns(held.id(), "mnt").to_string());
     held.kill().unwrap();
     held.wait().unwrap();
@@ -133,7 +133,7 @@ fn a_working_directory_needs_no_right_of_the_new_ids() {
 fn what_is_no_directory_is_told() {
     let before = kernel::census();
     for file in ["/etc/passwd", "/dev/null"] {
-        let error = sh("true").map_root().root_dir(dir(file)).spawn().unwrap_err();
+        let error = sh("true").map_root().root_dir_fd(dir(file)).spawn().unwrap_err();
         assert_eq!(
             (error.step(), error.raw_os_error()),
             (Some(Step::ChangeRoot), Some(libc::ENOTDIR))
@@ -150,13 +150,13 @@ fn what_is_no_directory_is_told() {
 
 fn a_chroot_takes_a_privilege() {
     let before = kernel::census();
-    let error = sh("true").root_dir(dir("/")).spawn().unwrap_err();
+    let error = sh("true").root_dir_fd(dir("/")).spawn().unwrap_err();
     assert_eq!((error.step(), error.kind()), (Some(Step::ChangeRoot), ErrorKind::PermissionDenied));
     assert!(error.explain().unwrap().contains("CAP_SYS_CHROOT"));
     // Root's, which may be held, though not be searched.
     if fs::read_dir("/root").is_err() {
         let held = kernel::open_path("/root", 0);
-        let error = sh("true").map_root().root_dir(held).spawn().unwrap_err();
+        let error = sh("true").map_root().root_dir_fd(held).spawn().unwrap_err();
         assert_eq!(
             (error.step(), error.raw_os_error()),
             (Some(Step::ChangeRoot), Some(libc::EACCES))
@@ -229,7 +229,7 @@ fn a_program_takes_this_one_s_place() {
     held.arg("600").unshare(NamespaceSet::PID).map_root().hostname("inside".parse().unwrap());
     let mut held = held.spawn().unwrap();
     let set = NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::PID;
-    let enter = || Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
+    let enter = || Enter::new().process(held.pidfd().try_clone().unwrap(), set);
     let here = kernel::ns("self", "pid");
     let there = kernel::ns(held.id(), "pid");
     let mut command = sh("echo $$; uname -n; pwd; echo $WORD; stat -Lc %i /proc/$$/ns/pid; \
@@ -270,7 +270,7 @@ fn one_refused_among_several_is_named() {
     Unshare::new(NamespaceSet::NET).apply().unwrap();
     let before = kernel::census();
     let set = NamespaceSet::UTS | NamespaceSet::NET | NamespaceSet::IPC;
-    let enter = || Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
+    let enter = || Enter::new().process(held.pidfd().try_clone().unwrap(), set);
     let mut errors = vec![Command::new("true").enter(enter()).spawn().unwrap_err()];
     assert_eq!(kernel::census(), before);
     errors.push(Command::new("true").enter(enter()).exec());
@@ -298,7 +298,7 @@ fn a_descriptor_is_copied() {
     child.kill().unwrap();
     child.wait().unwrap();
     let error = process.copy_fd(0).unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::CopyDescriptor), ErrorKind::ProcessGone));
+    assert_eq!((error.step(), error.kind()), (Some(Step::CopyFd), ErrorKind::ProcessGone));
 }
 
 fn a_descriptor_that_cannot_be_copied_is_told() {
@@ -306,10 +306,7 @@ fn a_descriptor_that_cannot_be_copied_is_told() {
     let me = PidFd::current().unwrap();
     for number in [4000, -1, i32::MAX] {
         let error = me.copy_fd(number).unwrap_err();
-        assert_eq!(
-            (error.step(), error.raw_os_error()),
-            (Some(Step::CopyDescriptor), Some(libc::EBADF))
-        );
+        assert_eq!((error.step(), error.raw_os_error()), (Some(Step::CopyFd), Some(libc::EBADF)));
         assert!(error.to_string().contains(&number.to_string()), "{error}");
         assert!(error.explain().unwrap().contains("no such descriptor"));
     }

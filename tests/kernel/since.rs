@@ -55,10 +55,10 @@ const ROWS: &[Row] = &[
     row((6, 13), "PidFd::pid without /proc", pids_without_proc),
     row((6, 15), "Child::wait where SIGCHLD is ignored", statuses_are_kept),
     row((6, 18), "NsFd::unique_id", ids_are_unique),
-    row((6, 19), "NsFd::by_id", ids_are_opened),
+    row((6, 19), "NsFd::by_unique_id", ids_are_opened),
     row((7, 1), "Command::auto_reap", children_are_reaped),
     row((7, 1), "Command::kill_on_drop", children_are_killed),
-    row((7, 1), "Command::empty_mounts", mount_namespaces_are_empty),
+    row((7, 1), "Command::empty_mount_namespace", mount_namespaces_are_empty),
 ];
 
 #[rustfmt::skip]
@@ -71,7 +71,7 @@ const OVERLAYS: &[Row] = &[
 const OF_ROOT: &[Row] = &[
     row((6, 3), "Mount::idmapped of temporary files", temporary_files_change_owners),
     row((6, 19), "discover finds what the kernel alone knows of", all_kinds_are_listed),
-    row((6, 19), "Discovery::listed", namespaces_are_listed),
+    row((6, 19), "Discovery::from_listns", namespaces_are_listed),
 ];
 
 #[rustfmt::skip]
@@ -174,7 +174,7 @@ fn pidfds_of_threads() -> bool {
 fn pids_are_translated() -> bool {
     let here = NsFd::current(Namespace::Pid).unwrap();
     let pid = here.pid_inside(std::process::id());
-    or_else(pid, ErrorKind::Unsupported, Step::AskNamespace)
+    or_else(pid, ErrorKind::Unsupported, Step::QueryNamespace)
 }
 
 fn without_proc<T>(ask: impl FnOnce(&PidFd) -> Result<T, Error>) -> bool {
@@ -213,7 +213,7 @@ fn ids_are_unique() -> bool {
 fn ids_are_opened() -> bool {
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let id = uts.unique_id().unwrap().unwrap_or(1);
-    or_else(NsFd::by_id(id), ErrorKind::Unsupported, Step::OpenNamespace)
+    or_else(NsFd::by_unique_id(id), ErrorKind::Unsupported, Step::OpenNamespace)
 }
 
 fn children_are_reaped() -> bool {
@@ -227,7 +227,7 @@ fn children_are_killed() -> bool {
 }
 
 fn mount_namespaces_are_empty() -> bool {
-    let error = Command::new("true").map_root().empty_mounts().status().unwrap_err();
+    let error = Command::new("true").map_root().empty_mount_namespace().status().unwrap_err();
     // There is no program to be run in it.
     let nothing = error.step() == Some(Step::Exec) && error.raw_os_error() == Some(libc::ENOENT);
     nothing || or_else(Err::<(), _>(error), ErrorKind::Unsupported, Step::Clone)
@@ -274,7 +274,7 @@ fn with_other_owners(outcome: Result<ExitStatus, Error>) -> bool {
         Ok(status) => status.success(),
         Err(error) => {
             let why = error.explain().unwrap();
-            assert!(error.step() == Some(Step::MapIds) && why.contains("Linux "), "{error:#}");
+            assert!(error.step() == Some(Step::IdmapMount) && why.contains("Linux "), "{error:#}");
             false
         }
     }
@@ -305,26 +305,29 @@ fn uts_of_nobody() -> NsFd {
 
 fn all_kinds_are_listed() -> bool {
     let held = uts_of_nobody();
-    Discovery::without_descriptors().unwrap().find(held.id().unwrap()).is_some()
+    Discovery::without_fds().unwrap().get(held.id().unwrap()).is_some()
 }
 
 /// The same as the walk through processes, and more.
 fn namespaces_are_listed() -> bool {
     let held = uts_of_nobody();
-    let all = match Discovery::listed() {
+    let all = match Discovery::from_listns() {
         Ok(all) => all,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
             return false;
         }
     };
-    let found = all.find(held.id().unwrap()).expect("it is there");
+    let found = all.get(held.id().unwrap()).expect("it is there");
     assert_eq!(found.unique_id(), held.unique_id().unwrap());
     assert_eq!(found.owner(), Some(held.owner().unwrap().id().unwrap()));
     assert_eq!(all.open(found).unwrap(), held);
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let own = NsFd::current(kind).unwrap().id().unwrap();
-        assert_eq!(all.find(own).map(|found| (found.kind(), found.processes())), Some((kind, 0)));
+        assert_eq!(
+            all.get(own).map(|found| (found.kind(), found.pids().next())),
+            Some((kind, None))
+        );
     }
     true
 }

@@ -2,7 +2,7 @@
 //! reach it from a plain number: each row is a public function that takes one.
 
 use linux_namespaces::{
-    ClockOffset, Command, Error, ErrorKind, IdExtent, IdMap, Mount, Namespace, NsFd, NsHandle,
+    ClockOffset, Command, Error, ErrorKind, IdExtent, IdMap, Mount, Namespace, NsFd, NsFileHandle,
     PidFd, Signal, SubIds,
 };
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn other_special_numbers_are_refused() {
     invalid(IdMap::single(0, NONE).unwrap_err());
     invalid(IdMap::new([extent(NONE - 1, 0, 2)]).unwrap_err());
     invalid(IdMap::new([extent(0, 1, NONE)]).unwrap_err());
-    invalid(SubIds::default().map_root(NONE).unwrap_err());
+    invalid(SubIds::default().to_id_map(NONE).unwrap_err());
     assert_eq!(SubIds::parse(b"a:4294967295:1", Some("a".as_ref()), 1).ranges().count(), 0);
     for pid in [0, NONE, i32::MAX.cast_unsigned() + 1] {
         errno(PidFd::open(pid).unwrap_err(), libc::EINVAL);
@@ -74,10 +74,10 @@ fn other_special_numbers_are_refused() {
     invalid(ClockOffset::ahead(Duration::MAX).unwrap_err());
     // To the kernel 0 is any inode number, and no id.
     for text in ["uts:0:1", "uts:4026531838:0"] {
-        invalid(text.parse::<NsHandle>().unwrap_err());
+        invalid(text.parse::<NsFileHandle>().unwrap_err());
     }
     assert!(matches!(
-        NsFd::by_id(0).unwrap_err().kind(),
+        NsFd::by_unique_id(0).unwrap_err().kind(),
         ErrorKind::NotFound | ErrorKind::Unsupported
     ));
     drop(me);

@@ -32,7 +32,7 @@ cases! {"unshare":
 }
 
 fn each_kind_changes_for_this_thread_alone() {
-    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::User) {
+    for kind in Namespace::ALL.iter().copied().filter(|kind| *kind != Namespace::User) {
         let before = kernel::all_ns();
         // Another thread changes, this one does not.
         let changed = std::thread::spawn(move || {
@@ -250,7 +250,7 @@ fn what_fails_later_in_a_user_namespace_is_told() {
 
 fn privileges_are_told() {
     let before = kernel::census();
-    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::User) {
+    for kind in Namespace::ALL.iter().copied().filter(|kind| *kind != Namespace::User) {
         for error in [
             Unshare::new(kind.into()).apply().unwrap_err(),
             Unshare::new(kind.into()).hostname("x".parse().unwrap()).apply().unwrap_err(),

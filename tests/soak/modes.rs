@@ -81,7 +81,7 @@ impl Held {
     }
 
     fn enter(&self) -> Enter {
-        Enter::new().process(self.child.pid_fd().try_clone().unwrap(), self.set)
+        Enter::new().process(self.child.pidfd().try_clone().unwrap(), self.set)
     }
 }
 

@@ -347,7 +347,9 @@ fn open(index: usize, path: &Path, attr: Attr, idmap: Option<&Arc<NsFd>>) -> Res
     let held = held.at_step(Step::OpenSource).map_err(refused)?;
     let identity = identity(held.as_raw_fd()).at_step(Step::OpenSource).map_err(refused)?;
     let held = match idmap {
-        Some(namespace) => id_mapped(&held, namespace).at_step(Step::MapIds).map_err(refused)?,
+        Some(namespace) => {
+            id_mapped(&held, namespace).at_step(Step::IdmapMount).map_err(refused)?
+        }
         None => held,
     };
     Ok(Tree { index, path: c_path(path)?, identity, held, is_ready: idmap.is_some(), attr })

@@ -134,12 +134,12 @@ impl MountOp {
     pub(crate) fn step(&self, detail: usize) -> Step {
         match self {
             Self::Take(_) => Step::OpenSource,
-            Self::MakeDir { .. } | Self::MakeLink { .. } => Step::MakeFile,
+            Self::MakeDir { .. } | Self::MakeLink { .. } => Step::CreateFile,
             Self::ReadOnlyRoot | Self::Protect(_) => Step::MakeReadOnly,
             Self::ActAsRoot => Step::SetUid,
             Self::Pivot => Step::PivotRoot,
             Self::Chroot => Step::ChangeRoot,
-            _ if detail == mount_point::MAKING => Step::MakeMountPoint,
+            _ if detail == mount_point::MAKING => Step::CreateMountPoint,
             _ => Step::Mount,
         }
     }
@@ -180,7 +180,7 @@ impl MountOp {
 
     /// With what was done, and where.
     pub(crate) fn refusal(&self, error: Error, step: Step) -> Error {
-        let error = if step == Step::MakeMountPoint { error } else { error.on(self.what()) };
+        let error = if step == Step::CreateMountPoint { error } else { error.on(self.what()) };
         match self.path() {
             Some(path) => error.at(OsStr::from_bytes(path.to_bytes())),
             None => error,

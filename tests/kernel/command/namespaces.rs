@@ -45,7 +45,7 @@ fn each_kind_is_new_when_asked_for() {
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
     let pid = child.id().to_string();
     assert_eq!(kernel::different("self", &pid), NamespaceSet::all());
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         assert_eq!(child.namespace(kind).unwrap().id().unwrap().ino, kernel::ns(&pid, kind.name()));
     }
     child.kill().unwrap();
@@ -53,7 +53,7 @@ fn each_kind_is_new_when_asked_for() {
 }
 
 fn each_kind_alone_is_new_for_root() {
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let mut child = Command::new("sleep").arg("600").unshare(kind.into()).spawn().unwrap();
         assert_eq!(kernel::different("self", &child.id().to_string()), kind.into());
         child.kill().unwrap();
@@ -177,7 +177,7 @@ impl Held {
     }
 
     pub(super) fn process(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set)
+        Enter::new().process(self.0.pidfd().try_clone().unwrap(), set)
     }
 
     fn handles(&self, kinds: &[Namespace]) -> Enter {
@@ -209,7 +209,7 @@ pub(super) fn namespaces_of(held: &Held, set: NamespaceSet) -> Vec<String> {
             if set.contains(kind.into()) { held.0.id().to_string() } else { "self".to_owned() };
         kernel::ns(task, kind.name()).to_string()
     };
-    Namespace::ALL.into_iter().map(of).collect()
+    Namespace::ALL.iter().copied().map(of).collect()
 }
 
 fn entering_a_process_is_entering_all_its_namespaces() {
@@ -228,8 +228,8 @@ fn entering_a_process_is_entering_all_its_namespaces() {
 
 fn entering_by_handles_needs_no_order() {
     let held = Held::new(NamespaceSet::all());
-    let mut kinds = Namespace::ALL;
-    for _ in 0..8 {
+    let mut kinds = Namespace::ALL.to_vec();
+    for _ in Namespace::ALL {
         kinds.rotate_left(1);
         assert_eq!(
             namespaces_inside(held.handles(&kinds)),
@@ -309,7 +309,7 @@ fn one_s_own_namespaces_are_left_out() {
 
 fn a_child_born_among_others_is_hidden_from_them() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::PID);
-    assert!(!Command::new("true").plan().unwrap().steps().any(|step| step == Step::HideMemory));
+    assert!(!Command::new("true").plan().unwrap().steps().any(|step| step == Step::SetDumpable));
     held.process(NamespaceSet::USER | NamespaceSet::PID).apply().unwrap();
     let mut command = sh("echo $$");
     let plan = command.plan().unwrap().to_string();

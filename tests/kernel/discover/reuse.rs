@@ -7,10 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 
 use linux_namespaces::{
-    Child, Command, Discovery, Holder, Namespace, NamespaceSet, Stdio, Unshare, discover,
+    Child, Command, Discovery, Namespace, NamespaceSet, Stdio, Unshare, discover,
 };
 
-use super::{end, find, id, id_of};
+use super::{end, find, holders, id, id_of, process};
 use crate::harness::cases;
 use crate::kernel::{self, HeldCall, hold};
 use crate::machine::Need::{Program, UserNamespaces};
@@ -85,7 +85,7 @@ fn a_namespace_is_not_taken_for_the_last_one_of_its_number() {
         end(second);
         if is_same {
             let found = find(&all, id(ino));
-            assert_eq!(found.holders(), [Holder::Process { pid }]);
+            assert_eq!(holders(found), [process(pid)]);
             assert_eq!(found.unique_id(), unique_id);
             assert_eq!(found.owner(), Some(id_of("self", "user")));
             return;

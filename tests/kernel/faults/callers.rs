@@ -146,7 +146,7 @@ fn knows_the_end(engine: Engine) {
             assert!(error.explain().unwrap().contains("SIGCHLD is ignored"), "{error:?}");
         }
     }
-    assert!(child.pid_fd().has_ended().unwrap());
+    assert!(child.pidfd().has_ended().unwrap());
     let mut missing = Command::new("/no/such/program");
     engine.choose(&mut missing, place.as_ref());
     let error = failure(&mut missing);

@@ -92,7 +92,7 @@ pub(crate) fn steps_of_a_child() -> Vec<At> {
     // Before Linux 6.11 the parent makes this call too, when it asks /proc for what is entered.
     let polls_alone = if PidfdNamespaces.missing().is_none() { ALL } else { FRESH };
     vec![
-        at(Step::HideMemory, prctl(libc::PR_SET_DUMPABLE), NOTHING, &[CopyingInside], USUAL),
+        at(Step::SetDumpable, prctl(libc::PR_SET_DUMPABLE), NOTHING, &[CopyingInside], USUAL),
         at(Step::Enter, libc::SYS_setns, NOTHING, INSIDE, &[libc::EPERM, libc::ENOSYS, libc::EINVAL]),
         at(Step::NewSession, libc::SYS_setsid, option!(new_session()), ALL, USUAL),
         at(Step::SetProcessGroup, libc::SYS_setpgid, option!(process_group(0)), ALL, &[libc::EACCES, libc::EPERM]),
@@ -102,8 +102,8 @@ pub(crate) fn steps_of_a_child() -> Vec<At> {
         at(Step::SetUid, libc::SYS_setresuid, option!(uid(0)), copies_as_root, &[libc::EPERM, libc::EAGAIN]),
         at(Step::ChangeDirectory, libc::SYS_chdir, option!(current_dir("/")), ALL, &[libc::EACCES, libc::EIO]),
         at(Step::NoNewPrivs, prctl(libc::PR_SET_NO_NEW_PRIVS), option!(no_new_privs()), ALL, USUAL),
-        at(Step::DieWithParent, prctl(libc::PR_SET_PDEATHSIG), option!(kill_on_parent_exit()), ALL, USUAL),
-        at(Step::DieWithParent, libc::SYS_ppoll, option!(kill_on_parent_exit()), polls_alone, USUAL),
+        at(Step::SetParentDeathSignal, prctl(libc::PR_SET_PDEATHSIG), option!(kill_on_parent_exit()), ALL, USUAL),
+        at(Step::SetParentDeathSignal, libc::SYS_ppoll, option!(kill_on_parent_exit()), polls_alone, USUAL),
         // EINVAL is the answer of a kernel that knows no flags, which has another way.
         at(Step::CloseFds, libc::SYS_close_range, option!(close_other_fds()), ALL, &[libc::EINVAL, libc::ENOSYS]),
         at(Step::ResetSignals, libc::SYS_rt_sigaction, NOTHING, ALL, USUAL),
@@ -156,7 +156,7 @@ pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
         at(Step::Mount, libc::SYS_fsmount, proc, FRESH, USUAL),
         at(Step::Mount, libc::SYS_move_mount, proc, FRESH, USUAL),
         at(Step::OpenSource, libc::SYS_open_tree, root, FRESH, &[libc::EINVAL, libc::ENFILE]),
-        at(Step::MakeMountPoint, libc::SYS_mkdirat, root, FRESH, &[libc::EACCES, libc::EROFS]),
+        at(Step::CreateMountPoint, libc::SYS_mkdirat, root, FRESH, &[libc::EACCES, libc::EROFS]),
         at(Step::PivotRoot, libc::SYS_pivot_root, root, FRESH, USUAL),
         at(Step::SetHostname, libc::SYS_sethostname, names, FRESH, USUAL),
         at(Step::SetDomainname, libc::SYS_setdomainname, names, FRESH, USUAL),

@@ -258,7 +258,7 @@ fn a_survey_believes_no_cover() {
     in_own_mounts(|| {
         let other = Sleeper::new(0);
         let pid = other.0.cast_unsigned();
-        let is_gap = |gap: &Gap| matches!(gap, Gap::Process { pid: it } if *it == pid);
+        let is_gap = |gap: &Gap| matches!(gap, Gap::Process { pid: it, .. } if *it == pid);
         let before = discover().unwrap();
         assert!(!before.gaps().iter().any(is_gap));
         let own = NsFd::current(Namespace::Net).unwrap();
@@ -311,7 +311,7 @@ fn a_root_that_stays_after_exec_in_any_thread() {
                 stage::bind(Path::new("/").join(dir), inside);
             }
         }
-        let error = Command::new("/no/such").root_dir(File::open(image.path()).unwrap()).exec();
+        let error = Command::new("/no/such").root_dir_fd(File::open(image.path()).unwrap()).exec();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error:?}");
         let here = || is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
         here();
@@ -351,7 +351,7 @@ fn a_mount_namespace_of_ours_is_no_other_root() {
             let elsewhere = || assert!(other.run(|| ()).is_ok());
             std::thread::scope(|scope| scope.spawn(elsewhere).join().unwrap());
             let is_refused =
-                SubIds::uids().is_err_and(|error| error.kind() == ErrorKind::InvalidInput);
+                SubIds::read_subuid().is_err_and(|error| error.kind() == ErrorKind::InvalidInput);
             // Before Linux 6.18 it has no id by which it is known again, and is taken for another.
             assert_eq!(is_refused, UniqueIds.missing().is_some());
         };
@@ -367,7 +367,8 @@ fn a_pin_stays_inside() {
     symlink(format!("/proc/self/fd/{}", held.as_raw_fd()), image.path().join("run")).unwrap();
     in_fork(|| {
         into(image.path()).apply().unwrap();
-        for error in [PinDir::netns().unwrap_err(), PinDir::create("/run/pins").unwrap_err()] {
+        for error in [PinDir::create_netns().unwrap_err(), PinDir::create("/run/pins").unwrap_err()]
+        {
             assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "{error:?}");
         }
         let own = NsFd::current(Namespace::Uts).unwrap();
@@ -418,7 +419,7 @@ fn opened_inside(without_openat2: Option<i32>) {
         assert_eq!(NsFd::open("/link/no").unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(NsFd::open("/no/no").unwrap_err().kind(), ErrorKind::NotFound);
         for task in ["self", "thread-self", &pid.to_string(), &format!("{pid}/task/{pid}")] {
-            for kind in Namespace::ALL {
+            for &kind in Namespace::ALL {
                 let file = NsFd::open(format!("/proc/{task}/ns/{kind}")).unwrap();
                 assert_eq!(file.id().unwrap(), NsFd::current(kind).unwrap().id().unwrap());
             }
@@ -491,7 +492,7 @@ fn set_aside_ids_of_others() {
     }
     in_fork(|| {
         into(image.path()).apply().unwrap();
-        for error in [SubIds::uids().unwrap_err(), SubIds::gids().unwrap_err()] {
+        for error in [SubIds::read_subuid().unwrap_err(), SubIds::read_subgid().unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
             assert_eq!(error.step(), Some(Step::ReadSubIds));
         }

@@ -225,7 +225,7 @@ fn with_root_dir(work: impl Fn(&Path, &dyn Fn(&Path) -> Command)) {
         });
         work(image.path(), &|program| {
             let mut command = Command::new(program);
-            command.root_dir(File::open(image.path()).unwrap());
+            command.root_dir_fd(File::open(image.path()).unwrap());
             command
         });
         names.for_each(|(name, _)| stage::unmount(image.path().join(name)));

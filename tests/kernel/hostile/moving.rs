@@ -81,7 +81,7 @@ fn at_each_call(
                     }
                     true
                 };
-                let process = mover.0.pid_fd().try_clone().unwrap();
+                let process = mover.0.pidfd().try_clone().unwrap();
                 let mut command = Command::new(program);
                 command
                     .args(["-c", SCRIPT])

@@ -61,7 +61,7 @@ fn inside(work: impl FnOnce(&mut Command)) {
     in_fork(|| {
         let mut holder = Command::new("sleep");
         let mut holder = holder.arg("600").unshare(NamespaceSet::USER).map_root().spawn().unwrap();
-        let process = holder.pid_fd().try_clone().unwrap();
+        let process = holder.pidfd().try_clone().unwrap();
         let user = Enter::new().process(process, NamespaceSet::USER);
         work(Command::new("/bin/true").enter(user));
         holder.kill().unwrap();

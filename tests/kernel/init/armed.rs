@@ -6,7 +6,8 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt};
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
-    Child, Command, ErrorKind, Event, Init, Others, Signal, Stdio, Supervisor, Verbosity,
+    Child, Command, ErrorKind, Event, Init, RemainingProcesses, Signal, Stdio, Supervisor,
+    Verbosity,
 };
 
 use super::payload;
@@ -77,7 +78,7 @@ fn it_supervises_and_leaves_the_thread_as_it_was() {
 }
 
 fn it_passes_signals_on() {
-    let mut armed = Init::new().process_group().signal_group().arm().unwrap();
+    let mut armed = Init::new().new_process_group().signal_process_group().arm().unwrap();
     let mut command = payload::command("signals=2");
     let mut child = armed.spawn(command.stdout(Stdio::piped())).unwrap();
     let lines = ready(&mut child);
@@ -146,7 +147,7 @@ fn an_inherited_subreaper_adopts_orphans() {
     in_fork(|| {
         let own = std::process::id().cast_signed();
         // `in_fork` made this process one.
-        let init = Init::new().others(Others::Kill);
+        let init = Init::new().remaining_processes(RemainingProcesses::Kill);
         let mut armed = init.arm().unwrap();
         assert!(armed.adopts_orphans());
         // In another session, and adopted: only a list of children leads there.
@@ -210,7 +211,8 @@ fn a_subreaper_ends_the_others() {
     in_fork(|| {
         // Time enough on a busy machine for the trap.
         let grace = Duration::from_secs(5);
-        let init = Init::new().subreaper().others(Others::Terminate { grace });
+        let init =
+            Init::new().subreaper().remaining_processes(RemainingProcesses::Terminate { grace });
         let mut armed = init.arm().unwrap();
         let mut child = armed.spawn(sh(&(setsid() + LEAVES)).stdin(Stdio::piped())).unwrap();
         let lines = ready(&mut child);
@@ -226,7 +228,7 @@ fn a_group_gets_its_last_signal() {
     in_fork(|| {
         // SAFETY: changes a number of this process.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0) };
-        let init = Init::new().process_group().others(Others::Kill);
+        let init = Init::new().new_process_group().remaining_processes(RemainingProcesses::Kill);
         let mut armed = init.arm().unwrap();
         let mut child = armed.spawn(&mut sh("sleep 50 & echo ready; exit 4")).unwrap();
         let lines = ready(&mut child);
@@ -250,15 +252,21 @@ fn an_event_loop_sees_what_happens() {
         }
     };
     let pid = child.id();
-    child.signal(Signal::STOP).unwrap();
-    assert_eq!(next(), Event::Stopped { pid, signal: Signal::STOP });
-    child.signal(Signal::CONT).unwrap();
-    assert_eq!(next(), Event::Continued { pid });
-    to_self(libc::SIGUSR1);
-    assert_eq!(next(), Event::Received(Signal::USR1));
-    child.signal(Signal::TERM).unwrap();
+    child.send_signal(Signal::STOP).unwrap();
+    let event = next();
     assert!(
-        matches!(next(), Event::Ended { pid: it, status } if it == pid && status.signal() == Some(15))
+        matches!(event, Event::Stopped { pid: it, signal: Signal::STOP, .. } if it == pid),
+        "{event:?}"
+    );
+    child.send_signal(Signal::CONT).unwrap();
+    let event = next();
+    assert!(matches!(event, Event::Continued { pid: it, .. } if it == pid), "{event:?}");
+    to_self(libc::SIGUSR1);
+    let event = next();
+    assert!(matches!(event, Event::Received { signal: Signal::USR1, .. }), "{event:?}");
+    child.send_signal(Signal::TERM).unwrap();
+    assert!(
+        matches!(next(), Event::Ended { pid: it, status, .. } if it == pid && status.signal() == Some(15))
     );
 }
 
@@ -319,7 +327,7 @@ fn ends_with_the_parent(init: fn() -> Init) {
             command.stdout(OwnedFd::from(tell)).stderr(OwnedFd::from(writer));
             let child = armed.spawn(&mut command).unwrap();
             drop(command);
-            armed.finish(child);
+            armed.supervise_and_exit(child);
         }
         drop((writer, tell));
         let mut line = String::new();
@@ -343,7 +351,7 @@ fn finish(script: &str, init: Init) -> i32 {
     if pid == 0 {
         let mut armed = init.arm().unwrap();
         let child = armed.spawn(Command::new("sh").args(["-c", script])).unwrap();
-        armed.finish(child);
+        armed.supervise_and_exit(child);
     }
     let mut status = 0;
     // SAFETY: the child made above.
@@ -355,9 +363,9 @@ fn it_finishes_as_the_program_does() {
     assert_eq!(finish("exit 3", Init::new()), 3 << 8);
     assert_eq!(finish("kill -TERM $$", Init::new()), 143 << 8);
     assert_eq!(finish("kill -TERM $$", Init::new().exit_zero_for(143)), 0);
-    let others = Others::Terminate { grace: Duration::from_secs(60) };
+    let others = RemainingProcesses::Terminate { grace: Duration::from_secs(60) };
     let script = setsid() + "setsid sleep 600 & exit 2";
-    assert_eq!(finish(&script, Init::new().subreaper().others(others)), 2 << 8);
+    assert_eq!(finish(&script, Init::new().subreaper().remaining_processes(others)), 2 << 8);
 }
 
 fn it_finishes_with_little_memory() {
@@ -386,7 +394,7 @@ fn finishes_with_little_memory(before: fn()) {
         std::hint::black_box(&large);
         drop(command);
         before();
-        armed.finish(child);
+        armed.supervise_and_exit(child);
     }
     drop((writer, input));
     let mut line = [0; 6];
@@ -418,7 +426,7 @@ fn it_says_what_happens() {
             let child = armed
                 .spawn(Command::new("sh").args(["-c", "trap : USR1; kill -USR1 $PPID; sleep 0.1"]))
                 .unwrap();
-            armed.finish(child);
+            armed.supervise_and_exit(child);
         }
         drop(writer);
         let text = rest(reader);
@@ -458,7 +466,7 @@ fn a_program_that_was_waited_for_is_told() {
         let mut armed = Init::new().arm().unwrap();
         let mut child = armed.spawn(&mut sh("exit 5")).unwrap();
         child.wait().unwrap();
-        armed.finish(child);
+        armed.supervise_and_exit(child);
     }
     let mut status = 0;
     // SAFETY: our own child.

@@ -49,7 +49,7 @@ pub(super) fn born(prepare: fn(), check: impl Fn(u32)) {
     });
 }
 
-/// An init by `Supervisor::finish`.
+/// An init by `Supervisor::supervise_and_exit`.
 pub(super) fn finished(prepare: fn(), check: impl Fn(u32)) {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let (input, keeper) = std::io::pipe().unwrap();
@@ -64,7 +64,7 @@ pub(super) fn finished(prepare: fn(), check: impl Fn(u32)) {
         command.stdin(OwnedFd::from(input)).stdout(OwnedFd::from(writer));
         let child = armed.spawn(&mut command).unwrap();
         drop(command);
-        armed.finish(child);
+        armed.supervise_and_exit(child);
     }
     drop((writer, input));
     let mut ready = [0; 6];

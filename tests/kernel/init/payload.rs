@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use linux_namespaces::{Command, Init, Others, Verbosity};
+use linux_namespaces::{Command, Init, RemainingProcesses, Verbosity};
 
 use crate::counts::ACTION;
 
@@ -144,8 +144,8 @@ fn job(how: &str) {
     };
     let init = match placement {
         "same" => Init::new(),
-        "group" => Init::new().process_group(),
-        _ => Init::new().session(),
+        "group" => Init::new().new_process_group(),
+        _ => Init::new().new_session(),
     };
     let words: Vec<&str> = program.split(' ').collect();
     let mut command = Command::new(words[0]);
@@ -162,21 +162,21 @@ fn job(how: &str) {
         "waits" => {
             command = Command::new("sh");
             command.args(["-c", &format!("{program} &")]);
-            init.subreaper().others(Others::Wait)
+            init.subreaper().remaining_processes(RemainingProcesses::Wait)
         }
         "subreaper" => init.subreaper(),
         _ => init,
     };
     let mut armed = init.arm().unwrap();
     let child = armed.spawn(&mut command).unwrap();
-    armed.finish(child);
+    armed.supervise_and_exit(child);
 }
 
 /// An init without options.
 fn looks_after(program: &[&str], verbosity: Verbosity) {
     let mut armed = Init::new().verbosity(verbosity).arm().unwrap();
     let child = armed.spawn(Command::new(program[0]).args(&program[1..])).unwrap();
-    armed.finish(child);
+    armed.supervise_and_exit(child);
 }
 
 /// An init inside of an init, to some depth. The innermost program tells where it is, and each status is
@@ -188,7 +188,7 @@ fn inits(levels: u32) {
         // As a container's runtime it hands its own signals on, too.
         let mut armed = Init::new().arm().unwrap();
         let child = armed.spawn(&mut command).unwrap_or_else(|error| panic!("{error:#}"));
-        armed.finish(child);
+        armed.supervise_and_exit(child);
     }
     let all = block_all();
     println!("ready");

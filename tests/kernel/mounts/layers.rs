@@ -180,12 +180,12 @@ fn owners_are_mapped() {
     // Proc cannot, nor can the first user namespace be.
     let proc = Mount::bind("/proc", "/x").unwrap().idmapped(namespace);
     let error = refused(shell("true").mount(proc));
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::MapIds), Some(libc::EINVAL)));
+    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::IdmapMount), Some(libc::EINVAL)));
     assert!(error.explain().is_some());
     let first = NsFd::current(Namespace::User).unwrap();
     let error =
         refused(shell("true").mount(Mount::bind(dir.path(), "/x").unwrap().idmapped(first)));
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::MapIds), Some(libc::EPERM)));
+    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::IdmapMount), Some(libc::EPERM)));
 }
 
 fn owners_are_mapped_in_an_overlay() {
@@ -203,7 +203,7 @@ fn owners_are_not_mapped_for_everybody() {
         let namespace = child.namespace(Namespace::User).unwrap();
         let bind = Mount::bind("/etc", "/x").unwrap().idmapped(namespace);
         let error = shell("true").mount(bind).spawn().unwrap_err();
-        assert_eq!(error.step(), Some(Step::MapIds));
+        assert_eq!(error.step(), Some(Step::IdmapMount));
         // Kernels and file systems that cannot do it for anybody say so first.
         let cannot = [libc::EINVAL, libc::ENOSYS].map(Some).contains(&error.raw_os_error());
         assert!(cannot || error.kind() == ErrorKind::PermissionDenied, "{error:#}");

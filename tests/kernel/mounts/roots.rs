@@ -168,7 +168,7 @@ fn a_thread_in_a_root_of_its_own() {
         let root = Rootfs::dir("/").unwrap().read_only();
         let late = unshare().rootfs(root).mount(Mount::tmpfs("/no/such/directory").unwrap());
         let error = late.apply().unwrap_err();
-        assert_eq!(error.step(), Some(Step::MakeMountPoint));
+        assert_eq!(error.step(), Some(Step::CreateMountPoint));
         if has_way_back {
             assert_eq!(kernel::census(), before);
         } else {
@@ -238,7 +238,7 @@ fn what_cannot_be_meant_is_refused() {
         invalid(Overlay::new(["/"]).unwrap().upper(upper).unwrap_err());
     }
     let mut command = Command::new("true");
-    command.rootfs(Rootfs::tmpfs()).root_dir(File::open("/").unwrap());
+    command.rootfs(Rootfs::tmpfs()).root_dir_fd(File::open("/").unwrap());
     invalid(command.plan().unwrap_err());
     let mut command = Command::new("true");
     command.rootfs(Rootfs::tmpfs()).current_dir_fd(File::open("/").unwrap());

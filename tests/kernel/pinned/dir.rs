@@ -44,7 +44,7 @@ fn it_lists_opens_and_removes() {
     let dir = PinDir::create("/run/all").unwrap();
     assert_eq!(dir.list().unwrap(), []);
     let child = inhabitant();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         let namespace = child.namespace(kind).unwrap();
         dir.pin(kind.name(), &namespace).unwrap_or_else(|error| panic!("{error:#}")).keep();
     }
@@ -61,7 +61,7 @@ fn it_lists_opens_and_removes() {
         for (name, state) in listed {
             let name = name.to_str().unwrap();
             match state {
-                PinState::Live { kind, id } => {
+                PinState::Live { kind, id, .. } => {
                     assert_eq!((kind.name(), id.ino), (name, kernel::ns(child.id(), name)));
                     assert_eq!(dir.get(name).unwrap().id().unwrap(), id);
                 }
@@ -120,7 +120,7 @@ fn it_takes_every_kind_where_mounts_propagate() {
     stage::bind("/run", "/run/peer");
     let dir = PinDir::create("/run/all").unwrap();
     let child = inhabitant();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         dir.pin(kind.name(), &child.namespace(kind).unwrap()).unwrap().keep();
         let path = format!("/run/all/{kind}");
         assert_eq!((mounts_at(&path), mounts_at(&format!("/run/peer/all/{kind}"))), (1, 0));
@@ -138,7 +138,7 @@ fn it_is_made_once() {
     PinDir::open("/run/later").unwrap().pin("x", &uts()).unwrap().keep();
     let dir = PinDir::create("/run/later").unwrap();
     assert_eq!(dir.get("x").unwrap(), uts());
-    let made = at_once(6, || u8::from(PinDir::netns().is_err()));
+    let made = at_once(6, || u8::from(PinDir::create_netns().is_err()));
     assert_eq!((made, mounts_at(PinDir::NETNS)), (vec![0; 6], 1));
     // Without the new calls.
     in_fork(|| {
@@ -167,12 +167,13 @@ fn who_holds_its_lock_is_not_waited_for_for_ever() {
     own_mounts();
     for path in ["/run/all", PinDir::NETNS] {
         fs::create_dir(path).unwrap();
-        let make = || if path == PinDir::NETNS { PinDir::netns() } else { PinDir::create(path) };
+        let make =
+            || if path == PinDir::NETNS { PinDir::create_netns() } else { PinDir::create(path) };
         for how in [libc::LOCK_SH, libc::LOCK_EX] {
             let holder = fs::File::open(path).unwrap();
             // SAFETY: an open descriptor.
             assert_eq!(unsafe { libc::flock(holder.as_raw_fd(), how) }, 0);
-            expect(&make().unwrap_err(), Step::MakePinDir, libc::EBUSY, "lslocks");
+            expect(&make().unwrap_err(), Step::CreatePinDir, libc::EBUSY, "lslocks");
             assert_eq!(mounts_at(path), 0);
         }
         make().unwrap();
@@ -226,18 +227,18 @@ fn it_says_why_it_cannot_be() {
     symlink("/run/dir", "/run/link").unwrap();
     for path in ["/run/text", "/run/link"] {
         let error = PinDir::create(path).unwrap_err();
-        expect(&error, Step::MakePinDir, libc::ENOTDIR, "not followed");
+        expect(&error, Step::CreatePinDir, libc::ENOTDIR, "not followed");
         let error = PinDir::open(path).unwrap_err();
         expect(&error, Step::OpenPinDir, libc::ENOTDIR, "not followed");
     }
     let error = PinDir::create("/run/no/such").unwrap_err();
-    expect(&error, Step::MakePinDir, libc::ENOENT, "around it");
+    expect(&error, Step::CreatePinDir, libc::ENOENT, "around it");
     let error = PinDir::open("/run/no").unwrap_err();
     expect(&error, Step::OpenPinDir, libc::ENOENT, "no such directory");
     in_fork(|| {
         Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
         let error = PinDir::create("/run/dir").unwrap_err();
-        expect(&error, Step::MakePinDir, libc::EPERM, "stayed outside");
+        expect(&error, Step::CreatePinDir, libc::EPERM, "stayed outside");
     });
 }
 
@@ -253,7 +254,7 @@ fn ip_netns_and_we_see_each_other_s() {
     Unshare::new(NamespaceSet::NET).apply().unwrap();
     let child = inhabitant();
     let red = child.namespace(Namespace::Net).unwrap();
-    let dir = PinDir::netns().unwrap();
+    let dir = PinDir::create_netns().unwrap();
     // Ours, by ip.
     let pinned = dir.pin("red", &red).unwrap();
     assert_eq!(ip("netns list").trim(), "red");
@@ -272,7 +273,7 @@ fn ip_netns_and_we_see_each_other_s() {
             fs::remove_dir(PinDir::NETNS).unwrap();
         }
         ip("netns add blue");
-        let dir = PinDir::netns().unwrap();
+        let dir = PinDir::create_netns().unwrap();
         assert_eq!(mounts_at(PinDir::NETNS), 1);
         assert_eq!(names(&dir), ["blue"]);
         let blue = dir.get("blue").unwrap();

@@ -101,7 +101,7 @@ fn compare(kind: Namespace, options: &str, they_can: impl Fn(bool) -> bool) {
 
 fn every_kind_is_kept() {
     own_mounts();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         // A user namespace from inside, before 2.39; a time namespace as that of the children.
         compare(kind, "", |_| kind != Namespace::User && kind != Namespace::Time);
     }
@@ -109,7 +109,7 @@ fn every_kind_is_kept() {
 
 fn a_new_user_s_namespaces_are_kept() {
     own_mounts();
-    for kind in Namespace::ALL {
+    for &kind in Namespace::ALL {
         // What is inside of a new user namespace cannot mount outside, before 2.39.
         compare(kind, "-r", |_| false);
     }

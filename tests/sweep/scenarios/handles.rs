@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use linux_namespaces::{
-    Command, Discovery, Found, Gap, Init, Namespace, NamespaceSet, NsFd, NsId, PidFd, PinDir,
-    Pinned, Signal, discover,
+    Command, Discovery, Gap, Init, Namespace, NamespaceInfo, NamespaceSet, NsFd, NsId, PidFd,
+    PinDir, Pinned, Signal, discover,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -25,7 +25,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("handles::current", &[], current),
     scenario("handles::of_a_process", USERS, of_a_process),
     scenario("handles::by_path", USERS, by_path),
-    scenario("handles::net_id", &[Root], net_id),
+    scenario("handles::netnsid", &[Root], netnsid),
     scenario("handles::relations", &[UserNamespaces, PidfdNamespaces], relations),
     scenario("handles::by_name", &[Root, UniqueIds], by_name),
     scenario("handles::of_a_socket", &[Root], of_a_socket),
@@ -50,7 +50,7 @@ fn own_uts() -> NsFd {
 fn current() -> Act {
     Act::new(|| {
         begin();
-        for kind in Namespace::ALL {
+        for &kind in Namespace::ALL {
             let namespace = NsFd::current(kind)?;
             namespace.id()?;
         }
@@ -79,7 +79,7 @@ fn by_path() -> Act {
     let place = Place::new(NamespaceSet::USER | NamespaceSet::UTS);
     Act::new(move || {
         let pid = place.child.id();
-        let process = place.child.pid_fd();
+        let process = place.child.pidfd();
         begin();
         let one = NsFd::open(format!("/proc/{pid}/ns/pid_for_children"))?;
         let other = NsFd::for_children_of(process, Namespace::Pid)?;
@@ -89,12 +89,12 @@ fn by_path() -> Act {
     })
 }
 
-fn net_id() -> Act {
+fn netnsid() -> Act {
     let place = Place::new(NamespaceSet::NET);
     Act::new(move || {
-        let net = NsFd::of_process(place.child.pid_fd(), Namespace::Net).unwrap();
+        let net = NsFd::of_process(place.child.pidfd(), Namespace::Net).unwrap();
         begin();
-        assert_eq!(net.net_id()?, None);
+        assert_eq!(net.netnsid()?, None);
         Ok(Came::Done)
     })
 }
@@ -102,7 +102,7 @@ fn net_id() -> Act {
 fn relations() -> Act {
     let place = Place::new(NamespaceSet::USER | NamespaceSet::PID);
     Act::new(move || {
-        let pid = NsFd::of_process(place.child.pid_fd(), Namespace::Pid).unwrap();
+        let pid = NsFd::of_process(place.child.pidfd(), Namespace::Pid).unwrap();
         begin();
         pid.unique_id()?;
         let user = pid.owner()?;
@@ -134,7 +134,7 @@ fn by_name() -> Act {
     Act::new(|| {
         let namespace = own_uts();
         begin();
-        let again = namespace.handle()?.open()?;
+        let again = namespace.file_handle()?.open()?;
         assert_eq!(again.id()?, namespace.id()?);
         Ok(Came::Done)
     })
@@ -162,7 +162,7 @@ fn child() -> Act {
             child.namespace(Namespace::User)?.owner_uid()?;
             child.try_wait()?;
             child.wait_timeout(Duration::from_millis(1))?;
-            child.signal(Signal::TERM)
+            child.send_signal(Signal::TERM)
         })();
         // SAFETY: our own child, which is not waited for.
         unsafe { libc::kill(child.id().cast_signed(), libc::SIGKILL) };
@@ -225,7 +225,7 @@ fn pin_in_a_directory() -> Act {
 fn pin_netns() -> Act {
     Act::new(|| {
         begin();
-        let dir = PinDir::netns()?;
+        let dir = PinDir::create_netns()?;
         dir.pin("sweep", &NsFd::current(Namespace::Net)?)?.unpin().map(|()| Came::Done)
     })
     .staged(|| {
@@ -257,29 +257,27 @@ fn discover_all() -> Act {
         let before = discover().unwrap();
         begin();
         let after = discover()?;
-        assert!(
-            after.namespaces().all(|it| before.find(it.id()).is_some_and(|was| is_it(it, was)))
-        );
+        assert!(after.namespaces().all(|it| before.get(it.id()).is_some_and(|was| is_it(it, was))));
         Ok(compare(&numbers(&before), &numbers(&after)))
     }))
 }
 
 /// What is told of a namespace is true, or is not told.
-fn is_it(found: &Found, was: &Found) -> bool {
+fn is_it(found: &NamespaceInfo, was: &NamespaceInfo) -> bool {
     let is = |now: Option<NsId>, before| now.is_none() || now == before;
     found.kind() == was.kind()
         && is(found.owner(), was.owner())
         && is(found.parent(), was.parent())
         && [None, was.unique_id()].contains(&found.unique_id())
         && [None, was.owner_uid()].contains(&found.owner_uid())
-        && found.processes() <= was.processes()
+        && found.pids().count() <= was.pids().count()
 }
 
 fn discover_and_opened() -> Act {
     alone(Act::new(|| {
         let own = own_uts().id().unwrap();
         let all = discover().unwrap();
-        let found = all.find(own).unwrap();
+        let found = all.get(own).unwrap();
         begin();
         assert_eq!(all.open(found)?.id()?, own);
         Ok(Came::Done)
@@ -289,7 +287,7 @@ fn discover_and_opened() -> Act {
 /// One is left, and this process is in the other.
 fn until_empty() -> Act {
     let place = Place::new(NamespaceSet::USER | NamespaceSet::IPC);
-    let left = NsFd::of_process(place.child.pid_fd(), Namespace::Ipc).unwrap();
+    let left = NsFd::of_process(place.child.pidfd(), Namespace::Ipc).unwrap();
     drop(place);
     alone(Act::new(move || {
         let own = own_uts();

@@ -42,7 +42,7 @@ fn armed() -> Act {
 }
 
 fn armed_in_a_session() -> Act {
-    run(|| Init::new().session())
+    run(|| Init::new().new_session())
 }
 
 /// By the caller's own loop.
@@ -58,7 +58,7 @@ fn events() -> Act {
             // SAFETY: one of them.
             unsafe { libc::poll(&raw mut ready, 1, -1) };
             while let Some(event) = armed.next_event()? {
-                if let Event::Ended { pid, status } = event {
+                if let Event::Ended { pid, status, .. } = event {
                     assert_eq!(pid, child.id());
                     return Ok(Came::Ended(status));
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use linux_namespaces::{
     Child, Clock, ClockOffset, Command, CommandExt, ErrorKind, IdExtent, IdMap, Init, Mount,
-    NamespaceSet, NsFd, Others, Overlay, Rootfs, Stdio,
+    NamespaceSet, NsFd, Overlay, RemainingProcesses, Rootfs, Stdio,
 };
 
 use super::{Place, Scenario, own_mounts, scenario};
@@ -62,7 +62,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::mounts", &[UserNamespaces, NewProc], || spawn(mounts)),
     scenario("spawn::locked_mounts", &[UserNamespaces, NewProc], || spawn(|it| { mounts(it); it.lock_mounts().current_dir_fallback("/"); })),
     scenario("spawn::mounts_of_the_kernel", USERS, || spawn(mounts_of_the_kernel)),
-    scenario("spawn::empty_mounts", USERS, empty_mounts),
+    scenario("spawn::empty_mount_namespace", USERS, empty_mount_namespace),
     scenario("spawn::root_of_files", USERS, || spawn(root_of_files)),
     scenario("spawn::root_of_a_directory", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().read_only()); })),
     scenario("spawn::root_by_chroot", USERS, || spawn(|it| { it.map_root().rootfs(Rootfs::dir("/").unwrap().chroot()); })),
@@ -71,7 +71,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("spawn::other_owners", &[Root, MappedOwners], || other_owners(of_a_directory)),
     scenario("spawn::other_owners_of_layers", &[Root, MappedOwners, Overlays], || other_owners(of_layers)),
     scenario("spawn::init", USERS, || spawn(init)),
-    scenario("spawn::init_of_a_group", USERS, || spawn(|it| { it.map_root().init(Init::new().process_group().others(Others::Kill)); })),
+    scenario("spawn::init_of_a_group", USERS, || spawn(|it| { it.map_root().init(Init::new().new_process_group().remaining_processes(RemainingProcesses::Kill)); })),
     scenario("spawn::init_with_helper", &[Root, UserNamespaces, OtherIds], || spawn(|it| { outside_maps(it); it.init(Init::new()); })),
     scenario("spawn::init_in_a_root", USERS, || spawn(|it| { init(it); root_of_files(it); })),
     scenario("spawn::init_until_killed", USERS, || Act::new(|| until_killed(init))),
@@ -164,7 +164,7 @@ fn in_many(command: &mut Command) {
 }
 
 fn open_directories(command: &mut Command) {
-    command.root_dir(File::open("/").unwrap()).current_dir_fd(File::open("/").unwrap());
+    command.root_dir_fd(File::open("/").unwrap()).current_dir_fd(File::open("/").unwrap());
 }
 
 fn own_code() -> Answer {
@@ -265,8 +265,8 @@ fn reaped() -> Act {
 }
 
 /// There is no program, either.
-fn empty_mounts() -> Act {
-    let option = |command: &mut Command| _ = command.map_root().empty_mounts();
+fn empty_mount_namespace() -> Act {
+    let option = |command: &mut Command| _ = command.map_root().empty_mount_namespace();
     since_7_1(option, Some(ErrorKind::NotFound))
 }
 
@@ -349,7 +349,7 @@ fn root_of_kept_layers() -> Act {
 
 fn other_owners(mount: fn(&Path, NsFd) -> Mount) -> Act {
     let place = Place::new(NamespaceSet::USER);
-    let user = NsFd::of_process(place.child.pid_fd(), linux_namespaces::Namespace::User).unwrap();
+    let user = NsFd::of_process(place.child.pidfd(), linux_namespaces::Namespace::User).unwrap();
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     spawn(move |command| {
         let _ = &place;

@@ -63,8 +63,8 @@ fn by_files() -> Act {
     let set = NamespaceSet::UTS | NamespaceSet::NET | NamespaceSet::CGROUP;
     let place = Place::new(set);
     Act::new(move || {
-        let open = |kind| NsFd::of_process(place.child.pid_fd(), kind).unwrap();
-        let all = set.namespaces().fold(Enter::new(), |it, kind| it.namespace(open(kind)));
+        let open = |kind| NsFd::of_process(place.child.pidfd(), kind).unwrap();
+        let all = set.kinds().fold(Enter::new(), |it, kind| it.namespace(open(kind)));
         begin();
         all.apply().map(|()| Came::Done)
     })

@@ -1,15 +1,15 @@
-//! Namespaces by the number that the kernel never gives twice.
+//! Namespaces by the id that the kernel never gives twice.
 
 #![forbid(unsafe_code)]
 
-use super::NsFd;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
 use crate::sys::{Errno, nsfs};
 
 impl NsFd {
-    /// The namespace with this [unique id](Self::unique_id), as long as a process is in it or a handle or
-    /// a bind mount holds it.
+    /// Opens the namespace with this [unique id](Self::unique_id), as long as a process is in it, or an open file or
+    /// a bind mount keeps it.
     ///
     /// # Examples
     ///
@@ -18,7 +18,7 @@ impl NsFd {
     ///
     /// let uts = NsFd::current(Namespace::Uts)?;
     /// if let Some(id) = uts.unique_id()? {
-    ///     match NsFd::by_id(id) {
+    ///     match NsFd::by_unique_id(id) {
     ///         Ok(found) => assert_eq!(found, uts),
     ///         Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // Linux 6.18
     ///     }
@@ -45,10 +45,10 @@ impl NsFd {
     /// [open_by_handle_at(2)](https://man7.org/linux/man-pages/man2/open_by_handle_at.2.html),
     /// `struct nsfs_file_handle` of `include/uapi/linux/nsfs.h`
     #[doc(alias = "open_by_handle_at")]
-    pub fn by_id(id: u64) -> Result<Self> {
+    pub fn by_unique_id(id: u64) -> Result<Self> {
         let refused = |errno| Error::os(Step::OpenNamespace, errno).on(format!("of id {id}"));
         match nsfs::open_by_id(id) {
-            Ok(fd) => Self::checked(fd),
+            Ok(fd) => Self::try_from(fd),
             // What a kernel without such handles answers, or the descriptor that stands for their root.
             Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS) => Err(unsupported(id)),
             // Before Linux 6.18 an ordinary user is refused first.

@@ -1,4 +1,4 @@
-//! By which number one network namespace knows another.
+//! The id by which one network namespace knows another.
 
 #![forbid(unsafe_code)]
 
@@ -6,24 +6,23 @@ use std::os::fd::AsRawFd;
 
 use rustix::io::{read, retry_on_intr, write};
 
-use super::NsFd;
 use crate::error::{Error, Result, Step};
 use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
 use crate::sys::{self, Errno, net};
 
 impl NsFd {
-    /// The number by which this thread's network namespace knows this one: what `ip netns` shows as `id`
-    /// and `ip link` as `link-netnsid`. `None` if it has none yet: it gets one when an interface is
-    /// put there, or by `ip netns set`.
+    /// The id by which this thread's network namespace knows this one: `id` of `ip netns`, `link-netnsid` of
+    /// `ip link`. `None` if it has none yet: it gets one when an interface is moved there, or by `ip netns set`.
     ///
     /// # Examples
     ///
     /// ```
     /// use linux_namespaces::{Namespace, NsFd};
     ///
-    /// match NsFd::current(Namespace::Net)?.net_id()? {
-    ///     Some(id) => println!("we call ourselves {id}"),
-    ///     None => println!("nothing here speaks of our own namespace"),
+    /// match NsFd::current(Namespace::Net)?.netnsid()? {
+    ///     Some(id) => println!("netnsid {id}"),
+    ///     None => println!("no netnsid was assigned"),
     /// }
     /// # Ok::<(), linux_namespaces::Error>(())
     /// ```
@@ -39,11 +38,11 @@ impl NsFd {
     /// [ip-netns(8)](https://man7.org/linux/man-pages/man8/ip-netns.8.html)
     #[doc(alias = "RTM_GETNSID")]
     #[doc(alias = "NETNSA_NSID")]
-    pub fn net_id(&self) -> Result<Option<u32>> {
-        if self.kind != Namespace::Net {
-            return Err(Error::invalid(format!("a {} namespace has no network id", self.kind)));
+    pub fn netnsid(&self) -> Result<Option<u32>> {
+        if self.kind() != Namespace::Net {
+            return Err(Error::invalid(format!("a {} namespace has no netnsid", self.kind())));
         }
-        let refused = |errno| Error::os(Step::AskNamespace, errno).of(self.kind);
+        let refused = |errno| Error::os(Step::QueryNamespace, errno).of(self.kind());
         let id = ask(self.as_raw_fd()).map_err(refused)?;
         // NETNSA_NSID_NOT_ASSIGNED is -1.
         Ok(u32::try_from(id).ok())

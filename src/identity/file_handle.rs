@@ -1,4 +1,4 @@
-//! A namespace's name that can be stored.
+//! File handles of namespaces, which can be stored.
 
 #![forbid(unsafe_code)]
 
@@ -6,26 +6,26 @@ use core::fmt;
 use core::str::FromStr;
 use std::os::fd::AsRawFd;
 
-use super::NsFd;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
+use crate::ns_fd::{NsFd, decimal};
 use crate::sys::{Errno, nsfs};
 
-/// A name of a namespace that outlasts all handles of it, as text or in a file: to open the namespace again
-/// while something keeps it alive, and never another one.
+/// A file handle of a namespace, as of `name_to_handle_at(2)`: a value that can be stored as text, and that opens
+/// the namespace again while something keeps it alive, and never another one.
 ///
-/// It is good until the machine restarts. It does not keep the namespace alive itself.
+/// It is valid until the machine restarts. It does not keep the namespace alive.
 ///
 /// # Examples
 ///
 /// ```
-/// use linux_namespaces::{ErrorKind, Namespace, NsFd, NsHandle};
+/// use linux_namespaces::{ErrorKind, Namespace, NsFd, NsFileHandle};
 ///
 /// let uts = NsFd::current(Namespace::Uts)?;
-/// match uts.handle() {
+/// match uts.file_handle() {
 ///     Ok(handle) => {
 ///         let text = handle.to_string();                      // "uts:4026531838:27"
-///         assert_eq!(text.parse::<NsHandle>()?, handle);
+///         assert_eq!(text.parse::<NsFileHandle>()?, handle);
 /// #       if handle.open().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
 /// #           return Ok(());
 /// #       }
@@ -46,20 +46,20 @@ use crate::sys::{Errno, nsfs};
 /// `struct nsfs_file_handle` of `include/uapi/linux/nsfs.h`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[doc(alias = "name_to_handle_at")]
-pub struct NsHandle {
+pub struct NsFileHandle {
     kind: Namespace,
     ino: u32,
     unique_id: u64,
 }
 
-impl NsHandle {
+impl NsFileHandle {
     /// The kind of the namespace.
     #[must_use]
     pub fn kind(&self) -> Namespace {
         self.kind
     }
 
-    /// The number that no other namespace ever has: [`NsFd::unique_id`].
+    /// The id that no other namespace ever has: see [`NsFd::unique_id`].
     #[must_use]
     pub fn unique_id(&self) -> u64 {
         self.unique_id
@@ -84,46 +84,48 @@ impl NsHandle {
     #[doc(alias = "open_by_handle_at")]
     pub fn open(&self) -> Result<NsFd> {
         let refused = |errno, kind| {
-            Error::os(Step::OpenNamespace, errno).on(format!("of handle {self}")).with_kind(kind)
+            Error::os(Step::OpenNamespace, errno)
+                .on(format!("of file handle {self}"))
+                .with_kind(kind)
         };
         match nsfs::open_by_handle(self.unique_id, self.kind.flag(), self.ino) {
-            Ok(fd) => NsFd::checked(fd),
+            Ok(fd) => NsFd::try_from(fd),
             Err(errno @ Errno::STALE) => Err(refused(errno, ErrorKind::NotFound)),
             // Before Linux 6.18 there is no such descriptor, and an ordinary user is refused first.
             Err(errno @ (Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)) => {
                 Err(refused(errno, ErrorKind::Unsupported))
             }
             Err(errno) => {
-                Err(Error::os(Step::OpenNamespace, errno).on(format!("of handle {self}")))
+                Err(Error::os(Step::OpenNamespace, errno).on(format!("of file handle {self}")))
             }
         }
     }
 }
 
 impl NsFd {
-    /// A name of the namespace to store.
+    /// The file handle of the namespace, to store it and to open the namespace again.
     ///
     /// # Examples
     ///
-    /// See [`NsHandle`].
+    /// See [`NsFileHandle`].
     ///
     /// # Errors
     ///
     /// [`Unsupported`](crate::ErrorKind::Unsupported) before Linux 6.18.
-    pub fn handle(&self) -> Result<NsHandle> {
-        let refused = |errno| Error::os(Step::AskNamespace, errno).of(self.kind());
+    pub fn file_handle(&self) -> Result<NsFileHandle> {
+        let refused = |errno| Error::os(Step::QueryNamespace, errno).of(self.kind());
         let unique_id = nsfs::get_id(self.as_raw_fd()).map_err(|errno| match errno {
             Errno::NOTTY | Errno::NOSYS => refused(errno).with_kind(ErrorKind::Unsupported),
             _ => refused(errno),
         })?;
         // The kernel keeps it in 32 bits.
         let ino = u32::try_from(self.id()?.ino).map_err(|_| refused(Errno::OVERFLOW))?;
-        Ok(NsHandle { kind: self.kind(), ino, unique_id })
+        Ok(NsFileHandle { kind: self.kind(), ino, unique_id })
     }
 }
 
 /// `KIND:INODE:UNIQUE-ID`.
-impl fmt::Display for NsHandle {
+impl fmt::Display for NsFileHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.kind, self.ino, self.unique_id)
     }
@@ -135,7 +137,7 @@ impl fmt::Display for NsHandle {
 ///
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for anything else, and for inode number or id 0, which the
 /// kernel gives to no namespace.
-impl FromStr for NsHandle {
+impl FromStr for NsFileHandle {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -149,26 +151,21 @@ impl FromStr for NsHandle {
             (is_real && parts.next().is_none()).then_some(Self { kind, ino, unique_id })
         };
         parse().ok_or_else(|| {
-            Error::invalid(format!("{text:?} is no handle such as \"uts:4026531838:27\""))
+            Error::invalid(format!("{text:?} is no file handle such as \"uts:4026531838:27\""))
         })
     }
 }
 
-/// Digits without a sign.
-fn decimal(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{ErrorKind, Namespace, NsHandle};
+    use super::{ErrorKind, Namespace, NsFileHandle};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn any_handle_survives_as_text(kind in 0..8_usize, ino in 1_u32.., unique_id in 1_u64..) {
-            let handle = NsHandle { kind: Namespace::ALL[kind], ino, unique_id };
-            prop_assert_eq!(handle.to_string().parse::<NsHandle>().unwrap(), handle);
+            let handle = NsFileHandle { kind: Namespace::EACH[kind], ino, unique_id };
+            prop_assert_eq!(handle.to_string().parse::<NsFileHandle>().unwrap(), handle);
         }
 
         #[test]
@@ -177,7 +174,7 @@ mod tests {
         ) {
             // But for zeros in front.
             let plain = |text: &str| text.split(':').map(|it| it.trim_start_matches('0').to_owned()).collect::<Vec<_>>();
-            match text.parse::<NsHandle>() {
+            match text.parse::<NsFileHandle>() {
                 Ok(handle) => prop_assert_eq!(plain(&handle.to_string()), plain(&text)),
                 Err(error) => prop_assert_eq!(error.kind(), ErrorKind::InvalidInput),
             }
@@ -210,11 +207,11 @@ mod tests {
             "uts:4294967296:1",
             "uts:1:18446744073709551616",
         ] {
-            let error = text.parse::<NsHandle>().unwrap_err();
+            let error = text.parse::<NsFileHandle>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
             assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         }
-        let handle = NsHandle { kind: Namespace::Uts, ino: u32::MAX, unique_id: u64::MAX };
-        assert_eq!("uts:4294967295:18446744073709551615".parse::<NsHandle>().unwrap(), handle);
+        let handle = NsFileHandle { kind: Namespace::Uts, ino: u32::MAX, unique_id: u64::MAX };
+        assert_eq!("uts:4294967295:18446744073709551615".parse::<NsFileHandle>().unwrap(), handle);
     }
 }

@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod output;
+
 use core::time::Duration;
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 use std::time::Instant;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
@@ -20,6 +20,8 @@ use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
 use crate::sys::process::{self, Ended};
 use crate::sys::{Errno, abi, file};
+
+use output::{Pipe, read_both};
 
 /// A child process, held by a pidfd; as [`std::process::Child`].
 ///
@@ -36,7 +38,7 @@ use crate::sys::{Errno, abi, file};
 ///
 /// let mut child = Command::new("sleep").arg("60").spawn()?;
 /// assert_eq!(child.try_wait()?, None);
-/// child.signal(Signal::TERM)?;
+/// child.send_signal(Signal::TERM)?;
 /// assert_eq!(child.wait()?.signal(), Some(15));
 /// # Ok::<(), linux_namespaces::Error>(())
 /// ```
@@ -73,117 +75,6 @@ impl Child {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.pid
-    }
-
-    /// The handle of the child.
-    #[must_use]
-    pub fn pid_fd(&self) -> &PidFd {
-        &self.pid_fd
-    }
-
-    /// The process of the program: the child itself or, if that is an [init](crate::Command::init), what it
-    /// looks after, which is the oldest of its children. So when the program has ended and the init waits for
-    /// [others](crate::Init::others), it is one of those.
-    ///
-    /// An init cannot be traced, so that an ordinary user enters a container by its program.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Enter, Init, NamespaceSet};
-    ///
-    /// let inside = NamespaceSet::USER | NamespaceSet::PID | NamespaceSet::UTS;
-    /// let mut container = Command::new("sleep");
-    /// container.arg("60").unshare(inside).map_root().init(Init::new());
-    /// match container.spawn() {
-    ///     Ok(mut container) => {
-    ///         assert_eq!(container.program()?.pids()?.last(), Some(&2));
-    ///         let mut other = Command::new("true");
-    ///         other.enter(Enter::new().process(container.program()?, inside));
-    ///         assert!(other.status()?.success());
-    ///         container.kill()?;
-    ///         container.wait()?;
-    ///     }
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if it has ended. For an init,
-    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed or is of another pid
-    /// namespace, and
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a kernel without `CONFIG_PROC_CHILDREN`.
-    ///
-    /// # References
-    ///
-    /// `/proc/PID/task/TID/children` in
-    /// [proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)
-    pub fn program(&self) -> Result<PidFd> {
-        if !self.is_init {
-            return self.pid_fd.try_clone();
-        }
-        let proc = ProcFs::open()?;
-        if !proc.counts_as_here()? {
-            let why =
-                "/proc belongs to another pid namespace, whose numbers mean other processes here";
-            return Err(Error::new(ErrorKind::UntrustedProc, why).at_step(Step::ReadProc));
-        }
-        let gone = || Error::os(Step::OpenProcess, Errno::SRCH).on("the program");
-        let init = proc.pid_of(self.pid_fd.as_fd())?.ok_or_else(gone)?;
-        loop {
-            let first = proc.first_child(init)?.ok_or_else(gone)?;
-            let opened = PidFd::open(first);
-            // The number is its own if it is a child still, and the init's number is if that has not ended.
-            if proc.first_child(init)? == Some(first) && !self.pid_fd.has_ended()? {
-                let opened = opened?;
-                // Inside, the kernel gives no number below 300 a second time: who has another is an orphan.
-                let is_program = proc.pids_of(opened.as_fd())?.last() == Some(&2);
-                return if is_program { Ok(opened) } else { Err(gone()) };
-            }
-        }
-    }
-
-    /// A namespace of the child, which the handle keeps alive beyond the child's end. Those of an
-    /// [init](crate::Command::init) can be opened by whoever has `CAP_SYS_PTRACE` in this process's user namespace;
-    /// [`program`](Self::program) is in them as well.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use linux_namespaces::{Command, Namespace, NamespaceSet};
-    ///
-    /// let mut command = Command::new("sleep");
-    /// match command.arg("60").unshare(NamespaceSet::UTS).map_root().spawn() {
-    ///     Ok(mut child) => {
-    ///         let uts = child.namespace(Namespace::Uts)?;
-    ///         child.kill()?;
-    ///         child.wait()?;
-    ///         assert_eq!(uts.kind(), Namespace::Uts);      // still there, without a process
-    ///     }
-    ///     Err(error) => eprintln!("{error:#}"),
-    /// }
-    /// # Ok::<(), linux_namespaces::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if the child has ended; the rest as of
-    /// [`NsFd::of_process`].
-    pub fn namespace(&self, kind: Namespace) -> Result<NsFd> {
-        NsFd::of_process(&self.pid_fd, kind)
-    }
-
-    /// How it ended, if somebody has waited for it already: then no change of it is told to any wait.
-    pub(crate) fn waited_for(&mut self) -> Result<Option<ExitStatus>> {
-        if self.status.is_none()
-            && process::is_waitable(self.pid_fd.as_raw_fd()).at_step(Step::Wait)?
-        {
-            return Ok(None);
-        }
-        let status = self.reap(false)?;
-        status.map(Some).ok_or_else(|| Error::os(Step::Wait, Errno::CHILD))
     }
 
     /// Closes standard input, waits for the child's end and answers how it ended; the same again
@@ -260,15 +151,6 @@ impl Child {
         self.output()
     }
 
-    pub(crate) fn output(&mut self) -> Result<Output> {
-        drop(self.stdin.take());
-        let mut stdout = Pipe::new(self.stdout.take());
-        let mut stderr = Pipe::new(self.stderr.take());
-        read_both(&mut stdout, &mut stderr).at_step(Step::ReadOutput)?;
-        let status = self.wait()?;
-        Ok(Output { status, stdout: stdout.bytes, stderr: stderr.bytes })
-    }
-
     /// Kills the child. Kills nobody, successfully, if it has ended.
     ///
     /// With PID 1 of a pid namespace die all processes of the namespace.
@@ -277,7 +159,7 @@ impl Child {
     ///
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if it runs as another user now.
     pub fn kill(&mut self) -> Result<()> {
-        self.signal(Signal::KILL)
+        self.send_signal(Signal::KILL)
     }
 
     /// Sends a signal to the child. Sends none, successfully, if it has ended.
@@ -285,14 +167,141 @@ impl Child {
     /// # Errors
     ///
     /// As of [`kill`](Self::kill).
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn send_signal(&self, signal: Signal) -> Result<()> {
         if self.status.is_some() {
             return Ok(());
         }
-        match self.pid_fd.signal(signal) {
+        match self.pid_fd.send_signal(signal) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             answer => answer,
         }
+    }
+
+    /// A namespace of the child, which the handle keeps alive beyond the child's end. Those of an
+    /// [init](crate::Command::init) can be opened by whoever has `CAP_SYS_PTRACE` in this process's user namespace;
+    /// [`program`](Self::program) is in them as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Namespace, NamespaceSet};
+    ///
+    /// let mut command = Command::new("sleep");
+    /// match command.arg("60").unshare(NamespaceSet::UTS).map_root().spawn() {
+    ///     Ok(mut child) => {
+    ///         let uts = child.namespace(Namespace::Uts)?;
+    ///         child.kill()?;
+    ///         child.wait()?;
+    ///         assert_eq!(uts.kind(), Namespace::Uts);      // still there, without a process
+    ///     }
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if the child has ended; the rest as of
+    /// [`NsFd::of_process`].
+    pub fn namespace(&self, kind: Namespace) -> Result<NsFd> {
+        NsFd::of_process(&self.pid_fd, kind)
+    }
+
+    /// The pidfd of the child.
+    #[must_use]
+    pub fn pidfd(&self) -> &PidFd {
+        &self.pid_fd
+    }
+
+    /// The pidfd of the child, without the rest: closes the pipes that were not taken. Only a wait for all
+    /// children, or the end of this process, reaps the child then.
+    #[must_use]
+    pub fn into_pidfd(self) -> PidFd {
+        self.pid_fd
+    }
+
+    /// The process of the program: the child itself or, if that is an [init](crate::Command::init), what it
+    /// looks after, which is the oldest of its children. So when the program has ended and the init waits for
+    /// [remaining processes](crate::Init::remaining_processes), it is one of those.
+    ///
+    /// An init cannot be traced, so that an ordinary user enters a container by its program.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::{Command, Enter, Init, NamespaceSet};
+    ///
+    /// let inside = NamespaceSet::USER | NamespaceSet::PID | NamespaceSet::UTS;
+    /// let mut container = Command::new("sleep");
+    /// container.arg("60").unshare(inside).map_root().init(Init::new());
+    /// match container.spawn() {
+    ///     Ok(mut container) => {
+    ///         assert_eq!(container.program()?.pids()?.last(), Some(&2));
+    ///         let mut other = Command::new("true");
+    ///         other.enter(Enter::new().process(container.program()?, inside));
+    ///         assert!(other.status()?.success());
+    ///         container.kill()?;
+    ///         container.wait()?;
+    ///     }
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessGone`](crate::ErrorKind::ProcessGone) if it has ended. For an init,
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed or is of another pid
+    /// namespace, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a kernel without `CONFIG_PROC_CHILDREN`.
+    ///
+    /// # References
+    ///
+    /// `/proc/PID/task/TID/children` in
+    /// [proc(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)
+    pub fn program(&self) -> Result<PidFd> {
+        if !self.is_init {
+            return self.pid_fd.try_clone();
+        }
+        let proc = ProcFs::open()?;
+        if !proc.counts_as_here()? {
+            let why =
+                "/proc belongs to another pid namespace, whose numbers mean other processes here";
+            return Err(Error::new(ErrorKind::UntrustedProc, why).at_step(Step::ReadProc));
+        }
+        let gone = || Error::os(Step::OpenProcess, Errno::SRCH).on("the program");
+        let init = proc.pid_of(self.pid_fd.as_fd())?.ok_or_else(gone)?;
+        loop {
+            let first = proc.first_child(init)?.ok_or_else(gone)?;
+            let opened = PidFd::open(first);
+            // The number is its own if it is a child still, and the init's number is if that has not ended.
+            if proc.first_child(init)? == Some(first) && !self.pid_fd.has_ended()? {
+                let opened = opened?;
+                // Inside, the kernel gives no number below 300 a second time: who has another is an orphan.
+                let is_program = proc.pids_of(opened.as_fd())?.last() == Some(&2);
+                return if is_program { Ok(opened) } else { Err(gone()) };
+            }
+        }
+    }
+
+    /// How it ended, if somebody has waited for it already: then no change of it is told to any wait.
+    pub(crate) fn waited_for(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none()
+            && process::is_waitable(self.pid_fd.as_raw_fd()).at_step(Step::Wait)?
+        {
+            return Ok(None);
+        }
+        let status = self.reap(false)?;
+        status.map(Some).ok_or_else(|| Error::os(Step::Wait, Errno::CHILD))
+    }
+
+    pub(crate) fn output(&mut self) -> Result<Output> {
+        drop(self.stdin.take());
+        let mut stdout = Pipe::new(self.stdout.take());
+        let mut stderr = Pipe::new(self.stderr.take());
+        read_both(&mut stdout, &mut stderr).at_step(Step::ReadOutput)?;
+        let status = self.wait()?;
+        Ok(Output { status, stdout: stdout.bytes, stderr: stderr.bytes })
     }
 
     fn reap(&mut self, block: bool) -> Result<Option<ExitStatus>> {
@@ -331,58 +340,6 @@ impl Child {
             return Err(none(Errno::CHILD));
         }
         Ok(Some(ExitStatus::from_raw(info.exit_code)))
-    }
-}
-
-/// An output being read, to its end.
-struct Pipe {
-    file: Option<File>,
-    bytes: Vec<u8>,
-}
-
-impl Pipe {
-    fn new(pipe: Option<impl Into<OwnedFd>>) -> Self {
-        Self { file: pipe.map(|pipe| File::from(pipe.into())), bytes: Vec::new() }
-    }
-
-    /// Reads once: a pipe that is ready answers at once.
-    fn read(&mut self) -> core::result::Result<(), Errno> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        self.bytes.reserve(16 * 1024);
-        match rustix::io::read(file, spare_capacity(&mut self.bytes)) {
-            Ok(0) => self.file = None,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        Ok(())
-    }
-}
-
-/// Both at a time: a child that fills one pipe while we read the other would wait for ever.
-fn read_both(one: &mut Pipe, other: &mut Pipe) -> core::result::Result<(), Errno> {
-    loop {
-        match (&one.file, &other.file) {
-            (None, None) => return Ok(()),
-            (Some(_), None) => one.read()?,
-            (None, Some(_)) => other.read()?,
-            (Some(first), Some(second)) => {
-                let mut ready =
-                    [PollFd::new(first, PollFlags::IN), PollFd::new(second, PollFlags::IN)];
-                match poll(&mut ready, None) {
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(errno) => return Err(errno),
-                }
-                let [first, second] = ready.map(|ready| !ready.revents().is_empty());
-                if first {
-                    one.read()?;
-                }
-                if second {
-                    other.read()?;
-                }
-            }
-        }
     }
 }
 

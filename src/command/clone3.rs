@@ -1,57 +1,12 @@
-//! What a child is born with, as only `clone3(2)` can give it.
+//! Options that need `clone3(2)`.
 
 #![forbid(unsafe_code)]
-
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use super::Command;
 use crate::namespace::NamespaceSet;
 
-/// Birth.
+/// Options that need `clone3(2)`, most of them of new kernels.
 impl Command {
-    /// The cgroup that the program is in from its first moment on: a directory of a cgroup file system of
-    /// version 2. A new cgroup namespace has it as its root.
-    ///
-    /// Where `clone3(2)` is hidden by a filter the child moves there itself, before any step of the
-    /// plan: for that moment it belongs to the caller's cgroup, to which the memory of its birth is
-    /// charged.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use linux_namespaces::{Command, NamespaceSet};
-    /// use std::fs::{self, File};
-    ///
-    /// fs::create_dir("/sys/fs/cgroup/job")?;
-    /// fs::write("/sys/fs/cgroup/job/memory.max", "100M")?;
-    /// let cgroup = File::open("/sys/fs/cgroup/job")?;
-    /// Command::new("make").cgroup(cgroup).unshare(NamespaceSet::CGROUP).status()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// From the spawn: [`InvalidInput`](crate::ErrorKind::InvalidInput) for a cgroup that is frozen or below a frozen
-    /// one, since the child would not run and the caller sleep until it is thawed, which also happens if somebody
-    /// freezes the cgroup during the spawn; `EBADF` for what is no cgroup of version 2, `EBUSY` for one whose controllers are for its
-    /// children alone, `EOPNOTSUPP` for one of a broken threaded subtree, `ENODEV` for one that was removed, and
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
-    ///
-    /// # Privileges
-    ///
-    /// Write access to `cgroup.procs` there, and to that of the nearest cgroup above both.
-    ///
-    /// # References
-    ///
-    /// `CLONE_INTO_CGROUP` in [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html), Linux 5.7;
-    /// [cgroups(7)](https://man7.org/linux/man-pages/man7/cgroups.7.html)
-    #[doc(alias = "CLONE_INTO_CGROUP")]
-    pub fn cgroup(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
-        self.cgroup = Some(Arc::new(dir.into()));
-        self
-    }
-
     /// The program's pids, from the innermost pid namespace outwards; the kernel chooses those that are
     /// not given. This is how a container that was moved to another machine keeps its numbers.
     ///
@@ -154,9 +109,9 @@ impl Command {
     ///
     /// Linux 7.1; before, the spawn fails with [`Unsupported`](crate::ErrorKind::Unsupported).
     #[doc(alias = "CLONE_EMPTY_MNTNS")]
-    pub fn empty_mounts(&mut self) -> &mut Self {
+    pub fn empty_mount_namespace(&mut self) -> &mut Self {
         self.setup.namespaces |= NamespaceSet::MOUNT;
-        self.empty_mounts = true;
+        self.empty_mount_namespace = true;
         self
     }
 }

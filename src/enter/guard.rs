@@ -1,4 +1,4 @@
-//! A stay in other namespaces that ends.
+//! Other namespaces for a while: the guard that leads back.
 
 #![forbid(unsafe_code)]
 
@@ -16,9 +16,9 @@ use crate::plan::joins::Target;
 use crate::process_state;
 use crate::sys::{Errno, file};
 
-/// The calling thread is in other namespaces until this is left or dropped.
+/// Keeps the calling thread in other namespaces until it is left or dropped.
 ///
-/// Made by [`Enter::scoped`](crate::Enter::scoped) and [`NsFd::scoped`]. It belongs to its thread: it
+/// Created by [`Enter::scoped`](crate::Enter::scoped) and [`NsFd::scoped`]. It belongs to its thread: it
 /// is not `Send`. Leave several in the reverse order of entering.
 ///
 /// # Panics
@@ -28,9 +28,9 @@ use crate::sys::{Errno, file};
 /// [`leave`](Self::leave) answers an error instead.
 #[derive(Debug)]
 #[must_use = "the thread goes back at once when this is dropped"]
-pub struct Scoped {
+pub struct EnterGuard {
     /// Where to go back to, at most one of each kind; empty when that is done.
-    saved: [Option<NsFd>; Namespace::ALL.len()],
+    saved: [Option<NsFd>; Namespace::EACH.len()],
     /// Root and working directory, which a mount namespace changes.
     directories: Option<Directories>,
     of_this_thread: PhantomData<*const ()>,
@@ -42,7 +42,7 @@ struct Directories {
     working: OwnedFd,
 }
 
-impl Scoped {
+impl EnterGuard {
     /// Goes back to the namespaces of before.
     ///
     /// # Errors
@@ -105,8 +105,8 @@ impl Scoped {
 
     /// Notes where this thread is.
     pub(crate) fn save(set: NamespaceSet) -> Result<Self> {
-        let mut saved = [const { None }; Namespace::ALL.len()];
-        for (saved, kind) in saved.iter_mut().zip(set.namespaces()) {
+        let mut saved = [const { None }; Namespace::EACH.len()];
+        for (saved, kind) in saved.iter_mut().zip(set.kinds()) {
             let way = NsFd::for_children(kind)?;
             // setns(2) would move the thread to where its children go.
             if kind == Namespace::Time && NsFd::current(kind)?.id()? != way.id()? {
@@ -159,7 +159,7 @@ impl Directories {
     }
 }
 
-impl Drop for Scoped {
+impl Drop for EnterGuard {
     fn drop(&mut self) {
         if let Err(error) = self.go_back() {
             panic!("{error:#}");

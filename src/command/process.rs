@@ -1,0 +1,92 @@
+//! Session, process group, descriptors and lifetime of the program.
+
+#![forbid(unsafe_code)]
+
+use super::Command;
+
+/// Session, process group, descriptors and lifetime of the program.
+impl Command {
+    /// Starts the program in a new session, without a controlling terminal: it cannot push
+    /// characters into the parent's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let status = Command::new("sh").args(["-c", "! test -t 0 || ! : >/dev/tty"]).new_session().status()?;
+    /// assert!(status.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "setsid")]
+    pub fn new_session(&mut self) -> &mut Self {
+        self.new_session = true;
+        self
+    }
+
+    /// The program's process group; 0 for a new one. Without effect with
+    /// [`new_session`](Self::new_session), which makes a new one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// assert!(Command::new("true").process_group(0).status()?.success());
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for a negative number; the spawn `EPERM`
+    /// for a group that does not exist in this session.
+    pub fn process_group(&mut self, group: i32) -> &mut Self {
+        self.process_group = Some(group);
+        self
+    }
+
+    /// Gives the program no descriptors but the three standard streams, whatever this process has
+    /// open without close-on-exec.
+    ///
+    /// Code given to [`pre_exec`](Self::pre_exec) still has them all (not on Linux 5.10).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let output = Command::new("ls").arg("/proc/self/fd").close_other_fds().output()?;
+    /// assert_eq!(output.stdout, b"0\n1\n2\n3\n");      // 3 is the directory that ls reads
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    #[doc(alias = "close_range")]
+    pub fn close_other_fds(&mut self) -> &mut Self {
+        self.close_other_fds = true;
+        self
+    }
+
+    /// Kills the program when its parent ends: when the thread that spawned it does.
+    ///
+    /// A program that gains privileges by exec sheds this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("60").kill_on_parent_exit().spawn()?;
+    /// // would end with this thread, if nothing else ended it
+    /// child.kill()?;
+    /// child.wait()?;
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [`PR_SET_PDEATHSIG`](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)
+    #[doc(alias = "PR_SET_PDEATHSIG")]
+    pub fn kill_on_parent_exit(&mut self) -> &mut Self {
+        self.kill_on_parent_exit = true;
+        self
+    }
+}
