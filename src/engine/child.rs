@@ -10,7 +10,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::AsRawFd;
 
-use crate::engine::handover::hand_over;
+use crate::engine::handover::{HANDING_OVER, hand_over};
 use crate::engine::run::Context;
 use crate::engine::steps::run_all;
 use crate::namespace::NamespaceSet;
@@ -183,7 +183,9 @@ fn prepare(job: &Job<'_>, child: InChild) -> Result<()> {
     let clone = job.plan.before.len();
     job.context.slot.begin(clone);
     if let Some(socket) = job.context.handover {
+        job.context.slot.set_detail(HANDING_OVER);
         hand_over(socket)?;
+        job.context.slot.set_detail(0);
     }
     if !job.is_legacy() {
         return Ok(());

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::diagnosis::has_threads;
+use crate::engine::handover::HANDING_OVER;
 use crate::engine::map_tool::{self, Log};
 use crate::engine::slot::Slot;
 use crate::error::{Error, ErrorKind, Step};
@@ -104,14 +105,22 @@ pub(crate) fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<Ow
         return died(plan, slot, ended);
     };
     if plan.op(failure.step).is_none() {
-        return clone_refused(plan, failure.errno);
+        return if slot.detail() == HANDING_OVER {
+            not_handed_over(failure.errno)
+        } else {
+            clone_refused(plan, failure.errno)
+        };
     }
     failure_of(plan.op(failure.step), &plan.maps_outside, log, slot, failure.errno)
         .concerning(plan.namespaces)
 }
 
 pub(crate) fn died(plan: &Plan, slot: &Slot, ended: Option<Ended>) -> Error {
-    let step = plan.op(slot.step()).map_or(Step::Clone, |op| op.step_at(slot.detail()));
+    let step = match plan.op(slot.step()) {
+        Some(op) => op.step_at(slot.detail()),
+        None if slot.detail() == HANDING_OVER => Step::OpenProcess,
+        None => Step::Clone,
+    };
     let how = match ended {
         Some(Ended { code: libc::CLD_EXITED, status }) => format!("ended with status {status}"),
         Some(Ended { status, .. }) => format!("was killed by signal {status}"),
@@ -127,4 +136,9 @@ pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno
         Some(target) => error.of(target.kind),
         None => error,
     }
+}
+
+/// The pidfd of a child that an intermediate process made did not come.
+pub(crate) fn not_handed_over(errno: Errno) -> Error {
+    Error::os(Step::OpenProcess, errno).on("of the child, for its parent")
 }

@@ -29,6 +29,9 @@ impl Handover {
     }
 }
 
+/// The detail of a clone after which this failed.
+pub(crate) const HANDING_OVER: usize = 1;
+
 /// What a child that an intermediate process made does first.
 pub(crate) fn hand_over(socket: BorrowedFd<'_>) -> Result<()> {
     let own = passing::own_pid_fd()?;

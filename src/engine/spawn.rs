@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::id;
 
 use crate::engine::child::Job;
-use crate::engine::failure::{clone_refused, died, what_became};
+use crate::engine::failure::{clone_refused, died, not_handed_over, what_became};
 use crate::engine::frozen::refuse_frozen;
 use crate::engine::handover::Handover;
 use crate::engine::helper::{Helper, HelperJob, HelperMemory};
@@ -224,7 +224,7 @@ fn child_of(
         Outcome::Child(pid, pid_fd) => Ok((pid, Some(pid_fd))),
         Outcome::Failed => Ok((0, None)),
         Outcome::Killed(ended) => Err(died(ended)),
-        Outcome::NoRoom(errno) => Err(Error::os(Step::Clone, errno)),
+        Outcome::NoRoom(errno) => Err(not_handed_over(errno)),
     }
 }
 

@@ -106,6 +106,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     sometimes(only("spawn::time", "parent pidfd_open", &[], Succeeds, "as above")),
     sometimes(only("spawn::time", "parent openat \"time\"", &[], Succeeds, "as above")),
     sometimes(only("spawn::time", "parent statx \"time\"", &[], Succeeds, "as above")),
+    only("spawn::in", "parent pidfd_open", &[], Succeeds, "the child's own, which it has sent, serves"),
     in_all("parent pidfd_send_signal", &[ESRCH], Succeeds, "to kill who has ended is no failure"),
 
     // Another way where a filter hides a call, or an old kernel lacks it.
@@ -441,12 +442,14 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     // Of the number by which a helper knows who is to be mapped.
     ("readlinkat \"\"", &["WriteUidMap", "OpenNamespace"]),
     ("readlinkat", &["ReadProc"]),
+    ("recvmsg", &["OpenProcess"]),
     ("rt_sigaction 0x11", &["BecomeInit", "ResetSignals", "WriteUidMap", "WriteGidMap"]),
     ("rt_sigaction", &["ResetSignals"]),
     ("rt_sigtimedwait", &["Wait"]),
     ("setdomainname", &["SetDomainname"]),
     ("setfs", &["SetUid"]),
     ("setgroups", &["SetGroups"]),
+    ("sendmsg", &["OpenProcess"]),
     ("sethostname", &["SetHostname"]),
     ("setns", &["Enter", "Leave"]),
     ("signalfd4", &["BecomeInit"]),
@@ -454,6 +457,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("setresgid", &["SetGid"]),
     ("setresuid", &["SetUid"]),
     ("setsid", &["NewSession"]),
+    ("socketpair", &["Prepare"]),
     ("socket", &["QueryNamespace", "LoopbackUp"]),
     // Whether /dev/null is the device.
     ("statx", &["Prepare", "ReadProc", "Unpin", "OpenSource", "Mount", "CreateMountPoint", "CreateFile", "MakeReadOnly", "ChangeDirectory", "Exec"]),

@@ -41,6 +41,8 @@ struct Task {
     counts: BTreeMap<libc::c_long, u32>,
     /// The flags of the process that it is about to make.
     flags: u64,
+    /// Whether it has made a pair of sockets for it.
+    has_sockets: bool,
     /// What the call that it is in is made to answer.
     answer: Option<i32>,
     /// What the `read(2)` that it is in fills.
@@ -54,6 +56,7 @@ impl Task {
             role,
             counts: BTreeMap::new(),
             flags: 0,
+            has_sockets: false,
             answer: None,
             buffer: None,
             last: String::new(),
@@ -220,7 +223,10 @@ impl Tracer {
         };
         // Of what was made before the crate's part, the flags were not seen.
         let is_thread = fs::exists(format!("/proc/{pid}/task/{new}")).unwrap_or(false);
-        let of_flags = Kind::of(parent.role.kind, parent.flags);
+        let of_flags = Kind::of(parent.role.kind, parent.flags, parent.has_sockets);
+        if let (Kind::Intermediate, Some(parent)) = (of_flags, self.tasks.get_mut(&pid)) {
+            parent.has_sockets = false;
+        }
         self.adopt(new, if is_thread { Kind::Thread } else { of_flags });
         if let Some(at) = self.early.iter().position(|&early| early == new) {
             self.early.remove(at);
@@ -295,6 +301,7 @@ impl Tracer {
         // Where clone3 was refused, its flags say more.
         let refused = if entry.number == libc::SYS_clone { task.flags } else { 0 };
         task.flags = calls::clone_flags(pid, entry) | refused;
+        task.has_sockets |= entry.number == libc::SYS_socketpair && entry.args[1] & 0xf == 5;
         task.buffer = (entry.number == libc::SYS_read).then_some(entry.args[1]);
         let count = task.counts.entry(entry.number).or_default();
         *count += 1;
