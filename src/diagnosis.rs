@@ -16,7 +16,7 @@ use crate::error::{Error, Repr, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::proc_fs::ProcFs;
 use crate::process_state::is_in_other_root;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, ids};
 
 /// The inode numbers of the first ones: `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO`.
 const INITIAL_USER_NAMESPACE: u64 = 4_026_531_837;
@@ -426,7 +426,7 @@ fn inode(kind: Namespace) -> Option<u64> {
 
 fn unmapped_uid() -> Option<Cause> {
     let map = read("thread-self/uid_map")?;
-    let uid = process::geteuid();
+    let uid = ids::geteuid();
     (!maps(&map, uid)).then_some(Cause::UnmappedUid { uid })
 }
 
@@ -455,7 +455,7 @@ fn undumpable() -> Option<Cause> {
     let proc = ProcFs::open().ok()?;
     let status = proc.open_below(proc.as_fd(), "thread-self/status", OFlags::PATH).ok()?;
     let owner = rustix::fs::fstat(status).ok()?.st_uid;
-    (owner != process::geteuid()).then_some(Cause::Undumpable)
+    (owner != ids::geteuid()).then_some(Cause::Undumpable)
 }
 
 fn status(field: &str) -> Option<String> {

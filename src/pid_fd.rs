@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::error::{AtStep, Error, Result, Step};
 use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
-use crate::sys::{Errno, abi, file, process};
+use crate::sys::{Errno, abi, file, pidfd, process};
 
 /// A process, held by a pidfd.
 ///
@@ -62,7 +62,7 @@ impl PidFd {
         if i32::try_from(pid).is_err() {
             return Err(refused(Errno::INVAL));
         }
-        process::pidfd_open(pid, 0).map(Self).map_err(|errno| match errno {
+        pidfd::open(pid, 0).map(Self).map_err(|errno| match errno {
             // The kernel's word for the number of a thread, from Linux 6.9 on and before.
             Errno::NOENT => refused(Errno::INVAL),
             _ => refused(errno),
@@ -87,7 +87,7 @@ impl PidFd {
     /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if the kernel does not tell (before Linux 6.13)
     /// and `/proc` cannot be believed.
     pub fn pid(&self) -> Result<Option<u32>> {
-        match process::pidfd_info(self.as_raw_fd()) {
+        match pidfd::info(self.as_raw_fd()) {
             Ok(info) if info.pid != 0 => Ok(Some(info.pid)),
             Ok(_) | Err(Errno::SRCH | Errno::REMOTE) => Ok(None),
             Err(_) => ProcFs::open()?.pid_of(self.as_fd()),
@@ -115,7 +115,7 @@ impl PidFd {
     ///
     /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
     pub fn send_signal(&self, signal: Signal) -> Result<()> {
-        process::pidfd_send_signal(self.as_raw_fd(), signal.number()).at_step(Step::SendSignal)
+        pidfd::send_signal(self.as_raw_fd(), signal.number()).at_step(Step::SendSignal)
     }
 
     /// Another handle of the same process.
@@ -189,13 +189,13 @@ impl PidFd {
     /// [pidfd_getfd(2)](https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html), Linux 5.6
     #[doc(alias = "pidfd_getfd")]
     pub fn copy_fd(&self, number: RawFd) -> Result<OwnedFd> {
-        process::pidfd_getfd(self.as_raw_fd(), number)
+        pidfd::getfd(self.as_raw_fd(), number)
             .map_err(|errno| Error::os(Step::CopyFd, errno).on(format!("{number}")))
     }
 
     /// One thread of this process, or the process before Linux 6.9.
     pub(crate) fn current_thread() -> core::result::Result<Self, Errno> {
-        process::pidfd_open(process::gettid(), abi::PIDFD_THREAD).map(Self)
+        pidfd::open(process::gettid(), abi::PIDFD_THREAD).map(Self)
     }
 
     /// Waits for the end of a first exec, a tenth of a second at most: whoever hid its memory before stays hidden
@@ -214,7 +214,7 @@ impl PidFd {
             }
         }
         // To copy a descriptor, even one that nobody has, takes the lock of exec (Linux 5.7).
-        process::pidfd_getfd(self.as_raw_fd(), -1).ok();
+        pidfd::getfd(self.as_raw_fd(), -1).ok();
     }
 
     /// Device and inode number, which no other process ever has. `None` before Linux 6.9, where all pidfds have one
@@ -246,7 +246,7 @@ impl TryFrom<OwnedFd> for PidFd {
             return Err(not_one());
         }
         // Signal 0 sends nothing; only a descriptor of the wrong kind is EBADF.
-        match process::pidfd_send_signal(fd.as_raw_fd(), 0) {
+        match pidfd::send_signal(fd.as_raw_fd(), 0) {
             Err(Errno::BADF) => Err(not_one()),
             Err(errno @ Errno::NOSYS) => Err(Error::os(Step::OpenProcess, errno)),
             _ => Ok(Self(fd)),

@@ -20,7 +20,7 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::sys::file::{is_on, known};
 use crate::sys::in_root::{identity, open_on_same_mount_here};
-use crate::sys::{Errno, abi, process};
+use crate::sys::{Errno, abi, ids, pidfd, process};
 
 /// Room for the text of a link.
 pub(crate) type Text = [MaybeUninit<u8>; 4096];
@@ -251,7 +251,7 @@ impl ProcFs {
 
     /// Whether it counts as this process's pid namespace does, so that its numbers are good for calls.
     pub(crate) fn counts_as_here(&self) -> Result<bool> {
-        let own = process::pidfd_open(process::getpid(), 0).map_err(refused)?;
+        let own = pidfd::open(process::getpid(), 0).map_err(refused)?;
         // Any other one that knows us is further out.
         Ok(self.pids_of(own.as_fd())?.len() == 1)
     }
@@ -281,7 +281,7 @@ impl ProcFs {
     pub(crate) fn is_fork_of_ours(&self, pid: u32) -> Result<bool> {
         let read = |file| self.read_once(self.as_fd(), &format!("{pid}/{file}")).map_err(refused);
         let is_fork = task_flags(&read("stat")?).is_some_and(|flags| flags & PF_FORKNOEXEC != 0);
-        Ok(is_fork && parse_uid(&read("status")?) == Some(process::geteuid()))
+        Ok(is_fork && parse_uid(&read("status")?) == Some(ids::geteuid()))
     }
 
     /// The path of a descriptor of this thread, for calls that take no descriptor. Nothing is mounted over a part of

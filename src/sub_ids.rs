@@ -121,7 +121,7 @@ impl SubIds {
             ))
             .at_step(Step::ReadSubIds));
         }
-        let uid = crate::sys::process::getuid();
+        let uid = crate::sys::ids::getuid();
         let name = users::name_of(uid);
         let file = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -18,8 +18,8 @@ use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
-use crate::sys::process::{self, Ended};
-use crate::sys::{Errno, abi, file};
+use crate::sys::wait::Ended;
+use crate::sys::{Errno, abi, file, pidfd, wait};
 
 use output::{Pipe, read_both};
 
@@ -287,7 +287,7 @@ impl Child {
     /// How it ended, if somebody has waited for it already: then no change of it is told to any wait.
     pub(crate) fn waited_for(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none()
-            && process::is_waitable(self.pid_fd.as_raw_fd()).at_step(Step::Wait)?
+            && wait::is_waitable(self.pid_fd.as_raw_fd()).at_step(Step::Wait)?
         {
             return Ok(None);
         }
@@ -308,7 +308,7 @@ impl Child {
         if self.status.is_some() {
             return Ok(self.status);
         }
-        self.status = match process::wait(self.pid_fd.as_raw_fd(), block) {
+        self.status = match wait::wait(self.pid_fd.as_raw_fd(), block) {
             Ok(ended) => ended.map(Ended::into_status),
             Err(Errno::INTR) => None,
             // It may be still running, if the kernel is to reap it.
@@ -327,7 +327,7 @@ impl Child {
     fn kept_status(&self, block: bool) -> Result<Option<ExitStatus>> {
         let pid_fd = self.pid_fd.as_raw_fd();
         let none = |errno| Error::os(Step::Wait, errno);
-        let kept = || process::pidfd_info(pid_fd).map_err(|_| none(Errno::CHILD));
+        let kept = || pidfd::info(pid_fd).map_err(|_| none(Errno::CHILD));
         let mut info = kept()?;
         if info.mask & abi::PIDFD_INFO_EXIT == 0 {
             // The end is told a moment before the kernel lets go of the process, and keeps the status.

@@ -12,7 +12,7 @@ use crate::namespace::NamespaceSet;
 use crate::plan::joins::Joins;
 use crate::plan::op::Lookup;
 use crate::process_state;
-use crate::sys::process;
+use crate::sys::c_library;
 
 impl Command {
     /// Whether the program's root is laid out by somebody else.
@@ -44,7 +44,7 @@ impl Command {
         let set = self.env.get(OsStr::new("PATH"));
         let path = match set {
             Some(path) => path.clone(),
-            None if self.env_clear || process::is_secure() => None,
+            None if self.env_clear || c_library::is_secure() => None,
             None => env::var_os("PATH"),
         };
         let path = path.unwrap_or_else(|| OsString::from("/bin:/usr/bin"));

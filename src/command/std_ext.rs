@@ -2,13 +2,14 @@
 
 #![allow(unsafe_code, reason = "std's pre_exec is unsafe")]
 
+use std::os::unix::process::CommandExt as _;
+
 use crate::engine::join::join_all;
 use crate::enter::Enter;
 use crate::error::{Error, Result};
 use crate::namespace::NamespaceSet;
 use crate::plan::joins::Joins;
-use crate::sys::{self, process};
-use std::os::unix::process::CommandExt as _;
+use crate::sys::{self, ids, prctl};
 
 /// Lets [`std::process::Command`] start a program in existing namespaces, and so
 /// `tokio::process::Command`, through its `as_std_mut`.
@@ -80,19 +81,19 @@ impl CommandExt for std::process::Command {
 fn enter_in_child(joins: &Joins, becomes_root: bool) -> sys::Result<()> {
     let hide = || {
         let has_user = joins.set().contains(NamespaceSet::USER);
-        if has_user { process::set_dumpable(false) } else { Ok(()) }
+        if has_user { prctl::set_dumpable(false) } else { Ok(()) }
     };
     hide()?;
     if becomes_root {
         // Inside it may be denied.
-        process::drop_groups()?;
+        ids::drop_groups()?;
     }
     join_all(&joins.targets).map_err(|refused| refused.errno)?;
     hide()?;
     if becomes_root {
-        process::drop_groups()?;
-        process::become_root_group()?;
-        process::become_root()?;
+        ids::drop_groups()?;
+        ids::become_root_group()?;
+        ids::become_root()?;
         hide()?;
     }
     Ok(())

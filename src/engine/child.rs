@@ -20,7 +20,7 @@ use crate::sys::clone::{self, Made, Request, Shape};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::stack::Stack;
-use crate::sys::{Errno, Result, abi, file, process, signal};
+use crate::sys::{Errno, Result, abi, file, namespaces, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
 #[derive(Debug)]
@@ -199,11 +199,11 @@ fn prepare(job: &Job<'_>, child: InChild) -> Result<()> {
     if let Some(dir) = &job.plan.cgroup {
         file::join_cgroup(dir.as_raw_fd())?;
         if job.plan.namespaces.contains(NamespaceSet::CGROUP) {
-            process::unshare(abi::CLONE_NEWCGROUP)?;
+            namespaces::unshare(abi::CLONE_NEWCGROUP)?;
         }
     }
     if job.plan.namespaces.contains(NamespaceSet::TIME) {
-        process::unshare(abi::CLONE_NEWTIME)?;
+        namespaces::unshare(abi::CLONE_NEWTIME)?;
         // Before Linux 6.2 exec would stay behind. Such a child is born there, unless that is not known.
         if !clone::exec_enters_time_namespace() {
             return Err(Errno::NOSYS);

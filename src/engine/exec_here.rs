@@ -17,7 +17,7 @@ use crate::plan::op::{Op, mounts_of};
 use crate::process_state;
 use crate::sys::in_child::InChild;
 use crate::sys::signal::current_mask;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, ids, prctl};
 
 impl Launch {
     /// Does here what a child would do. Returns only if that failed.
@@ -26,8 +26,8 @@ impl Launch {
         for op in &plan.before {
             let done = match op {
                 Op::Enter(joins) => enter_for_good(&joins.targets),
-                Op::DropGroups => process::drop_groups().at_step(Step::SetGroups),
-                _ => process::set_dumpable(false).at_step(Step::SetDumpable),
+                Op::DropGroups => ids::drop_groups().at_step(Step::SetGroups),
+                _ => prctl::set_dumpable(false).at_step(Step::SetDumpable),
             };
             if let Err(error) = done {
                 return error;

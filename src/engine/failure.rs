@@ -16,8 +16,8 @@ use crate::plan::Plan;
 use crate::plan::joins::Target;
 use crate::plan::op::{FALLBACK, IdMapWrite, Op};
 use crate::sys::clone::exec_enters_time_namespace;
-use crate::sys::process::{self, Ended};
-use crate::sys::{Errno, features};
+use crate::sys::wait::Ended;
+use crate::sys::{Errno, features, wait};
 
 /// What a failed step means to the caller.
 pub(crate) fn failure_of(
@@ -100,7 +100,7 @@ pub(crate) fn clone_refused(plan: &Plan, errno: Errno) -> Error {
 
 /// Why the child does not run what it was to run.
 pub(crate) fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<OwnedFd>) -> Error {
-    let ended = pid_fd.and_then(|pid_fd| process::await_end(pid_fd.as_raw_fd()));
+    let ended = pid_fd.and_then(|pid_fd| wait::await_end(pid_fd.as_raw_fd()));
     let Some(failure) = slot.failure() else {
         return died(plan, slot, ended);
     };

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::error::{self, AtStep, Step};
-use crate::sys::{Result, passing};
+use crate::sys::{Result, passing, pidfd};
 
 /// The socket that the pidfd comes over.
 #[derive(Debug)]
@@ -34,6 +34,6 @@ pub(crate) const HANDING_OVER: usize = 1;
 
 /// What a child that an intermediate process made does first.
 pub(crate) fn hand_over(socket: BorrowedFd<'_>) -> Result<()> {
-    let own = passing::own_pid_fd()?;
+    let own = pidfd::open_own()?;
     passing::send(socket.as_raw_fd(), own.raw())
 }

@@ -24,7 +24,7 @@ use crate::sys::clone::{self, PidFdPlace, Request, Shape, can_share_memory};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::stack::Stack;
-use crate::sys::{self, Errno, abi, file, in_root, process};
+use crate::sys::{self, Errno, abi, file, in_root, namespaces, prctl, process, wait};
 
 /// A helper that is waiting or at job.
 #[derive(Debug)]
@@ -113,13 +113,13 @@ impl Drop for Helper<'_> {
     fn drop(&mut self) {
         self.slot.call_maps_off();
         // Its end is near in any case: it waits for nothing any more.
-        process::await_end(self.pid_fd.as_raw_fd());
+        wait::await_end(self.pid_fd.as_raw_fd());
     }
 }
 
 /// What runs in the helper.
 fn main(job: &HelperJob<'_>, child: InChild) -> ! {
-    let tied = process::set_parent_death_signal(libc::SIGKILL).is_ok();
+    let tied = prctl::set_parent_death_signal(libc::SIGKILL).is_ok();
     if tied && process::getppid() == job.parent {
         if let Some(pid) = job.slot.await_target() {
             job.slot.maps_done(serve(job, pid, child));
@@ -135,7 +135,7 @@ fn serve(
 ) -> core::result::Result<(), (usize, Errno)> {
     let first = |errno| (0, errno);
     // From here on what the helper opens is its own.
-    process::unshare_files().map_err(first)?;
+    namespaces::unshare_files().map_err(first)?;
     let mut text = [0_u8; 11];
     let name = decimal(pid, &mut text).ok_or((0, Errno::INVAL))?;
     let dir =

@@ -14,8 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::engine::child::Job;
 use crate::engine::handover::Handover;
 use crate::plan::Memory;
-use crate::sys::process::{self, Ended};
-use crate::sys::{Errno, Result};
+use crate::sys::wait::Ended;
+use crate::sys::{Errno, Result, pidfd, wait};
 
 /// How it went.
 pub(crate) enum Outcome {
@@ -38,7 +38,7 @@ pub(crate) fn await_intermediate(
     let slot = job.context.slot;
     let has_copy = job.plan.memory != Memory::Shared;
     let is_done =
-        |child: &OwnedFd| job.plan.goes_on() || process::is_seen_after_exec(child.as_raw_fd());
+        |child: &OwnedFd| job.plan.goes_on() || wait::has_surely_run_exec(child.as_raw_fd());
     let mut received = Ok(None);
     // Who may signal it in the entered user namespace can stop it when the program runs already.
     while has_copy && has_not_ended(intermediate) {
@@ -46,11 +46,11 @@ pub(crate) fn await_intermediate(
             received = handover.receive();
         }
         if matches!(&received, Ok(Some(child)) if is_done(child)) {
-            let _ = process::pidfd_send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
+            let _ = pidfd::send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
             break;
         }
     }
-    let ended = process::await_end(intermediate.as_raw_fd());
+    let ended = wait::await_end(intermediate.as_raw_fd());
     let pid = slot.pid.load(SeqCst);
     let received = match received {
         Ok(None) => handover.receive(),
@@ -70,13 +70,13 @@ pub(crate) fn await_intermediate(
         }
         Ok(Some(child)) => {
             // It may not be done yet with the memory that we are about to free.
-            let _ = process::pidfd_send_signal(child.as_raw_fd(), libc::SIGKILL);
-            process::await_end(child.as_raw_fd());
+            let _ = pidfd::send_signal(child.as_raw_fd(), libc::SIGKILL);
+            wait::await_end(child.as_raw_fd());
             Outcome::Killed(ended)
         }
         Ok(None) => Outcome::Killed(ended),
         Err(errno) => {
-            process::end_child(pid);
+            wait::end_child(pid);
             Outcome::NoRoom(errno)
         }
     }
@@ -85,8 +85,8 @@ pub(crate) fn await_intermediate(
 /// The same pidfd, opened by this process: who opens one keeps its user namespace with it (`f_cred`), here that of the
 /// child. The number is the child's own while nobody has waited for that.
 fn opened_here(pid: u32, child: OwnedFd) -> OwnedFd {
-    match process::pidfd_open(pid, 0) {
-        Ok(opened) if process::can_wait(child.as_raw_fd()) => opened,
+    match pidfd::open(pid, 0) {
+        Ok(opened) if wait::can_wait(child.as_raw_fd()) => opened,
         _ => child,
     }
 }
@@ -94,7 +94,7 @@ fn opened_here(pid: u32, child: OwnedFd) -> OwnedFd {
 /// The child that has not sent its pidfd. What comes now is its own; otherwise it had not run exec when the
 /// descriptor was opened, so that nobody can have waited for it.
 fn by_number(pid: u32, handover: &Handover) -> Result<Option<OwnedFd>> {
-    let opened = process::pidfd_open(pid, 0);
+    let opened = pidfd::open(pid, 0);
     match (handover.receive()?, opened) {
         (Some(child), _) => Ok(Some(child)),
         (None, Ok(child)) => Ok(Some(child)),

@@ -7,7 +7,7 @@ use crate::error::{Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::plan::joins::Target;
 use crate::process_state;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, namespaces};
 
 /// Which target was refused.
 #[derive(Debug, Clone, Copy)]
@@ -21,15 +21,15 @@ pub(crate) struct Refused {
 /// Enters one target.
 pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
     let flag = target.kind.flag();
-    match process::setns(target.fd, flag) {
+    match namespaces::setns(target.fd, flag) {
         // Threads share root and working directory, which the mount namespace is to change.
         Err(Errno::INVAL) if target.kind == Namespace::Mount => {
-            process::unshare_fs()?;
-            process::setns(target.fd, flag)
+            namespaces::unshare_fs()?;
+            namespaces::setns(target.fd, flag)
         }
         // A program that this thread has just started may still be on its way out of the memory.
-        Err(Errno::USERS) if target.kind == Namespace::Time && process::is_alone() => {
-            process::setns(target.fd, flag)
+        Err(Errno::USERS) if target.kind == Namespace::Time && namespaces::has_private_memory() => {
+            namespaces::setns(target.fd, flag)
         }
         answer => answer,
     }

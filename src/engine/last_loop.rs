@@ -17,6 +17,8 @@
 
 #![allow(unsafe_code, reason = "it gives up the memory of code that never runs again")]
 
+use std::os::fd::RawFd;
+
 use crate::init::main_loop::{MainLoop, Role};
 use crate::init::policy::{BROKEN, Placement, RemainingProcesses, Verbosity};
 use crate::init::report::Notice;
@@ -24,10 +26,9 @@ use crate::sys::clone::continue_on;
 use crate::sys::image::Image;
 use crate::sys::in_child::{InChild, OnlyThread};
 use crate::sys::memory::{Arguments, Kept, forget};
-use crate::sys::process::{self, RawFd};
 use crate::sys::signal::{self, ALL};
 use crate::sys::stack::Stack;
-use crate::sys::{abi, caps, file, terminal};
+use crate::sys::{abi, caps, file, namespaces, prctl, process, terminal};
 
 /// How the process became an init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,9 +81,9 @@ impl LastLoop {
         let alone = unsafe { InChild::assume(false) };
         // Processes that share these keep them as they are. Where a filter forbids to unshare, as those of container
         // engines do, hardly any process shares them, and what stays open keeps mounts busy.
-        let is_own = |answer| answer == Ok(()) || process::is_filtered(answer);
-        let has_own_fs = is_own(process::unshare_fs());
-        let has_own_files = is_own(process::unshare_files());
+        let is_own = |answer| answer == Ok(()) || namespaces::is_filtered(answer);
+        let has_own_fs = is_own(namespaces::unshare_fs());
+        let has_own_files = is_own(namespaces::unshare_files());
         if has_own_fs {
             let _ = file::chdir(c"/");
         }
@@ -95,7 +96,7 @@ impl LastLoop {
             self.close_files(alone);
         }
         let _ = caps::keep_only(abi::CAP_KILL);
-        let _ = process::set_no_new_privs();
+        let _ = prctl::set_no_new_privs();
     }
 
     fn close_files(&mut self, alone: InChild) {

@@ -17,7 +17,7 @@ use crate::plan::op::{IdMapWrite, MapTool};
 use crate::sys::clone::{self, PidFdPlace, Request, Shape};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
-use crate::sys::{Errno, Result, abi, exec, file, process, signal};
+use crate::sys::{Errno, Result, abi, exec, file, prctl, process, signal, wait};
 
 /// The program refused: what it wrote is in the log.
 pub(crate) const REFUSED: Errno = Errno::CANCELED;
@@ -52,7 +52,7 @@ impl Log {
         said.truncate(length.unwrap_or(0));
         let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
         let path = write.tool.as_ref().map_or(c"", |tool| &tool.path);
-        let hint = if process::has_no_new_privs() {
+        let hint = if prctl::has_no_new_privs() {
             "; this process has no_new_privs set, so that no program gains the privilege"
         } else {
             ""
@@ -95,9 +95,9 @@ pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd, child: InChild) -> Res
     }?;
     // SAFETY: the kernel has just made it. It is closed without libc.
     let pid_fd = unsafe { Fd::from_raw(place.number().ok_or(Errno::BADF)?) };
-    let ended = process::await_end(pid_fd.raw());
+    let ended = wait::await_end(pid_fd.raw());
     match ended {
-        Some(process::Ended { code: libc::CLD_EXITED, status: 0 }) => Ok(()),
+        Some(wait::Ended { code: libc::CLD_EXITED, status: 0 }) => Ok(()),
         _ => Err(REFUSED),
     }
 }

@@ -17,7 +17,9 @@ use crate::plan::op::{FALLBACK, IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work
 use crate::sys::exec::{self, Strings};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::{self, SignalSet};
-use crate::sys::{Errno, Result, caps, file, in_root, mount, net, process, terminal, uts};
+use crate::sys::{
+    Errno, Result, caps, file, ids, in_root, mount, namespaces, net, prctl, process, terminal, uts,
+};
 
 /// What the steps need beside themselves.
 #[derive(Debug)]
@@ -83,12 +85,12 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
     // Of steps that only a child has.
     let in_child = || child.ok_or(Errno::INVAL);
     match op {
-        Op::HideMemory => process::set_dumpable(false),
+        Op::HideMemory => prctl::set_dumpable(false),
         Op::Enter(joins) => join_all(&joins.targets).map_err(|refused| {
             context.slot.set_detail(refused.index);
             refused.errno
         }),
-        Op::Unshare(set) => process::unshare(set.bits()),
+        Op::Unshare(set) => namespaces::unshare(set.bits()),
         // Seen to where the rest of the steps is.
         Op::BecomeInit(_) => Ok(()),
         Op::NewSession => process::setsid(),
@@ -115,12 +117,12 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
         }
         Op::GoTo(dir) => file::fchdir(dir.as_raw_fd()),
         Op::ConnectStdio => connect_stdio(context, in_child()?),
-        Op::SetGroups(groups) => process::setgroups(groups),
-        Op::DropGroups => process::drop_groups(),
-        Op::SetGid(gid) => process::setgid(*gid),
-        Op::SetUid(uid) => process::setuid(*uid),
-        Op::BecomeRootGroup => process::become_root_group(),
-        Op::BecomeRoot => process::become_root(),
+        Op::SetGroups(groups) => ids::setgroups(groups),
+        Op::DropGroups => ids::drop_groups(),
+        Op::SetGid(gid) => ids::setgid(*gid),
+        Op::SetUid(uid) => ids::setuid(*uid),
+        Op::BecomeRootGroup => ids::become_root_group(),
+        Op::BecomeRoot => ids::become_root(),
         Op::ChangeDirectory(path, Lookup::Plain) => file::chdir(path),
         Op::ChangeDirectory(path, Lookup::Inside) => file::chdir_inside(path),
         Op::ReturnToDirectory { path, fallback } => {
@@ -129,7 +131,7 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
         Op::LockMounts => caps::drop_those_over_mounts(),
         Op::KeepCapsOverIds => caps::keep_over_ids(),
         Op::KeepCaps => caps::keep_over_exec(),
-        Op::NoNewPrivs => process::set_no_new_privs(),
+        Op::NoNewPrivs => prctl::set_no_new_privs(),
         Op::DieWithParent => die_with_parent(Context::needed(context.parent)?),
         Op::IgnoreChildren => signal::ignore_children(true),
         // Without exec they have to be closed at once.
@@ -192,16 +194,16 @@ fn connect_stdio(context: &Context<'_>, child: InChild) -> Result<()> {
 
 /// All signals are blocked, so that a terminal cannot stop us for asking.
 fn take_foreground() -> Result<()> {
-    let own = process::group();
+    let own = process::getpgrp();
     let terminal = (0..=2).find(|&stream| terminal::foreground(stream) == Ok(own));
     process::setpgid(0)?;
     // It may have been given to others since.
-    let _ = terminal.map(|terminal| terminal::set_foreground(terminal, process::group()));
+    let _ = terminal.map(|terminal| terminal::set_foreground(terminal, process::getpgrp()));
     Ok(())
 }
 
 fn die_with_parent(parent: RawFd) -> Result<()> {
-    process::set_parent_death_signal(libc::SIGKILL)?;
+    prctl::set_parent_death_signal(libc::SIGKILL)?;
     // The parent may have ended before the call. Its pid does not tell: seen from a new pid
     // namespace it is 0 at all times.
     if file::poll_readable(parent, false)? { Err(Errno::SRCH) } else { Ok(()) }

@@ -41,9 +41,9 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
+use std::os::fd::RawFd;
 
 use crate::sys::clone::PidFdPlace;
-use crate::sys::process::RawFd;
 use crate::sys::{Errno, futex};
 
 /// One for each spawn. The child writes; the parent reads once the child has let go, by exec or by

@@ -32,7 +32,7 @@ use crate::proc_fs::ProcFs;
 use crate::sys::clone::{Made, can_share_memory};
 use crate::sys::signal::{MaskGuard, SignalSet};
 use crate::sys::stack::{SharedBox, Stack};
-use crate::sys::{Errno, abi, process};
+use crate::sys::{Errno, abi, wait};
 
 /// A plan, and what it leaves to the moment of the spawn.
 #[derive(Debug)]
@@ -241,5 +241,5 @@ fn runs(plan: &Plan, slot: &Slot, start: Option<Start>, pid_fd: &OwnedFd) -> boo
     }
     slot.failure().is_none()
         && slot.step() == plan.before.len() + plan.ops.len()
-        && has_run.unwrap_or_else(|| process::has_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd()))
+        && has_run.unwrap_or_else(|| wait::may_have_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd()))
 }

@@ -9,10 +9,10 @@
 
 use core::ptr;
 use core::sync::atomic::AtomicBool;
+use std::os::fd::AsRawFd;
 
 use crate::init::main_loop::{MainLoop, Role};
 use crate::init::policy::BROKEN;
-use std::os::fd::AsRawFd;
 
 use crate::engine::last_loop::{LastLoop, Way};
 use crate::engine::run::{Context, run};
@@ -21,7 +21,7 @@ use crate::sys::clone::{self, Request, Shape, can_share_memory};
 use crate::sys::in_child::InChild;
 use crate::sys::memory::Arguments;
 use crate::sys::signal::{self, ALL};
-use crate::sys::{Errno, Result, file, process};
+use crate::sys::{Errno, Result, file, prctl, process, wait};
 
 /// Executes all of `ops`, the first of which has number `first`. On a failure the slot says where, and
 /// the rest is not done.
@@ -66,13 +66,13 @@ fn become_init(
     // What is ignored is not waited for.
     signal::ignore_children(false)?;
     if !context.has_no_exec {
-        process::set_name(c"init")?;
+        prctl::set_name(c"init")?;
     }
     let slot = context.slot;
     let main = start(&Program { ops, first, context }, child)?;
     let last = first + ops.len().saturating_sub(1);
     let runs =
-        context.has_no_exec || (slot.step() == last && process::has_run_exec(libc::P_PID, main));
+        context.has_no_exec || (slot.step() == last && wait::may_have_run_exec(libc::P_PID, main));
     if slot.failure().is_some() || !runs {
         // The parent learns from the slot what became of it.
         process::exit(BROKEN);

@@ -14,7 +14,7 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
-use crate::sys::{Errno, abi, file, process};
+use crate::sys::{Errno, abi, file, pidfd, wait};
 
 /// How a parent that does not sleep in `clone3` learns that its child runs on without exec, or has run exec.
 ///
@@ -67,7 +67,7 @@ impl Start {
     /// Waits until the child has run exec, or has ended.
     pub(crate) fn await_exec(self, child: &OwnedFd) {
         drop(self.writer);
-        let has_run_exec = || process::is_seen_after_exec(child.as_raw_fd());
+        let has_run_exec = || wait::has_surely_run_exec(child.as_raw_fd());
         let (mut watched, mut pause) = (2, Duration::from_millis(50));
         loop {
             let mut ready = [child, &self.reader].map(|fd| PollFd::new(fd, PollFlags::IN));
@@ -87,7 +87,7 @@ impl Start {
             }
             if closed {
                 // Before Linux 5.11, `close_other_fds` closes it before exec.
-                if !process::can_wait(child.as_raw_fd()) {
+                if !wait::can_wait(child.as_raw_fd()) {
                     return;
                 }
                 (watched, pause) = (1, Duration::from_millis(1));
@@ -108,7 +108,7 @@ pub(crate) fn has_run_exec_unseen(child: &OwnedFd) -> Option<bool> {
         if file::poll_readable(child.as_raw_fd(), false).ok()? {
             // The status is kept a moment later.
             file::poll_hang_up(child.as_raw_fd(), true).ok()?;
-            let ended = process::pidfd_info(child.as_raw_fd()).ok()?;
+            let ended = pidfd::info(child.as_raw_fd()).ok()?;
             let is_kept = ended.mask & abi::PIDFD_INFO_EXIT != 0;
             return is_kept.then_some(libc::WIFEXITED(ended.exit_code));
         }

@@ -7,12 +7,13 @@
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
+use std::os::fd::RawFd;
 
 use super::policy::{Placement, Policy, RemainingProcesses};
 use super::report::Notice;
-use crate::sys::process::{self, Ended, RawFd};
 use crate::sys::signal::{self, SignalSet, Taken};
-use crate::sys::{Errno, Result, children, terminal};
+use crate::sys::wait::Ended;
+use crate::sys::{Errno, Result, children, clock, process, terminal};
 
 /// Whose orphans it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl MainLoop {
 
     /// The next thing that happens; `None` if nothing does within the limit.
     pub(crate) fn next(&mut self, limit: Option<Duration>) -> Result<Option<Happened>> {
-        let end = limit.map(|limit| process::monotonic().saturating_add(limit));
+        let end = limit.map(|limit| clock::monotonic().saturating_add(limit));
         loop {
             if self.due {
                 self.signal_group_at_end();
@@ -164,7 +165,7 @@ impl MainLoop {
                 }
                 continue;
             }
-            let left = end.map(|end| end.saturating_sub(process::monotonic()));
+            let left = end.map(|end| end.saturating_sub(clock::monotonic()));
             match signal::take(self.watched, left)? {
                 Some(taken) if taken.number() == libc::SIGCHLD => self.due = true,
                 // The program has not written, and to tell of it would be the next such write.
@@ -219,7 +220,7 @@ impl MainLoop {
                 } else {
                     whom
                 };
-                let _ = children::kill(whom, libc::SIGCONT);
+                let _ = signal::kill(whom, libc::SIGCONT);
             });
         }
     }
@@ -232,7 +233,7 @@ impl MainLoop {
             return;
         }
         let go_on = |main_loop: &Self| {
-            let _ = children::kill(-main_loop.main, libc::SIGCONT);
+            let _ = signal::kill(-main_loop.main, libc::SIGCONT);
         };
         let in_foreground = terminal_of(self.main).is_some();
         let wants_terminal = matches!(by, libc::SIGTTIN | libc::SIGTTOU);
@@ -267,12 +268,12 @@ impl MainLoop {
         if self.policy.placement != Placement::Group || self.ended.is_some() {
             return false;
         }
-        let terminal = Some(process::group()).filter(|&own| own != 0).and_then(terminal_of);
+        let terminal = Some(process::getpgrp()).filter(|&own| own != 0).and_then(terminal_of);
         terminal.is_some_and(|terminal| terminal::set_foreground(terminal, self.main).is_ok())
     }
 
     fn give_terminal_back(&self) {
-        let own = process::group();
+        let own = process::getpgrp();
         // 0: a group outside of our pid namespace, which has no number here.
         if self.policy.placement == Placement::Group && own != 0 {
             if let Some(terminal) = terminal_of(self.main) {
@@ -297,9 +298,9 @@ impl MainLoop {
 
     /// Whether they all ended within the limit. Signals that come go to all of them.
     fn await_others(&mut self, limit: Option<Duration>) -> Result<bool> {
-        let end = limit.map(|limit| process::monotonic().saturating_add(limit));
+        let end = limit.map(|limit| clock::monotonic().saturating_add(limit));
         while children::are_there() {
-            let left = end.map(|end| end.saturating_sub(process::monotonic()));
+            let left = end.map(|end| end.saturating_sub(clock::monotonic()));
             match self.next(left)? {
                 Some(Happened::Signal(taken)) => self.pass_on_to_others(&taken),
                 Some(Happened::Changed { .. }) => {}
@@ -340,7 +341,7 @@ impl MainLoop {
     fn signal_others(&self, signal: i32) {
         // A process that is gone meanwhile needs none.
         let kill = |whom| {
-            let _ = children::kill(whom, signal);
+            let _ = signal::kill(whom, signal);
         };
         match self.role {
             Role::First => kill(-1),

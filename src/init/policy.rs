@@ -7,8 +7,8 @@ use core::time::Duration;
 use crate::error::{Error, Result};
 use crate::signal::Signal;
 use crate::sys::c_library::PRIVATE_SIGNALS;
-use crate::sys::process::Ended;
 use crate::sys::signal::SignalSet;
+use crate::sys::wait::Ended;
 
 /// The status of an init that cannot go on: `EX_SOFTWARE` of `sysexits.h`.
 pub(crate) const BROKEN: i32 = 70;

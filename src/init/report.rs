@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 
 use super::policy::Verbosity;
 use crate::sys::file;
-use crate::sys::process::Ended;
+use crate::sys::wait::Ended;
 
 /// Something worth telling.
 #[derive(Debug, Clone, Copy)]

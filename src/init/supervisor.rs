@@ -16,9 +16,9 @@ use crate::engine::finish::finish;
 use crate::error::{AtStep, Error, Result, Step};
 use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
-use crate::sys::process::{self, Ended};
 use crate::sys::signal::{self, MaskGuard, SignalSet};
-use crate::sys::{self, Errno, children, terminal};
+use crate::sys::wait::Ended;
+use crate::sys::{self, Errno, prctl, process, terminal};
 
 /// Something that happened to an init or its children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,8 +235,8 @@ impl Before {
     fn note() -> Self {
         Self {
             ignored_children: signal::is_ignored(libc::SIGCHLD),
-            is_subreaper: children::is_subreaper(),
-            parent_death_signal: process::parent_death_signal(),
+            is_subreaper: prctl::is_subreaper(),
+            parent_death_signal: prctl::parent_death_signal(),
         }
     }
 
@@ -245,10 +245,10 @@ impl Before {
             let _ = signal::ignore_children(true);
         }
         if self.is_subreaper == Ok(false) {
-            let _ = children::set_subreaper(false);
+            let _ = prctl::set_subreaper(false);
         }
         if let Ok(signal) = self.parent_death_signal {
-            let _ = process::set_parent_death_signal(signal);
+            let _ = prctl::set_parent_death_signal(signal);
         }
     }
 }
@@ -259,13 +259,13 @@ fn become_init(init: &Init, role: Role, before: &Before) -> sys::Result<()> {
         signal::ignore_children(false)?;
     }
     if role == Role::Subreaper {
-        children::set_subreaper(true)?;
+        prctl::set_subreaper(true)?;
     }
     if let Some(signal) = init.parent_death_signal {
         let parent = process::getppid();
-        process::set_parent_death_signal(signal.number())?;
+        prctl::set_parent_death_signal(signal.number())?;
         if process::getppid() != parent {
-            children::signal_self(signal.number())?;
+            signal::signal_self(signal.number())?;
         }
     }
     if init.policy.placement == Placement::Session {
@@ -281,7 +281,7 @@ fn program(pid: u32) -> i32 {
 
 /// So that the program's session can take it. The kernel sends a leader, as we may be, two signals for that.
 fn give_up_terminal(watched: SignalSet) -> core::result::Result<(), Errno> {
-    if terminal::give_up(0).is_ok() && process::leads_session() {
+    if terminal::give_up(0).is_ok() && process::is_session_leader() {
         let both = watched & (1 << (libc::SIGHUP - 1) | 1 << (libc::SIGCONT - 1));
         for _ in 0..2 {
             signal::take(both, Some(Duration::ZERO))?;

@@ -18,7 +18,7 @@ use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::ns_fd::{NsFd, NsId};
 use crate::process_state;
 use crate::sys::in_root::open_inside_here;
-use crate::sys::{self, Errno, abi, file, process};
+use crate::sys::{self, Errno, abi, file, ids};
 
 /// Without following a link, nor waiting for whoever is at the other end of a FIFO.
 const READ: OFlags = OFlags::RDONLY
@@ -125,7 +125,7 @@ impl Place {
             file => file.map_err(refused)?,
         };
         match self.lock(&file) {
-            Ok(Some(about)) if about.st_uid == process::geteuid() => Ok(file),
+            Ok(Some(about)) if about.st_uid == ids::geteuid() => Ok(file),
             Ok(Some(_)) => Err(taken("(there is another user's file)")),
             Ok(None) => Err(busy()),
             Err(errno) => {

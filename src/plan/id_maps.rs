@@ -13,7 +13,7 @@ use crate::plan::op::{IdMapFile, IdMapWrite, MapTool, Op};
 use crate::plan::setup::{Map, Setup};
 use crate::process_state;
 use crate::sub_ids::SubIds;
-use crate::sys::{abi, caps, process};
+use crate::sys::{abi, c_library, caps, ids};
 
 /// The writes of a user namespace's files, and who does them.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl IdMaps {
         if setup.uid_map.is_none() && setup.gid_map.is_none() && setup.setgroups.is_none() {
             return Ok(Self::default());
         }
-        let (uid, gid) = (process::geteuid(), process::getegid());
+        let (uid, gid) = (ids::geteuid(), ids::getegid());
         let uid_map = setup.uid_map.as_ref().map(|map| map.resolve(uid, SubIds::read_subuid));
         let gid_map = setup.gid_map.as_ref().map(|map| map.resolve(gid, SubIds::read_subgid));
         let (uid_map, gid_map) = (uid_map.transpose()?, gid_map.transpose()?);
@@ -98,7 +98,7 @@ fn find(name: &str, map: &IdMap, file: IdMapFile) -> Result<MapTool> {
         )));
     }
     // It runs with our privileges, so that a caller who has less must not choose it.
-    let path = if process::is_secure() { None } else { env::var_os("PATH") }.unwrap_or_default();
+    let path = if c_library::is_secure() { None } else { env::var_os("PATH") }.unwrap_or_default();
     let is_file = |path: &PathBuf| fs::metadata(path).is_ok_and(|about| about.is_file());
     // Also where an ordinary user's PATH does not lead.
     let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);

@@ -9,7 +9,7 @@ use crate::error::{AtStep, Result, Step};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::sys::scratch::{self, Found, Question, Witnesses};
-use crate::sys::{Errno, abi, features, nsfs, process};
+use crate::sys::{Errno, abi, features, namespaces, nsfs, pidfd, process};
 
 /// Something that not every kernel since Linux 5.10 offers, or that filters often hide.
 ///
@@ -148,7 +148,7 @@ const QUESTIONS: [(Interface, Question); 13] = [
     (Interface::CloneIntoCgroup, |_| features::clone3_knows(abi::CLONE_INTO_CGROUP, libc::SIGCHLD)),
     // Who knows pidfds notices first that this process is gone.
     (Interface::SetnsPidFd, |about| {
-        process::setns(about.ended, abi::CLONE_NEWUTS) == Err(Errno::SRCH)
+        namespaces::setns(about.ended, abi::CLONE_NEWUTS) == Err(Errno::SRCH)
     }),
     (Interface::MountSetattr, |_| features::mount_setattr()),
     (Interface::Statmount, |_| features::statmount()),
@@ -193,9 +193,10 @@ pub(super) fn all(
         Interface::PidTranslation => {
             nsfs::translate_pid(namespace, abi::NS_GET_PID_IN_PIDNS, process::getpid()).is_ok()
         }
-        Interface::PidFdInfo => process::pidfd_info(own.as_raw_fd()).is_ok(),
-        Interface::PidFdExitInfo => process::pidfd_info(ended.as_raw_fd())
-            .is_ok_and(|info| info.mask & abi::PIDFD_INFO_EXIT != 0),
+        Interface::PidFdInfo => pidfd::info(own.as_raw_fd()).is_ok(),
+        Interface::PidFdExitInfo => {
+            pidfd::info(ended.as_raw_fd()).is_ok_and(|info| info.mask & abi::PIDFD_INFO_EXIT != 0)
+        }
         Interface::UniqueIds => nsfs::get_id(namespace).is_ok(),
         _ => {
             let mut asked = QUESTIONS.iter().zip(answers);

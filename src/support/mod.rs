@@ -14,9 +14,9 @@ use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
-use crate::sys::process::{self, Ended};
 use crate::sys::scratch::{self, Found, UserNamespace};
-use crate::sys::{self, Errno, abi, nsfs};
+use crate::sys::wait::Ended;
+use crate::sys::{self, Errno, abi, ids, nsfs};
 
 pub use interface::Interface;
 
@@ -101,7 +101,7 @@ impl Support {
         let pid_namespace = children_stay_here()?;
         let own = PidFd::current()?;
         let proc = ProcFs::open();
-        let (uid, gid) = (process::geteuid(), process::getegid());
+        let (uid, gid) = (ids::geteuid(), ids::getegid());
         let uid_map = IdMap::single(0, uid)?.to_string();
         let gid_map = IdMap::single(0, gid)?.to_string();
         let user = UserNamespace {

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use crate::sys::scratch::{self, Witnesses};
-use crate::sys::{abi, clone, process};
+use crate::sys::{abi, clone, namespaces};
 
 /// Whether exec moves a process into the time namespace that waits for its children, as from Linux 6.2
 /// on. Asked once, of a process made for it; `false` also where that cannot be told, as birth works
@@ -21,7 +21,7 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
 
 /// Whoever may make a time namespace may do it in a user namespace, or else without one.
 fn look(_: Witnesses) -> bool {
-    let made = process::unshare(abi::CLONE_NEWUSER | abi::CLONE_NEWTIME)
-        .or_else(|_| process::unshare(abi::CLONE_NEWTIME));
+    let made = namespaces::unshare(abi::CLONE_NEWUSER | abi::CLONE_NEWTIME)
+        .or_else(|_| namespaces::unshare(abi::CLONE_NEWTIME));
     made.is_ok() && clone::exec_enters_time_namespace()
 }

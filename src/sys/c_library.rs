@@ -20,3 +20,11 @@ use super::signal::SignalSet;
 /// Those that nobody but the library may block, take or send: a thread that does not answer them stops others.
 pub(crate) const PRIVATE_SIGNALS: SignalSet =
     if cfg!(any(target_env = "musl", target_env = "ohos")) { 0b111 << 31 } else { 0b11 << 31 };
+
+/// Whether the program has privileges that its caller has not: by set-user-ID, set-group-ID or file
+/// capabilities (`AT_SECURE`). What the caller controls, such as the environment, is then not to be believed. For
+/// a parent only: it calls libc.
+pub(crate) fn is_secure() -> bool {
+    // SAFETY: reads the process's auxiliary vector, which never changes.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}

@@ -3,7 +3,8 @@
 use core::ptr;
 
 use super::abi::{self, CAP_VERSION_3, CapData, CapHeader};
-use super::process::arg;
+use super::args::arg;
+use super::prctl::prctl;
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -15,8 +16,7 @@ pub(crate) fn has(capability: u32) -> bool {
 
 /// `PR_SET_KEEPCAPS`: permitted capabilities outlive a change from uid 0 to another one. Until exec.
 pub(crate) fn keep_over_ids() -> Result<()> {
-    // SAFETY: the option takes a number.
-    unsafe { syscall(libc::SYS_prctl, [arg(libc::PR_SET_KEEPCAPS), 1, 0, 0, 0]) }.map(drop)
+    prctl(libc::PR_SET_KEEPCAPS, 1).map(drop)
 }
 
 /// Makes every permitted capability inheritable and ambient, so that exec leaves it to a program that is

@@ -4,16 +4,15 @@ use core::ffi::c_void;
 use core::mem::ManuallyDrop;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use super::abi::{self, CloneArgs};
 use super::entry::{self, Trampoline};
 use super::in_child::InChild;
-use super::process::{self, RawFd};
 use super::signal::SignalsBlocked;
 use super::stack::Stack;
 use super::syscall::syscall;
-use super::{Errno, Result, valgrind};
+use super::{Errno, Result, process, valgrind};
 
 /// Whether a child can share our memory. It may not return into the frames of its parent, nor
 /// touch `errno`: that takes assembly, per architecture. `--cfg linux_namespaces_portable` does without,

@@ -9,10 +9,11 @@
 use core::ffi::{CStr, c_char};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use std::os::fd::RawFd;
 
+use super::args::arg;
 use super::file::{self, Fd, open_at};
 use super::in_root::{MOST_LINKS, PATH_MAX, PathBuffer, identity, open_inside};
-use super::process::{RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result};
 

@@ -2,10 +2,11 @@
 //! this process; none changes anything.
 
 use core::ptr;
+use std::os::fd::RawFd;
 
 use super::abi::{self, CloneArgs};
+use super::args::arg;
 use super::mount::{SYS_MOUNT_SETATTR, SYS_OPEN_TREE};
-use super::process::{RawFd, arg};
 use super::syscall::syscall;
 use super::{Errno, Result};
 

@@ -2,13 +2,13 @@
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering::SeqCst};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
 use super::abi::Timespec;
+use super::args::{arg, fd};
 use super::in_child::InChild;
-use super::process::{RawFd, arg, fd};
 use super::syscall::syscall;
 use super::{Errno, Result};
 

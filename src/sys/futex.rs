@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicU32;
 
 use super::Result;
-use super::process::arg;
+use super::args::arg;
 use super::syscall::syscall;
 
 /// Sleeps while the word is `value`; may wake for no reason.

@@ -31,7 +31,7 @@ pub(crate) struct OnlyThread {
 impl OnlyThread {
     /// If it is so, and no other process shares the memory.
     pub(crate) fn ask() -> Option<Self> {
-        super::process::is_alone().then_some(Self { owns_memory: true })
+        super::namespaces::has_private_memory().then_some(Self { owns_memory: true })
     }
 
     /// # Safety

@@ -1,10 +1,10 @@
 //! Files below a directory, or below the root that this process has by now: no path leads out.
 
 use core::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
+use super::args::{arg, owned};
 use super::file::{Fd, open_at, readlink_at};
-use super::process::{RawFd, arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result, abi};
 

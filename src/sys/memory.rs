@@ -2,14 +2,14 @@
 
 use core::ffi::CStr;
 use core::ptr;
+use std::os::fd::RawFd;
 
+use super::args::arg;
 use super::clone::can_share_memory;
-use super::file;
 use super::image::{self, Image};
-use super::process::{RawFd, arg};
 use super::span::Span;
 use super::syscall::syscall;
-use super::{Errno, Result, in_root, rseq};
+use super::{Errno, Result, file, in_root, rseq};
 
 /// What [`forget`] keeps, whatever is there.
 #[derive(Debug, Clone, Copy)]

@@ -10,23 +10,29 @@
 )]
 
 pub(crate) mod abi;
+mod args;
 pub(crate) mod c_library;
 pub(crate) mod caps;
 pub(crate) mod children;
+pub(crate) mod clock;
 pub(crate) mod clone;
 mod entry;
 pub(crate) mod exec;
 pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod ids;
 pub(crate) mod image;
 pub(crate) mod in_child;
 pub(crate) mod in_root;
 pub(crate) mod memory;
 pub(crate) mod mount;
+pub(crate) mod namespaces;
 pub(crate) mod net;
 pub(crate) mod nsfs;
 pub(crate) mod passing;
+pub(crate) mod pidfd;
+pub(crate) mod prctl;
 pub(crate) mod process;
 mod rseq;
 pub(crate) mod scratch;
@@ -38,6 +44,7 @@ pub(crate) mod terminal;
 pub(crate) mod users;
 pub(crate) mod uts;
 pub(crate) mod valgrind;
+pub(crate) mod wait;
 
 pub(crate) use rustix::io::Errno;
 

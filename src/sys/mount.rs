@@ -1,10 +1,10 @@
 //! Mounts: the calls of Linux 5.2, which take descriptors, and mount(2), which takes paths.
 
 use core::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
+use super::args::{arg, owned};
 use super::file::Fd;
-use super::process::{RawFd, arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
 

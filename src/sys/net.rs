@@ -4,8 +4,8 @@ use core::ptr;
 use std::os::fd::OwnedFd;
 
 use super::abi::{SIOCGIFFLAGS, SIOCSIFFLAGS};
+use super::args::{arg, owned};
 use super::file::Fd;
-use super::process::{arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
 

@@ -1,11 +1,11 @@
 //! ioctl(2) on namespace files and on pidfds.
 
 use core::ptr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::ioctl::Opcode;
 
-use super::process::{RawFd, arg, owned};
+use super::args::{arg, owned};
 use super::syscall::syscall;
 use super::{Result, abi};
 

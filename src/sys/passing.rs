@@ -1,9 +1,9 @@
 //! A descriptor that one process hands to another, over a socket that both have.
 
 use core::ptr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
-use super::process::{RawFd, arg, fd, owned};
+use super::args::{arg, owned};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
@@ -92,13 +92,4 @@ fn with_message<T>(control: &mut Control, work: impl FnOnce(usize) -> T) -> T {
         flags: 0,
     };
     work(ptr::from_mut(&mut message).expose_provenance())
-}
-
-/// `pidfd_open(2)` of this process, whatever its number is. A child keeps it raw.
-pub(crate) fn own_pid_fd() -> Result<super::file::Fd> {
-    let own = super::process::getpid() as usize;
-    // SAFETY: no pointers.
-    let number = unsafe { syscall(libc::SYS_pidfd_open, [own, 0]) }.map(fd)?;
-    // SAFETY: the kernel just made it.
-    Ok(unsafe { super::file::Fd::from_raw(number) })
 }

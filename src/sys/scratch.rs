@@ -2,14 +2,14 @@
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::clone::{self, Entry, PidFdPlace, Request, Shape, can_share_memory};
 use super::in_child::InChild;
-use super::process::{self, Ended, RawFd};
 use super::signal::MaskGuard;
 use super::stack::SharedBox;
-use super::{Errno, Result, abi, file, in_root};
+use super::wait::Ended;
+use super::{Errno, Result, abi, file, in_root, namespaces, process, wait};
 
 /// The kinds in the order they are tried: after that of pid, this child can have no other.
 pub(crate) const KINDS: [u32; 7] = [
@@ -147,7 +147,7 @@ fn run<T: Sync>(in_copy: bool, entry: Entry<T>, job: &T) -> Result<(Option<Ended
         unsafe { clone::clone(&request, &AtomicBool::new(false), entry, job, blocked.proof()) };
     drop(blocked);
     let pid_fd = made?.into_pid_fd().ok_or(Errno::BADF)?;
-    Ok((process::await_end(pid_fd.as_raw_fd()), pid_fd))
+    Ok((wait::await_end(pid_fd.as_raw_fd()), pid_fd))
 }
 
 fn answer(place: &AtomicI32) -> Option<Result<()>> {
@@ -166,7 +166,7 @@ fn main(job: &Job<'_>, _: InChild) -> ! {
     };
     if usable {
         for (flag, place) in KINDS.into_iter().zip(&job.answers.kinds) {
-            let made = note(place, process::unshare(flag));
+            let made = note(place, namespaces::unshare(flag));
             if made && flag == abi::CLONE_NEWTIME {
                 job.answers.exec.store(clone::exec_enters_time_namespace().into(), SeqCst);
             }
@@ -177,7 +177,7 @@ fn main(job: &Job<'_>, _: InChild) -> ! {
 
 fn make_user_namespace(user: &UserNamespace<'_>, answers: &Answers) -> bool {
     let [setgroups, uid, gid] = &answers.maps;
-    note(&answers.user, process::unshare(abi::CLONE_NEWUSER))
+    note(&answers.user, namespaces::unshare(abi::CLONE_NEWUSER))
         && note(setgroups, write(user.proc, c"self/setgroups", b"deny"))
         && note(uid, write(user.proc, c"self/uid_map", user.uid_map))
         && note(gid, write(user.proc, c"self/gid_map", user.gid_map))

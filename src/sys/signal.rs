@@ -6,10 +6,10 @@ use core::time::Duration;
 use std::os::fd::OwnedFd;
 
 use super::abi::{KernelSigaction, Timespec};
+use super::args::{arg, owned};
 use super::in_child::InChild;
-use super::process::{self, arg, owned};
 use super::syscall::syscall;
-use super::{Errno, Result};
+use super::{Errno, Result, process};
 
 /// The kernel's signal set: signal `n` is bit `n - 1`.
 pub(crate) type SignalSet = u64;
@@ -172,12 +172,25 @@ impl Taken {
     /// Sends `signal` to a process, with the value that this one came with, if it did.
     pub(crate) fn pass_on(&self, process: i32, signal: i32) -> Result<()> {
         if self.0.si_code != libc::SI_QUEUE || process <= 0 {
-            return super::children::kill(process, signal);
+            return kill(process, signal);
         }
         let words = [arg(process), arg(signal), ptr::from_ref(&self.0).expose_provenance()];
         // SAFETY: the kernel reads one siginfo.
         unsafe { syscall(libc::SYS_rt_sigqueueinfo, words) }.map(drop)
     }
+}
+
+/// `kill(2)`: a process, a negative number for a group, -1 for all.
+pub(crate) fn kill(whom: i32, signal: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_kill, [arg(whom), arg(signal)]) }.map(drop)
+}
+
+/// Sends this process a signal.
+pub(crate) fn signal_self(signal: i32) -> Result<()> {
+    let own = process::getpid() as usize;
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_kill, [own, arg(signal)]) }.map(drop)
 }
 
 /// `signalfd(2)`: readable while a signal of the set is pending in the thread that polls it.
@@ -216,7 +229,7 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
 ///
 /// The action of the whole process is the default meanwhile.
 pub(crate) fn stop_self(signal: i32) -> Result<()> {
-    let kill = || super::children::signal_self(signal);
+    let kill = || signal_self(signal);
     if signal == libc::SIGSTOP {
         return kill();
     }

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr;
 
 use super::Result;
-use super::process::arg;
+use super::args::arg;
 use super::span::Span;
 use super::syscall::syscall;
 

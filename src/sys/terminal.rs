@@ -1,9 +1,10 @@
 //! The terminal of a session: who is in its foreground.
 
 use core::ptr;
+use std::os::fd::RawFd;
 
 use super::Result;
-use super::process::{RawFd, arg};
+use super::args::arg;
 use super::syscall::syscall;
 
 /// The process group in the foreground. `ENOTTY` unless it is this session's terminal.

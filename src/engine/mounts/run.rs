@@ -17,7 +17,7 @@ use crate::sys::in_root::{
     NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags, mount_id,
 };
 use crate::sys::mount::{self, clone_tree};
-use crate::sys::{Errno, Result, file, in_root, process};
+use crate::sys::{Errno, Result, file, ids, in_root};
 
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
             }
             taken
         }
-        MountOp::ActAsRoot => process::make_files_as_root(),
+        MountOp::ActAsRoot => ids::make_files_as_root(),
         MountOp::Attach { tree, point, attr, below, .. } => {
             let cell = mount_state.cell(*tree)?;
             at(point, context, |root, target| {
