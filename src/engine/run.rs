@@ -18,7 +18,8 @@ use crate::sys::exec::{self, Strings};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{
-    Errno, Result, caps, file, ids, in_root, mount, namespaces, net, prctl, process, terminal, uts,
+    Errno, Result, caps, exec_inside, file, ids, in_root, mount, namespaces, net, prctl, process,
+    terminal, uts,
 };
 
 /// What the steps need beside themselves.
@@ -281,11 +282,11 @@ fn exec(candidates: &[std::ffi::CString], lookup: Lookup, context: &Context<'_>)
     for candidate in candidates {
         let errno = match lookup {
             Lookup::Plain => exec::exec(candidate, args, env),
-            Lookup::Inside => exec::exec_inside(candidate, args, env),
+            Lookup::Inside => exec_inside::exec(candidate, args, env),
         };
         let is_there = || match lookup {
             Lookup::Plain => file::exists(candidate),
-            Lookup::Inside => exec::is_there(candidate),
+            Lookup::Inside => exec_inside::is_there(candidate),
         };
         match errno {
             _ if candidates.len() == 1 => return errno,
