@@ -19,8 +19,8 @@
 
 use std::os::fd::RawFd;
 
-use crate::init::main_loop::{MainLoop, Role};
-use crate::init::policy::{BROKEN, Placement, RemainingProcesses, Verbosity};
+use crate::init::main_loop::MainLoop;
+use crate::init::policy::{BROKEN, Placement, RemainingProcesses, Role, Verbosity};
 use crate::init::report::Notice;
 use crate::sys::clone::continue_on;
 use crate::sys::image::Image;
@@ -125,7 +125,7 @@ fn begin(begun: &Begun) -> ! {
     last.shed(begun.kept.as_ref());
     let policy = last.main_loop.policy;
     if last.way == Way::Command {
-        Notice::Started { pid: last.main_loop.main }.tell(policy.verbosity);
+        Notice::Started { pid: last.main_loop.program }.tell(policy.verbosity);
     }
     process::exit(last.main_loop.run().map_or(BROKEN, |ended| policy.exit_code(ended).into()))
 }

@@ -11,8 +11,8 @@ use core::ptr;
 use core::sync::atomic::AtomicBool;
 use std::os::fd::AsRawFd;
 
-use crate::init::main_loop::{MainLoop, Role};
-use crate::init::policy::BROKEN;
+use crate::init::main_loop::MainLoop;
+use crate::init::policy::{BROKEN, Role};
 
 use crate::engine::last_loop::{LastLoop, Way};
 use crate::engine::run::{Context, run};
@@ -86,7 +86,7 @@ fn become_init(
     // and the memory is about to go.
     let NewInit { policy, image } = unsafe { ptr::read_volatile(init) };
     let mut main_loop = MainLoop::new(policy, Role::First, ALL, -1);
-    main_loop.main = main;
+    main_loop.program = main;
     let arguments = Arguments::default();
     let proc = context.proc.map_or(-1, |proc| proc.as_raw_fd());
     let last = LastLoop { main_loop, way: Way::Command, proc, image, arguments };

@@ -71,6 +71,17 @@ pub(crate) enum Placement {
     Session,
 }
 
+/// Whose orphans it gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// PID 1: those of its pid namespace.
+    First,
+    /// Those of its descendants.
+    Subreaper,
+    /// Nobody's.
+    Parent,
+}
+
 /// Signals are numbered from 1.
 const SIGNALS: usize = 65;
 

@@ -8,9 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::ExitStatus;
 
 use super::Init;
-use super::main_loop::{Happened, MainLoop, Role, is_end};
-use super::policy::BROKEN;
-use super::policy::{Placement, WATCHED};
+use super::main_loop::{MainLoop, Wakeup, is_end};
+use super::policy::{BROKEN, Placement, Role, WATCHED};
 use super::report::Notice;
 use crate::engine::finish::finish;
 use crate::error::{AtStep, Error, Result, Step};
@@ -106,11 +105,11 @@ impl Supervisor {
             let happened = self.main_loop.next(Some(Duration::ZERO)).at_step(Step::Wait)?;
             return Ok(Some(match happened {
                 None => return Ok(None),
-                Some(Happened::Signal(taken)) => match Signal::new(taken.number()) {
+                Some(Wakeup::Signal(taken)) => match Signal::new(taken.number()) {
                     Ok(signal) => Event::Received { signal },
                     Err(_) => continue,
                 },
-                Some(Happened::Changed { pid, how }) => {
+                Some(Wakeup::Changed { pid, how }) => {
                     let pid = pid.unsigned_abs();
                     match (how.code, Signal::new(how.status)) {
                         _ if is_end(how) => Event::Ended { pid, status: how.into_status() },
@@ -209,7 +208,7 @@ impl Supervisor {
     /// `before` is how it ended, if it was waited for already.
     pub(crate) fn run(&mut self, pid: u32, before: Option<ExitStatus>) -> Result<ExitStatus> {
         self.main_loop.ended = before.map(Ended::from_status);
-        self.main_loop.main = program(pid);
+        self.main_loop.program = program(pid);
         Ok(self.main_loop.run().at_step(Step::Wait)?.into_status())
     }
 
@@ -219,7 +218,7 @@ impl Supervisor {
             process::exit(BROKEN);
         };
         self.main_loop.ended = before.map(Ended::from_status);
-        self.main_loop.main = program(pid);
+        self.main_loop.program = program(pid);
         finish(self.main_loop)
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod ids;
 pub(crate) mod image;
 pub(crate) mod in_child;
 pub(crate) mod in_root;
+mod mappings;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod namespaces;

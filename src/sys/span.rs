@@ -57,3 +57,38 @@ impl Span {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Span;
+    use proptest::prelude::*;
+
+    fn span(start: usize, end: usize) -> Span {
+        Span { start, end }
+    }
+
+    #[test]
+    fn kept_ranges_are_left_out() {
+        let rest = |kept: &[Span]| span(10, 20).without(kept).collect::<Vec<_>>();
+        assert_eq!(rest(&[]), [span(10, 20)]);
+        assert_eq!(rest(&[span(0, 10), span(20, 30), span(15, 15)]).len(), 2);
+        assert_eq!(rest(&[span(12, 14)]), [span(10, 12), span(14, 20)]);
+        assert_eq!(rest(&[span(18, 30), span(5, 11)]), [span(11, 18)]);
+        assert_eq!(rest(&[span(12, 16), span(14, 17)]), [span(10, 12), span(17, 20)]);
+        assert_eq!(rest(&[span(0, 100)]), []);
+        assert_eq!(rest(&[span(10, 15), span(15, 20)]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_what_is_in_none(ends in proptest::collection::vec(0_usize..40, 8)) {
+            let spans: Vec<Span> = ends.chunks(2).map(|it| span(it[0].min(it[1]), it[0].max(it[1]))).collect();
+            let (whole, kept) = (spans[0], &spans[1..]);
+            let parts: Vec<Span> = whole.without(kept).collect();
+            for at in 0..40 {
+                let expected = whole.has(at) && !kept.iter().any(|it| it.has(at));
+                prop_assert_eq!(parts.iter().filter(|it| it.has(at)).count(), usize::from(expected));
+            }
+        }
+    }
+}
