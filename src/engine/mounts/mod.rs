@@ -1,7 +1,10 @@
 //! The steps that mount, and what they pass on to each other.
 
+mod attach;
 mod mount_point;
+mod new_fs;
 mod overlay;
+mod root;
 mod run;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

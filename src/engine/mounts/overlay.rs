@@ -9,7 +9,8 @@ use core::sync::atomic::Ordering::SeqCst;
 use std::ffi::CStr;
 
 use super::MountState;
-use super::run::{attach_mount, attach_to_root, make_fs, working_directory};
+use super::attach::{attach_mount, attach_to_root, working_directory};
+use super::new_fs::create_fs;
 use crate::plan::mounts::Attr;
 use crate::plan::mounts::overlay::{Layers, TOP};
 use crate::sys::file::Fd;
@@ -22,7 +23,7 @@ impl Layers {
     /// A mount of it that is attached nowhere.
     pub(crate) fn mount(&self, mount_state: &MountState) -> Result<Fd> {
         let here = working_directory()?;
-        let stage = make_fs(&self.stage, Attr::default())?;
+        let stage = create_fs(&self.stage, Attr::default())?;
         attach_to_root(&stage)?;
         let merged = file::fchdir(stage.raw()).and_then(|()| self.merge(&stage, mount_state));
         let left = file::fchdir(stage.raw()).and_then(|()| mount::detach_here());
