@@ -128,7 +128,8 @@ impl Pinned {
     ///
     /// The namespace lives on while something else refers to it. The file below is removed if it is as
     /// [`NsFd::pin`] and `ip netns add` make it: empty, without any permission. Another one is left, and so is
-    /// the file if the owner of the directory has renamed it: the mount is undone also there.
+    /// the file if the owner of the directory has renamed it, or lets nobody search the directory: the namespace
+    /// is unmounted all the same.
     ///
     /// # Errors
     ///

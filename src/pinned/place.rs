@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat};
 
 use super::mount;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
@@ -170,17 +170,21 @@ impl Place {
     }
 
     /// Unmounts this mount and removes the file below. The mount need not be here any more: the owner of the
-    /// directory can rename the file, from a mount namespace in which it is no mount point.
+    /// directory can rename the file, from a mount namespace in which it is no mount point, or let nobody see it.
     pub(super) fn release(&self, mount: impl AsFd) -> Result<()> {
         let at_path = |error: Error| error.at(&self.path);
-        let is_here = self.is_here(&mount).map_err(|errno| self.refused(Step::Unpin, errno))?;
+        // The unmount depends neither on an error of this nor on a file system that does not respond.
+        let is_here = self.is_here_at_once(&mount);
         // By a descriptor, the kernel unmounts what is on top.
-        if !is_here && mount::is_covered(&mount).map_err(at_path)? {
+        if is_here != Ok(true) && mount::is_covered(&mount).map_err(at_path)? {
             return Err(self.not_unpinned("something else is mounted over it"));
         }
         match mount::detach(&mount) {
-            Ok(()) if is_here => self.remove_bare(),
-            Ok(()) => Ok(()),
+            Ok(()) => match is_here {
+                Ok(true) => self.remove_bare(),
+                Err(_) if self.look().is_ok() => self.remove_bare(),
+                _ => Ok(()),
+            },
             Err(error)
                 if error.errno() != Some(Errno::INVAL) || self.is_here(&mount).unwrap_or(true) =>
             {
@@ -201,10 +205,22 @@ impl Place {
 
     /// Whether the name leads to this mount.
     fn is_here(&self, mount: impl AsFd) -> core::result::Result<bool, Errno> {
-        match self.open(LOOK) {
-            Err(Errno::NOENT) => Ok(false),
-            here => Ok(mount::number(here?)? == mount::number(mount)?),
+        is_at(self.open(LOOK), mount)
+    }
+
+    /// As [`is_here`](Self::is_here), without a query to the directory's file system: `EAGAIN` where that has to be
+    /// queried, or refuses. Before Linux 5.12, or where a filter blocks `openat2(2)`, it is queried.
+    fn is_here_at_once(&self, mount: impl AsFd) -> core::result::Result<bool, Errno> {
+        // A mount that somebody makes or removes in this moment leads to the same error.
+        for _ in 0..64 {
+            let (flags, how) = (LOOK, ResolveFlags::CACHED);
+            match rustix::fs::openat2(&self.parent, &self.name, flags, Mode::empty(), how) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => return self.is_here(mount),
+                here => return is_at(here, mount),
+            }
         }
+        Err(Errno::AGAIN)
     }
 
     /// Removes the file, unless another process is about to mount on it, or has.
@@ -263,6 +279,17 @@ impl Place {
 
     fn refused(&self, step: Step, errno: Errno) -> Error {
         Error::os(step, errno).at(&self.path)
+    }
+}
+
+/// Whether what was opened by a name is this mount.
+fn is_at(
+    here: core::result::Result<OwnedFd, Errno>,
+    mount: impl AsFd,
+) -> core::result::Result<bool, Errno> {
+    match here {
+        Err(Errno::NOENT) => Ok(false),
+        here => Ok(mount::number(here?)? == mount::number(mount)?),
     }
 }
 

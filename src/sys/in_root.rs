@@ -30,25 +30,31 @@ impl Identity {
     }
 }
 
-/// What a file is known by.
+/// What a file is known by. Its file system is not queried, which may never respond.
 pub(crate) fn identity(file: RawFd) -> Result<Identity> {
-    let about = statx(file)?;
-    Ok(Identity {
-        device: about.device,
-        inode: about.inode,
-        kind: u32::from(about.mode) & libc::S_IFMT,
-    })
+    Ok(statx(file, libc::STATX_TYPE | libc::STATX_INO, AT_STATX_DONT_SYNC)?.identity())
 }
 
+/// The same after a query: the root of a FUSE has another inode number until its server is queried for the first time.
+pub(crate) fn identity_for_later(file: RawFd) -> Result<Identity> {
+    Ok(statx(file, libc::STATX_TYPE | libc::STATX_INO, 0)?.identity())
+}
+
+/// What the mount is known by that a file is on. Also a file system that refuses all else to this user returns this.
+fn statx_of_mount(file: RawFd) -> Result<Statx> {
+    statx(file, 0, AT_STATX_DONT_SYNC)
+}
+
+const AT_STATX_DONT_SYNC: i32 = 0x4000;
+
 /// `statx(2)`.
-fn statx(file: RawFd) -> Result<Statx> {
+fn statx(file: RawFd, wanted: u32, flags: i32) -> Result<Statx> {
     let mut about = Statx::default();
     let at = core::ptr::from_mut(&mut about).expose_provenance();
     let empty = c"".as_ptr().expose_provenance();
-    const STATX_MNT_ID: u32 = 0x1000;
-    let wanted = (libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | STATX_MNT_ID) as usize;
+    let flags = arg(libc::AT_EMPTY_PATH | flags);
     // SAFETY: a C string, and a struct statx to write.
-    unsafe { syscall(libc::SYS_statx, [arg(file), empty, arg(libc::AT_EMPTY_PATH), wanted, at]) }?;
+    unsafe { syscall(libc::SYS_statx, [arg(file), empty, flags, wanted as usize, at]) }?;
     Ok(about)
 }
 
@@ -66,6 +72,12 @@ struct Statx {
     device: [u32; 2],
     mount: u64,
     rest: [u64; 13],
+}
+impl Statx {
+    fn identity(&self) -> Identity {
+        let kind = u32::from(self.mode) & libc::S_IFMT;
+        Identity { device: self.device, inode: self.inode, kind }
+    }
 }
 const _: () = assert!(size_of::<Statx>() == 256);
 const _: () = assert!(core::mem::offset_of!(Statx, mode) == 28);
@@ -373,7 +385,7 @@ fn fs_type(file: RawFd) -> Result<u64> {
 
 /// Whether a file has no permission to execute it for anybody, or is on a mount with `noexec`.
 pub(crate) fn nobody_may_execute(file: RawFd) -> Result<bool> {
-    let has_none = statx(file)?.mode & 0o111 == 0;
+    let has_none = statx(file, libc::STATX_MODE, 0)?.mode & 0o111 == 0;
     Ok(has_none || mount_flags(file)? & libc::MS_NOEXEC != 0)
 }
 
@@ -384,14 +396,13 @@ pub(crate) fn is_root_of_mount(file: RawFd, magic: u64) -> Result<bool> {
 
 /// The number of the mount that a file is on, its own among those that are mounted. Linux 5.8.
 pub(crate) fn mount_id(file: RawFd) -> Result<u64> {
-    Ok(statx(file)?.mount)
+    Ok(statx_of_mount(file)?.mount)
 }
 
 /// `STATX_ATTR_MOUNT_ROOT`: Linux 5.8, so always there.
 pub(crate) fn is_mount_root(file: RawFd) -> Result<bool> {
     const MOUNT_ROOT: u64 = 0x2000;
-    let about = statx(file)?;
-    Ok(about.attributes & MOUNT_ROOT != 0)
+    Ok(statx_of_mount(file)?.attributes & MOUNT_ROOT != 0)
 }
 
 /// Makes things with exactly the given permissions.

@@ -25,7 +25,7 @@ use crate::proc_fs::ProcFs;
 use crate::process_state;
 use crate::setup::Setup;
 use crate::sys::file::{NULL_DEVICE, is_device};
-use crate::sys::in_root::{identity, open_inside_here};
+use crate::sys::in_root::{identity_for_later, open_inside_here};
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
 use crate::sys::{Errno, features};
 
@@ -345,7 +345,8 @@ fn open(index: usize, path: &Path, attr: Attr, idmap: Option<&Arc<NsFd>>) -> Res
         rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
     };
     let held = held.at_step(Step::OpenSource).map_err(refused)?;
-    let identity = identity(held.as_raw_fd()).at_step(Step::OpenSource).map_err(refused)?;
+    let identity = identity_for_later(held.as_raw_fd());
+    let identity = identity.at_step(Step::OpenSource).map_err(refused)?;
     let held = match idmap {
         Some(namespace) => id_mapped(&held, namespace).at_step(Step::MapIds).map_err(refused)?,
         None => held,

@@ -1,4 +1,4 @@
-//! A file system whose server does not respond, below an overlay: whoever queries the overlay waits for ever, whatever
+//! A file system whose server does not respond: whoever queries it waits for ever. Below an overlay that is so whatever
 //! the rights, since the overlay queries its layers with those of the user who mounted it.
 
 use std::ffi::CStr;
@@ -131,6 +131,25 @@ fn take_the_number_of_proc() -> bool {
     device("/sys/proc") == number
 }
 
+/// A file system that nobody serves, until it is dropped.
+pub(crate) struct Silent(#[allow(dead_code, reason = "keeps it")] File);
+
+impl Silent {
+    /// Mounts one over a file or directory. `rights` say who may query it, and waits: others get an error.
+    pub(crate) fn over(target: &str, rights: &str) -> Self {
+        let (_dir, path) = fuse_device().unwrap();
+        let device = File::options().read(true).write(true).open(path).unwrap();
+        let kind = if fs::symlink_metadata(target).unwrap().is_dir() { "40000" } else { "100000" };
+        let target = std::ffi::CString::new(target).unwrap();
+        mount(c"fuse", &target, &format!("fd={},rootmode={kind},{rights}", device.as_raw_fd()));
+        Self(device)
+    }
+
+    /// Everybody may query it, or nobody but its owner, as with `fusermount(1)` without `allow_other`.
+    pub(crate) const RIGHTS: [&str; 2] =
+        ["user_id=0,group_id=0,allow_other", "user_id=65534,group_id=65534"];
+}
+
 /// Layers of one file system, whose inode numbers are those of the overlay.
 fn overlay(target: &str) {
     let target = std::ffi::CString::new(target).unwrap();
@@ -236,7 +255,7 @@ impl Body {
 }
 
 /// In a process that ends if it waits. It cannot be ended once the server has read its request.
-fn in_time(work: impl FnOnce()) {
+pub(crate) fn in_time(work: impl FnOnce()) {
     in_fork(|| {
         // SAFETY: a signal to this process.
         unsafe { libc::alarm(limit() / 8) };
