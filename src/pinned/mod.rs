@@ -81,7 +81,9 @@ impl Pinned {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) if no
-    /// namespace is mounted there, also for a symbolic link, which is not followed as the path's last part.
+    /// namespace is mounted there, also for a symbolic link, which is not followed as the path's last part;
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed, by way of which is opened what
+    /// was found.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let place = Place::of(path.as_ref())?;
         let namespace = place.namespace()?;

@@ -25,10 +25,10 @@ pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
 }
 
 /// What the kernel knows of a file without a request to its file system, which may never respond: its device, inode
-/// number and mount. For the parent.
+/// number and mount. Of a file system that refuses all else to this user, the inode number is 0. For the parent.
 pub(crate) fn known(file: impl AsFd) -> Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    rustix::fs::statx(file, c"", flags, StatxFlags::INO | StatxFlags::MNT_ID)
+    rustix::fs::statx(file, c"", flags, StatxFlags::empty())
 }
 
 /// `/dev/null`.

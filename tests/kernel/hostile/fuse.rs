@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{ChildStdout, ExitCode};
 
 use linux_namespaces::{Child, Gap, Mount, NamespaceSet, Stdio, discover};
@@ -69,12 +70,7 @@ pub(crate) fn act(attack: &str) -> ExitCode {
     for name in ["fuse", "layer", "overlay", "proc"] {
         fs::create_dir(format!("/sys/{name}")).unwrap();
     }
-    let server = serve(device);
-    // SAFETY: the process made above.
-    let stop = || unsafe {
-        libc::kill(server, libc::SIGSTOP);
-        libc::waitpid(server, std::ptr::null_mut(), libc::WUNTRACED);
-    };
+    let server = Server::new(device.as_ref(), "/sys/fuse");
     let mut held = None;
     match attack {
         "proc" => {
@@ -101,14 +97,10 @@ pub(crate) fn act(attack: &str) -> ExitCode {
             println!("{}", take_the_number_of_proc());
         }
     }
-    stop();
+    server.stop();
     println!("ready");
     std::io::stdin().read_to_string(&mut String::new()).unwrap();
-    // SAFETY: as above.
-    unsafe {
-        libc::kill(server, libc::SIGKILL);
-        libc::waitpid(server, std::ptr::null_mut(), 0);
-    }
+    drop(server);
     drop(held);
     ExitCode::SUCCESS
 }
@@ -164,19 +156,44 @@ fn mount(kind: &CStr, target: &CStr, options: &str) {
     assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
 }
 
-/// Mounts `/sys/fuse`, with one empty file. The answer is the process that serves it.
-fn serve(device: &str) -> i32 {
-    let mut device = File::options().read(true).write(true).open(device).unwrap();
-    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-    mount(c"fuse", c"/sys/fuse", &options);
-    // SAFETY: this process has one thread.
-    let server = unsafe { libc::fork() };
-    if server == 0 {
-        while respond(&mut device).is_ok() {}
-        // SAFETY: ends this process.
-        unsafe { libc::_exit(0) }
+/// The process that serves a file system, until this is dropped.
+pub(crate) struct Server(i32);
+
+impl Server {
+    /// Mounts one with one empty file, `file` in both `one` and `other`.
+    pub(crate) fn new(device: &Path, target: &str) -> Self {
+        let mut device = File::options().read(true).write(true).open(device).unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let target = std::ffi::CString::new(target).unwrap();
+        mount(c"fuse", &target, &options);
+        // SAFETY: this process has one thread.
+        let server = unsafe { libc::fork() };
+        if server == 0 {
+            while respond(&mut device).is_ok() {}
+            // SAFETY: ends this process.
+            unsafe { libc::_exit(0) }
+        }
+        Self(server)
     }
-    server
+
+    /// From here on it does not respond.
+    pub(crate) fn stop(&self) {
+        // SAFETY: the process made above.
+        unsafe {
+            libc::kill(self.0, libc::SIGSTOP);
+            libc::waitpid(self.0, std::ptr::null_mut(), libc::WUNTRACED);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SAFETY: the process made above.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
 }
 
 /// `include/uapi/linux/fuse.h`: to one request.
