@@ -12,7 +12,7 @@ use super::process::{RawFd, arg, fd};
 use super::syscall::syscall;
 use super::{Errno, Result};
 
-/// Whether a file lies on the file system with this magic number. For the parent.
+/// Whether a file lies on the file system with this magic number, which is queried for it. For the parent.
 pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
     let kind = rustix::fs::fstatfs(file)?.f_type;
     // Its width and sign differ between architectures.
@@ -34,12 +34,12 @@ pub(crate) fn known(file: impl AsFd) -> Result<Statx> {
 /// `/dev/null`.
 pub(crate) const NULL_DEVICE: (u32, u32) = (1, 3);
 
-/// Whether it is the character device with this major and minor number. For the parent.
+/// Whether it is the character device with this major and minor number. Its file system is not queried. For the parent.
 pub(crate) fn is_device(file: impl AsFd, (major, minor): (u32, u32)) -> Result<bool> {
-    let about = rustix::fs::fstat(file)?;
-    let is_one = FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice;
-    #[allow(clippy::useless_conversion, reason = "its width differs between architectures")]
-    Ok(is_one && u64::from(about.st_rdev) == rustix::fs::makedev(major, minor))
+    let about = known(file)?;
+    let kind = FileType::from_raw_mode(about.stx_mode.into());
+    let its = (about.stx_rdev_major, about.stx_rdev_minor);
+    Ok(kind == FileType::CharacterDevice && its == (major, minor))
 }
 
 /// A descriptor of this process's own, closed when it is dropped. An `OwnedFd` is closed by libc, which a child

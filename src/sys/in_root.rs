@@ -32,12 +32,12 @@ impl Identity {
 
 /// What a file is known by. Its file system is not queried, which may never respond.
 pub(crate) fn identity(file: RawFd) -> Result<Identity> {
-    Ok(statx(file, libc::STATX_TYPE | libc::STATX_INO, AT_STATX_DONT_SYNC)?.identity())
-}
-
-/// The same after a query: the root of a FUSE has another inode number until its server is queried for the first time.
-pub(crate) fn identity_for_later(file: RawFd) -> Result<Identity> {
-    Ok(statx(file, libc::STATX_TYPE | libc::STATX_INO, 0)?.identity())
+    let about = statx(file, libc::STATX_TYPE | libc::STATX_INO, AT_STATX_DONT_SYNC)?;
+    Ok(Identity {
+        device: about.device,
+        inode: about.inode,
+        kind: u32::from(about.mode) & libc::S_IFMT,
+    })
 }
 
 /// What the mount is known by that a file is on. Also a file system that refuses all else to this user returns this.
@@ -72,12 +72,6 @@ struct Statx {
     device: [u32; 2],
     mount: u64,
     rest: [u64; 13],
-}
-impl Statx {
-    fn identity(&self) -> Identity {
-        let kind = u32::from(self.mode) & libc::S_IFMT;
-        Identity { device: self.device, inode: self.inode, kind }
-    }
 }
 const _: () = assert!(size_of::<Statx>() == 256);
 const _: () = assert!(core::mem::offset_of!(Statx, mode) == 28);

@@ -141,6 +141,8 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("spawn::from_path", "child execve", &[ENOENT, EACCES, ENOTDIR], Succeeds, "the next directory of PATH"),
     only("pin", "parent mount", &[EINVAL], Succeeds, "no mount point yet: it is made one"),
     in_all("parent statx", &[EPERM], Says("ReadProc", Some(ENOSYS)), "rustix says so where each statx(2) is refused"),
+    in_all("parent statx", &[EPERM], Says("OpenNamespace", Some(ENOSYS)), "as above"),
+    only("pin", "parent statx", &[EPERM], Says("CreatePinTarget", Some(ENOSYS)), "as above"),
 
     // What a pidfd of the thread says, or /proc where that cannot, and the explanation of an error does without.
     in_all("parent openat \"/proc\"", &[], Succeeds, "there is another way, or a part of the explanation is missing"),
@@ -314,8 +316,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     only("pin", "parent flock", &[], Succeeds, "unpinned, but the file is somebody else's now"),
     only("pin", "parent openat \"", &[ENOENT], Says("CreatePinTarget", Some(EEXIST)), "somebody removed it"),
     only("pin", "parent openat \"sweep-pin\"", &[ENOENT], Leaves("CreatePinTarget", "file /tmp/sweep-pin"), "as above: what is said to be gone is not removed"),
-    only("pin", "parent statx", &[EPERM], Says("CreatePinTarget", Some(ENOSYS)), "rustix says so where each statx(2) is refused"),
-    only("pin", "parent statx", &[EPERM], Says("OpenNamespace", Some(ENOSYS)), "as above"),
     only("pin::in_a_directory", "parent statx", &[ENOENT], Comes("Incomplete"), "unpinned while it was listed"),
     only("pin::in_a_directory", "parent openat \"one\"", &[ENOENT], Comes("Incomplete"), "unpinned while it was listed"),
     only("pin::in_a_directory", "parent getdents64", &[ENOENT], Succeeds, "the end of a list"),

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::{Error, Step};
 use crate::mounts::NewFs;
 use crate::sys::file::{self, Fd, Kept};
-use crate::sys::in_root::{Identity, is_mount_root, mount_id};
+use crate::sys::in_root::{is_mount_root, mount_id};
 use crate::sys::mount::{MountAttr, RDONLY};
 use crate::sys::{Errno, Result};
 
@@ -102,7 +102,7 @@ impl From<NewFs> for Fs {
 pub(crate) struct Tree {
     index: usize,
     path: CString,
-    identity: Identity,
+    is_dir: bool,
     held: OwnedFd,
     /// Whether it is held as a mount that is attached nowhere, made with the rights of the parent.
     is_ready: bool,

@@ -9,21 +9,31 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{ChildStdout, ExitCode};
 
-use linux_namespaces::{Child, Gap, Mount, NamespaceSet, Stdio, discover};
+use linux_namespaces::{
+    Child, Command, ErrorKind, Gap, Holder, Mount, NamespaceSet, NsFd, PidFd, Stdio, Step, discover,
+};
 
+use super::image::into;
 use crate::counts::command;
 use crate::discover::id_of;
 use crate::discover::reuse::discover_with;
 use crate::faults::fork::in_fork;
 use crate::harness::{cases, limit};
 use crate::kernel::open_path;
-use crate::machine::Need::{Fuse, Overlays, Root, UserNamespaces};
+use crate::machine::Need::{Fuse, MountQueries, Overlays, Root, UserNamespaces};
 use crate::machine::fuse_device;
+use crate::mounts::dir;
+use crate::pinned::own_mounts;
 use crate::stage;
 
 cases! {"hostile_fuse":
     a_survey_waits_for_no_cover [Root, Fuse, Overlays, UserNamespaces],
     a_survey_waits_for_nothing_with_the_number_of_a_proc [Root, Fuse, Overlays, UserNamespaces],
+    a_survey_sees_the_mounts_of_who_has_a_root_that_refuses [Root, Fuse, UserNamespaces],
+    a_spawn_waits_for_no_cover_of_a_device [Root, Fuse],
+    a_spawn_waits_for_no_source [Root, Fuse],
+    a_proc_that_does_not_respond_is_none [Root, Fuse, MountQueries],
+    a_file_that_does_not_respond_is_no_socket [Root, Fuse],
 }
 
 /// The processes of the attack, which end with this: the server first, so that nobody is left waiting.
@@ -70,9 +80,18 @@ pub(crate) fn act(attack: &str) -> ExitCode {
     for name in ["fuse", "layer", "overlay", "proc"] {
         fs::create_dir(format!("/sys/{name}")).unwrap();
     }
-    let server = Server::new(device.as_ref(), "/sys/fuse");
+    // With the first of these nobody but those in this user namespace.
+    let rights = if attack == "root" { Silent::RIGHTS[0] } else { "user_id=0,group_id=0" };
+    let server = Server::new(device.as_ref(), "/sys/fuse", rights);
     let mut held = None;
     match attack {
+        "root" => {
+            // The server stays behind.
+            // SAFETY: this process alone.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+            stage::bind("/proc/self/ns/uts", "/sys/fuse/one/file");
+            std::os::unix::fs::chroot("/sys/fuse/one").unwrap();
+        }
         "proc" => {
             overlay("/sys/overlay");
             stage::proc("/sys/proc");
@@ -124,17 +143,25 @@ fn take_the_number_of_proc() -> bool {
 }
 
 /// A file system that nobody serves, until it is dropped.
-pub(crate) struct Silent(#[allow(dead_code, reason = "keeps it")] File);
+pub(crate) struct Silent(File);
 
 impl Silent {
-    /// Mounts one over a file or directory. `rights` say who may query it, and waits: others get an error.
-    pub(crate) fn over(target: &str, rights: &str) -> Self {
+    pub(crate) fn new() -> Self {
         let (_dir, path) = fuse_device().unwrap();
-        let device = File::options().read(true).write(true).open(path).unwrap();
+        Self(File::options().read(true).write(true).open(path).unwrap())
+    }
+
+    /// Mounts it on a file or directory. `rights` say who may query it, and waits: others get an error.
+    pub(crate) fn mount(&self, target: &str, rights: &str) {
         let kind = if fs::symlink_metadata(target).unwrap().is_dir() { "40000" } else { "100000" };
         let target = std::ffi::CString::new(target).unwrap();
-        mount(c"fuse", &target, &format!("fd={},rootmode={kind},{rights}", device.as_raw_fd()));
-        Self(device)
+        mount(c"fuse", &target, &format!("fd={},rootmode={kind},{rights}", self.0.as_raw_fd()));
+    }
+
+    pub(crate) fn over(target: &str, rights: &str) -> Self {
+        let silent = Self::new();
+        silent.mount(target, rights);
+        silent
     }
 
     /// Everybody may query it, or nobody but its owner, as with `fusermount(1)` without `allow_other`.
@@ -161,9 +188,9 @@ pub(crate) struct Server(i32);
 
 impl Server {
     /// Mounts one with one empty file, `file` in both `one` and `other`.
-    pub(crate) fn new(device: &Path, target: &str) -> Self {
+    pub(crate) fn new(device: &Path, target: &str, rights: &str) -> Self {
         let mut device = File::options().read(true).write(true).open(device).unwrap();
-        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let options = format!("fd={},rootmode=40000,{rights}", device.as_raw_fd());
         let target = std::ffi::CString::new(target).unwrap();
         mount(c"fuse", &target, &options);
         // SAFETY: this process has one thread.
@@ -311,4 +338,87 @@ fn a_survey_waits_for_nothing_with_the_number_of_a_proc() {
         }
     }
     panic!("no number was given twice");
+}
+
+/// The namespace is mounted where nobody sees it but who has a FUSE of others for a root.
+fn a_survey_sees_the_mounts_of_who_has_a_root_that_refuses() {
+    let stalled = Stalled::new("root");
+    in_time(|| {
+        let all = discover().unwrap();
+        let mounts = id_of(stalled.child.id(), "mnt");
+        let is_it = |it: &Holder| match it {
+            Holder::Mount { mount_namespace, path } => {
+                *mount_namespace == mounts && path == Path::new("/file")
+            }
+            _ => false,
+        };
+        assert!(all.namespaces().any(|it| it.holders().iter().any(is_it)), "{:?}", all.gaps());
+    });
+}
+
+/// In a root that somebody else laid out.
+fn a_spawn_waits_for_no_cover_of_a_device() {
+    own_mounts();
+    let image = dir();
+    let null = image.path().join("dev/null");
+    fs::create_dir(image.path().join("dev")).unwrap();
+    File::create(&null).unwrap();
+    for rights in Silent::RIGHTS {
+        in_time(|| {
+            let _silent = Silent::over(null.to_str().unwrap(), rights);
+            into(image.path()).apply().unwrap();
+            let error = Command::new("/bin/true").stdin(Stdio::null()).status().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENODEV), "{error:?}");
+            for mount in [Mount::mask("/usr").unwrap(), Mount::dev("/usr").unwrap()] {
+                let error = Command::new("/bin/true").mount(mount).status().unwrap_err();
+                assert_eq!(error.step(), Some(Step::OpenSource), "{error:?}");
+            }
+        });
+        stage::unmount(&null);
+    }
+}
+
+/// Whoever looks into the mount waits, but not who makes it.
+fn a_spawn_waits_for_no_source() {
+    own_mounts();
+    for name in ["silent", "target"] {
+        fs::create_dir(format!("/run/{name}")).unwrap();
+    }
+    in_time(|| {
+        let _silent = Silent::over("/run/silent", Silent::RIGHTS[0]);
+        for mount in [
+            Mount::bind("/run/silent", "/run/target").unwrap(),
+            Mount::bind("/run/silent", "/run/target").unwrap().read_only(),
+        ] {
+            let mut command = Command::new("/bin/true");
+            let status = command.unshare(NamespaceSet::MOUNT).mount(mount).status();
+            assert!(status.unwrap_or_else(|error| panic!("{error:#}")).success());
+        }
+    });
+}
+
+/// Its root has the inode number of that of a proc.
+fn a_proc_that_does_not_respond_is_none() {
+    own_mounts();
+    let image = dir();
+    for rights in Silent::RIGHTS {
+        in_time(|| {
+            let silent = Silent::new();
+            into(image.path()).apply().unwrap();
+            silent.mount("/proc", rights);
+            let error = PidFd::current().unwrap().pids().unwrap_err();
+            stage::unmount("/proc");
+            assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:?}");
+        });
+    }
+}
+
+fn a_file_that_does_not_respond_is_no_socket() {
+    own_mounts();
+    File::create("/run/file").unwrap();
+    in_time(|| {
+        let _silent = Silent::over("/run/file", Silent::RIGHTS[0]);
+        let error = NsFd::of_socket(open_path("/run/file", 0)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+    });
 }

@@ -78,7 +78,7 @@ fn a_pin_ends_in_a_directory_that_does_not_respond() {
     own_mounts();
     fs::create_dir("/run/fuse").unwrap();
     let (_dir, device) = fuse_device().unwrap();
-    let server = Server::new(&device, "/run/fuse");
+    let server = Server::new(&device, "/run/fuse", Silent::RIGHTS[0]);
     stage::bind("/proc/self/ns/uts", "/run/fuse/one/file");
     // SAFETY: this process has one thread.
     let pid = unsafe { libc::fork() };
