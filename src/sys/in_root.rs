@@ -191,9 +191,11 @@ fn follow(dir: RawFd, path: &CStr, flags: i32, most_links: u32) -> Result<Fd> {
             continue;
         }
         links += 1;
-        // Links that are not magic lie in the root of proc alone.
-        let is_magic = fs_type(next.raw())? == abi::PROC_SUPER_MAGIC
-            && identity(at.raw())?.inode != abi::PROC_ROOT_INO;
+        // Links that are not magic lie in the root of proc alone. A magic one may be mounted in another directory with
+        // its inode number.
+        let is_in_root = identity(at.raw())?.inode == abi::PROC_ROOT_INO
+            && mount_id(at.raw())? == mount_id(next.raw())?;
+        let is_magic = !is_in_root && fs_type(next.raw())? == abi::PROC_SUPER_MAGIC;
         if links > most_links || is_magic {
             return Err(Errno::LOOP);
         }
