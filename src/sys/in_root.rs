@@ -369,14 +369,37 @@ impl PathBuffer {
     }
 }
 
-fn fs_type(file: RawFd) -> Result<u64> {
-    // struct statfs begins with the type, a word.
-    let mut about = [0_usize; 32];
+/// What `statfs(2)` returns of a file: the type of its file system, and the flags of its mount.
+#[cfg(any(target_pointer_width = "64", target_arch = "x86_64"))]
+#[expect(clippy::cast_possible_truncation, reason = "flags of the low 32 bits")]
+fn statfs(file: RawFd) -> Result<(u64, usize)> {
+    let mut about = [0_u64; 16];
     let at = about.as_mut_ptr().expose_provenance();
-    // SAFETY: room for a struct statfs, which has 16 words, or 15 of 8 bytes.
+    // SAFETY: room for a struct statfs, which has 15 words of 8 bytes or fewer.
     unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
-    // s390x has it in 32 bits.
-    Ok(if cfg!(target_arch = "s390x") { (about[0] >> 32) as u64 } else { about[0] as u64 })
+    // s390x has most of it in 32 bits.
+    Ok(if cfg!(target_arch = "s390x") {
+        (about[0] >> 32, (about[8] >> 32) as usize)
+    } else {
+        (about[0], about[10] as usize)
+    })
+}
+
+/// The same where words have 32 bits: fstatfs(2) fails with `EOVERFLOW` for a large file system there.
+#[cfg(not(any(target_pointer_width = "64", target_arch = "x86_64")))]
+fn statfs(file: RawFd) -> Result<(u64, usize)> {
+    // struct statfs64: type and block size, five numbers of 64 bits, the id in two words, the length of names, another
+    // size, flags, and four words for later. Where 64 bits are aligned to 8 bytes it ends with another one.
+    const SIZE: usize = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 84 } else { 88 };
+    let mut about = [0_u32; 22];
+    let at = about.as_mut_ptr().expose_provenance();
+    // SAFETY: room for a struct statfs64.
+    unsafe { syscall(libc::SYS_fstatfs64, [arg(file), SIZE, at]) }?;
+    Ok((about[0].into(), about[16] as usize))
+}
+
+fn fs_type(file: RawFd) -> Result<u64> {
+    Ok(statfs(file)?.0)
 }
 
 /// Whether a file has no permission to execute it for anybody, or is on a mount with `noexec`.
@@ -445,17 +468,7 @@ pub(crate) fn make_link(dir: RawFd, name: &CStr, text: &CStr) -> Result<()> {
 
 /// The flags of the mount that a file is on, as a remount by `mount(2)` has to repeat them, or it loses them.
 pub(crate) fn mount_flags(file: RawFd) -> Result<libc::c_ulong> {
-    // struct statfs is made of words.
-    let mut about = [0_usize; 32];
-    let at = about.as_mut_ptr().expose_provenance();
-    // SAFETY: room for a struct statfs, which has 16 words, or 15 of 8 bytes.
-    unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
-    // s390x has most of it in 32 bits.
-    Ok(for_mount(if cfg!(target_arch = "s390x") {
-        about[8].checked_shr(32).unwrap_or(0)
-    } else {
-        about[if cfg!(target_pointer_width = "64") { 10 } else { 11 }]
-    }))
+    Ok(for_mount(statfs(file)?.1))
 }
 
 /// From the flags of `statfs(2)` to those of `mount(2)`.
