@@ -218,7 +218,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("program openat2 \"", &[EAGAIN], Succeeds, "as above"),
     only("exec::without_the_program", "parent openat2 \"/no", &[ENOENT], Succeeds, "that is so in any case"),
     in_all("parent getcwd", &[], Says("no step", None), "a directory without a path cannot be looked up again"),
-    in_all("parent faccessat \"cgroup.freeze\"", &[], Succeeds, "what cannot be read of a cgroup says nothing of its being frozen"),
+    in_all("parent faccessat \"cgroup.", &[], Succeeds, "what cannot be read of a cgroup says nothing of its being frozen or removed"),
     in_all("parent read \"cgroup.", &[], Succeeds, "as above"),
     only("spawn::cgroup", "parent openat \"..\"", &[], Succeeds, "as above"),
 
@@ -352,6 +352,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("dup3", &["ConnectStdio"]),
     ("execve", &["Exec"]),
     ("faccessat2", &["Exec"]),
+    ("faccessat \"cgroup.procs\"", &["Clone"]),
     ("preadv", &["Exec"]),
     ("fchdir", &["ChangeDirectory", "ChangeRoot", "Mount", "PivotRoot", "Leave"]),
     // F_DUPFD_CLOEXEC.
