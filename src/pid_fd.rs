@@ -178,8 +178,9 @@ impl PidFd {
     /// [pidfd_getfd(2)](https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html), Linux 5.6
     #[doc(alias = "pidfd_getfd")]
     pub fn copy_fd(&self, number: RawFd) -> Result<OwnedFd> {
-        process::pidfd_getfd(self.as_raw_fd(), number)
-            .map_err(|errno| Error::os(Step::CopyDescriptor, errno).on(format!("{number}")))
+        process::pidfd_getfd(self.as_raw_fd(), number).map_err(|errno| {
+            Error::os(Step::CopyDescriptor, errno).on(format!("(number {number})"))
+        })
     }
 
     /// Another handle of the same process.

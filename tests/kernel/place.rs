@@ -310,7 +310,8 @@ fn a_descriptor_that_cannot_be_copied_is_told() {
             (error.step(), error.raw_os_error()),
             (Some(Step::CopyDescriptor), Some(libc::EBADF))
         );
-        assert!(error.to_string().contains(&number.to_string()), "{error}");
+        let told = format!("cannot copy a descriptor of the process (number {number})");
+        assert_eq!(error.to_string(), told);
         assert!(error.explain().unwrap().contains("no such descriptor"));
     }
     in_fork(|| {
