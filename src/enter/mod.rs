@@ -243,7 +243,7 @@ impl Enter {
     }
 }
 
-/// Where the error names no kind, any of a set may be the one that was refused.
+/// The error names the kind that was refused. What was entered before that stays so.
 pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
     targets.iter().for_each(|target| ns_fd::children_go(target.kind.into(), true));
     let leaves = targets.iter().any(|target| target.kind == Namespace::Mount);
