@@ -123,6 +123,10 @@ impl Place {
         };
         match self.lock(&file) {
             Ok(Some(about)) if about.stx_uid == process::geteuid() => Ok(file),
+            Ok(Some(_)) if is_new => {
+                self.give_up(file);
+                Err(taken("(files that are made there belong to another user)"))
+            }
             Ok(Some(_)) => Err(taken("(there is another user's file)")),
             Ok(None) => Err(busy()),
             Err(errno) => {

@@ -54,6 +54,8 @@ pub(crate) enum Need {
     Fuse,
     /// Linux 6.8: statmount(2), which engines hide.
     MountQueries,
+    /// Linux 5.12: lookups that query no file system.
+    CachedLookups,
     /// Pairs of network interfaces (veth) with ip(8), built in or loaded.
     NetworkPairs,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
@@ -155,6 +157,9 @@ impl Need {
                 let known = || fs::read_to_string("/proc/filesystems").unwrap_or_default();
                 let is_here = overlays() || known().contains("\toverlay\n");
                 (!is_here).then(|| "the module for overlays is not here".to_owned())
+            }
+            Self::CachedLookups => {
+                (kernel_version() < (5, 12)).then(|| "before Linux 5.12".to_owned())
             }
             Self::MountQueries => (!queries_mounts())
                 .then(|| "before Linux 6.8, or statmount(2) is hidden".to_owned()),

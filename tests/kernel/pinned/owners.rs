@@ -13,16 +13,17 @@ use crate::harness::cases;
 use crate::hostile::fuse::{Server, Silent, in_time};
 use crate::hostile::keep_capabilities;
 use crate::kernel::{refuse, until};
-use crate::machine::Need::{Fuse, Root, UserNamespaces};
+use crate::machine::Need::{CachedLookups, Fuse, OtherIds, Root, UserNamespaces};
 use crate::machine::fuse_device;
 use crate::stage;
 
 cases! {"pinned::owners":
     a_pin_ends_where_nobody_may_search [UserNamespaces],
     a_pin_ends_whatever_has_its_name [Root, Fuse],
-    a_pin_ends_in_a_directory_that_does_not_respond [Root, Fuse],
+    a_pin_ends_in_a_directory_that_does_not_respond [Root, Fuse, CachedLookups],
     a_directory_is_listed_whatever_is_mounted_in_it [Root, Fuse],
     a_name_that_becomes_another_file_is_not_opened [Root, Fuse],
+    a_file_that_becomes_another_user_s_is_not_left [Root, OtherIds],
 }
 
 const CAP_SYS_ADMIN: u32 = 1 << 21;
@@ -151,4 +152,19 @@ fn a_name_that_becomes_another_file_is_not_opened() {
         assert!(silent.is_some());
         assert_eq!(found.unwrap(), uts());
     });
+}
+
+/// As on a file system of the network that gives everything to nobody.
+fn a_file_that_becomes_another_user_s_is_not_left() {
+    own_mounts();
+    fs::create_dir("/run/dir").unwrap();
+    fs::set_permissions("/run/dir", Permissions::from_mode(0o777)).unwrap();
+    in_fork(|| {
+        // SAFETY: changes this process alone.
+        unsafe { libc::setfsuid(12_345) };
+        let error = uts().pin("/run/dir/x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:#}");
+        assert!(error.to_string().contains("belong to another user"), "{error:#}");
+    });
+    assert_eq!(fs::read_dir("/run/dir").unwrap().count(), 0);
 }
