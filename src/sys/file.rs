@@ -34,12 +34,28 @@ pub(crate) fn known(file: impl AsFd) -> Result<Statx> {
 /// `/dev/null`.
 pub(crate) const NULL_DEVICE: (u32, u32) = (1, 3);
 
-/// Whether it is the character device with this major and minor number. Its file system is not queried. For the parent.
-pub(crate) fn is_device(file: impl AsFd, (major, minor): (u32, u32)) -> Result<bool> {
-    let about = known(file)?;
-    let kind = FileType::from_raw_mode(about.stx_mode.into());
-    let its = (about.stx_rdev_major, about.stx_rdev_minor);
-    Ok(kind == FileType::CharacterDevice && its == (major, minor))
+/// The type of a file, and which device it is: its major and minor number. Its file system is not queried, unless a filter
+/// hides `statx(2)`. For the parent.
+pub(crate) fn kind(file: impl AsFd) -> Result<(FileType, (u32, u32))> {
+    match known(&file) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let about = rustix::fs::fstat(file)?;
+            #[allow(clippy::useless_conversion, reason = "its width differs between architectures")]
+            let device = u64::from(about.st_rdev);
+            let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
+            Ok((FileType::from_raw_mode(about.st_mode), numbers))
+        }
+        about => {
+            let about = about?;
+            let numbers = (about.stx_rdev_major, about.stx_rdev_minor);
+            Ok((FileType::from_raw_mode(about.stx_mode.into()), numbers))
+        }
+    }
+}
+
+/// Whether it is the character device with this major and minor number. As [`kind`].
+pub(crate) fn is_device(file: impl AsFd, numbers: (u32, u32)) -> Result<bool> {
+    Ok(kind(file)? == (FileType::CharacterDevice, numbers))
 }
 
 /// A descriptor of this process's own, closed when it is dropped. An `OwnedFd` is closed by libc, which a child
