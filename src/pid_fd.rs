@@ -190,7 +190,7 @@ impl PidFd {
     #[doc(alias = "pidfd_getfd")]
     pub fn copy_fd(&self, number: RawFd) -> Result<OwnedFd> {
         pidfd::getfd(self.as_raw_fd(), number)
-            .map_err(|errno| Error::os(Step::CopyFd, errno).on(format!("{number}")))
+            .map_err(|errno| Error::os(Step::CopyFd, errno).on(format!("(number {number})")))
     }
 
     /// One thread of this process, or the process before Linux 6.9.

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::ffi::CString;
 use std::fmt::Display;
 use std::mem::MaybeUninit;
@@ -20,7 +21,12 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::sys::file::{is_on, known};
 use crate::sys::in_root::{identity, open_on_same_mount_here};
+use crate::sys::mount::is_known_on;
 use crate::sys::{Errno, abi, ids, pidfd, process};
+
+/// Whether a thread of this process is in a root that somebody else laid out, so that nobody else pays for the care that
+/// it takes there: see `process_state.rs`.
+pub(crate) static OTHER_ROOTS: AtomicBool = AtomicBool::new(false);
 
 /// Room for the text of a link.
 pub(crate) type Text = [MaybeUninit<u8>; 4096];
@@ -46,8 +52,10 @@ impl ProcFs {
             Error::os(Step::ReadProc, errno).with_kind(kind)
         })?;
         let about = known(&root).map_err(refused)?;
+        // Others have that number, too.
         let is_root = about.stx_ino == abi::PROC_ROOT_INO;
-        if !is_root || !is_on(&root, abi::PROC_SUPER_MAGIC).map_err(refused)? {
+        let is_on = if OTHER_ROOTS.load(Relaxed) { is_known_on } else { is_on };
+        if !is_root || !is_on(root.as_fd(), abi::PROC_SUPER_MAGIC).map_err(refused)? {
             return Err(untrusted("/proc is not the root of a proc file system"));
         }
         Ok(Self { root, mount: about.stx_mnt_id, may_be_covered: true })
@@ -228,7 +236,8 @@ impl ProcFs {
         if self.may_be_covered {
             drop(self.open_below(dir, path, LINK)?);
         }
-        let about = rustix::fs::statx(dir, path, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID)?;
+        // Also a file system that refuses all else to this user returns this.
+        let about = rustix::fs::statx(dir, path, AtFlags::STATX_DONT_SYNC, StatxFlags::empty())?;
         Ok(about.stx_mnt_id)
     }
 

@@ -9,16 +9,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::error::{ErrorKind, Result};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::{NsFd, NsId};
-use crate::proc_fs::ProcFs;
+use crate::proc_fs::{OTHER_ROOTS, ProcFs};
 
 /// Mount namespaces that threads of this process entered, or gave another root. An inode number that is used again
 /// makes a thread more careful than it needs to be.
 static OTHERS: Mutex<Vec<NsId>> = Mutex::new(Vec::new());
 /// Those that threads of this process made at home, by the number that no other one ever has.
 static MADE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
-/// Whether there is any of the others, so that nobody else pays for the question.
-static ARE_THERE: AtomicBool = AtomicBool::new(false);
-
 /// Whether a namespace could not be identified, so that every thread counts.
 static ALL_COUNT: AtomicBool = AtomicBool::new(false);
 
@@ -72,7 +69,7 @@ impl Compass {
             }
             Err(_) => ALL_COUNT.store(true, Relaxed),
         }
-        ARE_THERE.store(true, Relaxed);
+        OTHER_ROOTS.store(true, Relaxed);
     }
 }
 
@@ -84,12 +81,13 @@ pub(crate) fn note_other_root() {
 /// Notes that every thread of this process is in a root that is not the caller's. Makes no system call.
 pub(crate) fn note_other_root_of_all() {
     ALL_COUNT.store(true, Relaxed);
-    ARE_THERE.store(true, Relaxed);
+    OTHER_ROOTS.store(true, Relaxed);
 }
 
 /// Whether names here have to be looked up with care: also where the thread went on from there without this crate.
 pub(crate) fn is_in_other_root() -> bool {
-    ARE_THERE.load(Relaxed) && (ALL_COUNT.load(Relaxed) || !here().is_ok_and(|here| is_own(&here)))
+    OTHER_ROOTS.load(Relaxed)
+        && (ALL_COUNT.load(Relaxed) || !here().is_ok_and(|here| is_own(&here)))
 }
 
 /// Whether it is home, or was made by a thread at home and has the same files.

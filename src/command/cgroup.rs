@@ -33,8 +33,9 @@ impl Command {
     ///
     /// From the spawn: [`InvalidInput`](crate::ErrorKind::InvalidInput) for a cgroup that is frozen or below a frozen
     /// one, since the child would not run and the caller sleep until it is thawed, which also happens if somebody
-    /// freezes the cgroup during the spawn; `EBADF` for what is no cgroup of version 2, `EBUSY` for one whose controllers are for its
-    /// children alone, `EOPNOTSUPP` for one of a broken threaded subtree, `ENODEV` for one that was removed, and
+    /// freezes the cgroup during the spawn; [`NotFound`](crate::ErrorKind::NotFound) for one that has been removed;
+    /// `EBADF` for what is no cgroup of version 2 (`ENOENT` where `clone3(2)` is hidden), `EBUSY` for one whose
+    /// controllers are for its children alone, `EOPNOTSUPP` for one of a broken threaded subtree, and
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
     ///
     /// # Privileges

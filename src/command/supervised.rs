@@ -135,12 +135,16 @@ impl Supervisor {
     /// - changes its working directory to `/`, so that the file system of the old one can be unmounted,
     /// - drops all capabilities except `CAP_KILL`, and sets `no_new_privs`,
     /// - gives back the memory that the loop does not need (x86_64 and aarch64 only). It keeps its executable code
-    ///   and its command line, for `ps`, but not its environment; and all memory if its image is not known, or with
-    ///   a sanitizer.
+    ///   and its command line, for `ps`, but not its environment.
     ///
     /// It keeps its root directory, its session and terminal, its name, umask, ids and timers, and its program's
-    /// file: those file systems stay busy. If another process still shares its memory, as the program does until
-    /// `execve(2)` has finished, it waits for about a second, and then keeps everything.
+    /// file: those file systems stay busy. It keeps all memory
+    ///
+    /// - if its image is not known, or with a sanitizer,
+    /// - if another process still shares it after about a second, as the program does until `execve(2)` has finished,
+    /// - where a seccomp filter blocks `unshare(2)`, which reports whether one does: in a container of Docker that has
+    ///   no `CAP_SYS_ADMIN`, for example. Without a `/proc` that can be believed it does not know there either whether
+    ///   it has other threads, and gives up nothing of the list.
     ///
     /// # Examples
     ///

@@ -46,7 +46,8 @@ pub(super) fn mount_max() -> Option<Cause> {
 }
 
 pub(super) fn chroot() -> Option<Cause> {
-    let about = rustix::fs::statx(CWD, "/", AtFlags::empty(), StatxFlags::TYPE).ok()?;
+    let flags = AtFlags::STATX_DONT_SYNC;
+    let about = rustix::fs::statx(CWD, "/", flags, StatxFlags::empty()).ok()?;
     // The kernel tells it from Linux 5.8 on.
     let told = about.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
     let is_root = about.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);

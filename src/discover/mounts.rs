@@ -278,8 +278,8 @@ impl Procs {
         Ok(())
     }
 
-    /// What its PID 1 tells, unless that has ended or may not be looked into. Nothing is opened there: its owner may
-    /// mount at any time.
+    /// What its PID 1 tells, unless that has ended or may not be looked into. Only the link itself is opened there, with
+    /// `O_PATH`, and its text read: its owner may mount at any time.
     fn ask(
         &mut self,
         survey: &Survey,

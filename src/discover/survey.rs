@@ -11,9 +11,10 @@ use rustix::fs::RawDir;
 
 use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
-use crate::ns_fd::NsId;
+use crate::ns_fd::{NsId, inode_on};
 use crate::proc_fs::ProcFs;
 use crate::process_state;
+use crate::sys::file::known;
 use crate::sys::{self, Errno, abi, nsfs};
 
 use super::{Discovery, Gap, Holder, NamespaceInfo, sight, text};
@@ -77,7 +78,7 @@ impl Survey {
 
     /// The number of the namespace whose file this is; `None` for any other file.
     pub(super) fn number_of(&self, file: impl AsFd) -> Option<u64> {
-        number_on(self.device, file)
+        inode_on(self.device, &known(file).ok()?)
     }
 
     /// Asks the namespace that a link in `dir`, which is a directory `ns`, leads to, unless it was asked. It is another one by now
@@ -215,19 +216,12 @@ pub(super) fn open_place(
     device: u64,
     place: &OwnedFd,
 ) -> sys::Result<Option<Opened>> {
-    let Some(ino) = number_on(device, place) else {
+    let Some(ino) = known(place).ok().and_then(|about| inode_on(device, &about)) else {
         return Ok(None);
     };
     let file = proc.reopen(place.as_fd()).map_err(|error| error.errno().unwrap_or(Errno::XDEV))?;
     let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag)?;
     Ok(kind.map(|kind| (kind, ino, file)))
-}
-
-/// Nothing but the device number tells whose file system would have to respond to more.
-fn number_on(device: u64, file: impl AsFd) -> Option<u64> {
-    let about = sys::file::known(file).ok()?;
-    let its = rustix::fs::makedev(about.stx_dev_major, about.stx_dev_minor);
-    (its == device).then_some(about.stx_ino)
 }
 
 /// Whether what was looked for is gone, or else may not be seen. That this process has no descriptors or

@@ -4,21 +4,32 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::sys::{Errno, file};
 
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 
-/// A child born in a frozen cgroup does not run, and its parent sleeps for it, where no signal but `SIGKILL` reaches.
+/// A child born in a frozen cgroup does not run, and its parent sleeps for it, where no signal but `SIGKILL` reaches. One
+/// that has been removed is refused with its name, as nothing else in the kernel's error tells what is not there.
 pub(crate) fn refuse_frozen(dir: BorrowedFd<'_>) -> Result<()> {
+    if is_removed(dir) {
+        let error = Error::os(Step::Clone, Errno::NOENT);
+        return Err(error.on("in a cgroup that has been removed"));
+    }
     if !is_frozen(dir) {
         return Ok(());
     }
     let why = "the cgroup, or one around it, is frozen, so that the child would not run and the caller sleep \
                until it is thawed: write 0 to cgroup.freeze first";
     Err(Error::new(ErrorKind::InvalidInput, why).at_step(Step::Clone))
+}
+
+/// Nothing is in its directory any more.
+fn is_removed(dir: BorrowedFd<'_>) -> bool {
+    let members = rustix::fs::accessat(dir, "cgroup.procs", Access::EXISTS, AtFlags::empty());
+    members == Err(Errno::NOENT) && file::is_on(dir, CGROUP2_SUPER_MAGIC) == Ok(true)
 }
 
 /// `cgroup.events` says so when all members are; before, `cgroup.freeze` of the cgroup or one around it does. What
@@ -38,14 +49,8 @@ fn is_frozen(dir: BorrowedFd<'_>) -> bool {
             return true;
         }
         // The uppermost has no such file.
-        if rustix::fs::accessat(
-            here,
-            "cgroup.freeze",
-            rustix::fs::Access::EXISTS,
-            rustix::fs::AtFlags::empty(),
-        )
-        .is_err()
-        {
+        let setting = rustix::fs::accessat(here, "cgroup.freeze", Access::EXISTS, AtFlags::empty());
+        if setting.is_err() {
             return false;
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -75,8 +75,8 @@ const TABLE: &[Row] = &[
     (Step::QueryNamespace, None, Errno::NOSYS, FILTERED),
     (Step::Clone, None, Errno::PERM, NO_USER_NAMESPACES),
     (Step::Clone, None, Errno::BADF, "the directory is none of a cgroup of version 2"),
-    // Where clone3(2) is not to be had, the child opens its file.
-    (Step::Clone, None, Errno::NOENT, "the directory is none of a cgroup of version 2, or the cgroup has been removed"),
+    // Where clone3(2) is not to be had, the child opens its file, which is not there in another directory either.
+    (Step::Clone, None, Errno::NOENT, "the cgroup has been removed, or the directory is none of a cgroup of version 2"),
     (Step::Clone, None, Errno::BUSY, "the cgroup hands controllers on to the cgroups below it, so that no process may be in it itself"),
     (Step::Clone, None, Errno::OPNOTSUPP, "the cgroup is threaded, or its domain is invalid: cgroups(7)"),
     (Step::Clone, None, Errno::NODEV, "the cgroup has been removed"),

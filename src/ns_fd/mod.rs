@@ -9,6 +9,7 @@ mod ns_id;
 use core::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
+use rustix::fs::Statx;
 use rustix::ioctl::Opcode;
 
 use crate::error::{AtStep, Error, Result, Step};
@@ -44,6 +45,18 @@ pub(crate) use open::has_no_first_process;
 pub struct NsFd {
     fd: OwnedFd,
     kind: Namespace,
+}
+
+/// The device that the files of all namespaces are on.
+pub(crate) fn device() -> Result<u64> {
+    Ok(NsFd::current(Namespace::Mount)?.id()?.dev)
+}
+
+/// The inode number of a file, if it is on that device. Nothing but the device tells whose file system would have to
+/// respond to more.
+pub(crate) fn inode_on(device: u64, file: &Statx) -> Option<u64> {
+    let its = rustix::fs::makedev(file.stx_dev_major, file.stx_dev_minor);
+    (its == device).then_some(file.stx_ino)
 }
 
 /// What the kernel tells of a namespace.

@@ -14,7 +14,7 @@ use crate::pid_fd::PidFd;
 use crate::pinned::{open_path, parent};
 use crate::proc_fs::{self, ProcFs};
 use crate::process_state;
-use crate::sys::{Errno, abi, file, nsfs};
+use crate::sys::{Errno, abi, file, mount, nsfs};
 
 /// Opening a namespace.
 impl NsFd {
@@ -188,7 +188,7 @@ impl NsFd {
         // Of the magic links in proc, only those in `ns` have such names.
         let name =
             name.to_str().filter(|name| is_name(name)).ok_or_else(|| refused(Errno::LOOP))?;
-        if !file::is_on(&dir, abi::PROC_SUPER_MAGIC).map_err(refused)? {
+        if !mount::is_known_on(&dir, abi::PROC_SUPER_MAGIC).map_err(refused)? {
             return Err(refused(Errno::LOOP));
         }
         ProcFs::open()?.namespace_in(dir.as_fd(), name).map_err(|errno| match errno {

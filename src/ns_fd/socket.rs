@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use super::NsFd;
 use crate::error::{AtStep, Error, Result, Step};
 use crate::namespace::Namespace;
-use crate::sys::{abi, nsfs};
+use crate::sys::{abi, file, nsfs};
 
 impl NsFd {
     /// The network namespace that a socket was made in, where it stays whoever holds it.
@@ -47,9 +47,9 @@ impl NsFd {
     #[doc(alias = "SIOCGSKNS")]
     pub fn of_socket(socket: impl AsFd) -> Result<Self> {
         let socket = socket.as_fd();
-        let about = rustix::fs::fstat(socket).at_step(Step::OpenNamespace)?;
+        let (kind, _) = file::kind(socket).at_step(Step::OpenNamespace)?;
         // A driver may answer this number as it pleases, and no answer of its is a descriptor for us.
-        if FileType::from_raw_mode(about.st_mode) != FileType::Socket {
+        if kind != FileType::Socket {
             return Err(Error::invalid("the descriptor is no socket"));
         }
         let fd = nsfs::get_fd(socket.as_raw_fd(), abi::SIOCGSKNS)

@@ -151,7 +151,9 @@ impl PinDir {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) if the
-    /// name is stale; [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name that is none.
+    /// name is stale, or of another file; [`InvalidInput`](crate::ErrorKind::InvalidInput) for a name that is none;
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed, by way of which is opened what
+    /// was found.
     pub fn get(&self, name: impl AsRef<OsStr>) -> Result<NsFd> {
         self.place(name.as_ref())?.namespace()
     }
@@ -172,11 +174,12 @@ impl PinDir {
     }
 
     /// All names, sorted, with what each stands for. Files that are neither a namespace nor what is left of
-    /// one are not among them.
+    /// one are not among them. A file system that somebody mounted on a name is not queried.
     ///
     /// # Errors
     ///
-    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`.
+    /// [`LimitReached`](crate::ErrorKind::LimitReached) for `EMFILE`;
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) as of [`get`](Self::get), if a namespace is there.
     pub fn list(&self) -> Result<Vec<(OsString, PinState)>> {
         let refused = |errno| Error::os(Step::OpenPinDir, errno).at(&self.path);
         let mut all = Vec::new();
@@ -230,19 +233,17 @@ impl PinDir {
 
     fn state(&self, name: &OsStr) -> Result<Option<PinState>> {
         let place = self.place(name)?;
-        match place.look() {
-            Ok(Found::Namespace(..)) => {}
+        let (mount, id) = match place.look(Step::OpenPinDir) {
+            Ok(Found::Namespace(mount, id)) => (mount, id),
             Ok(Found::Bare) => return Ok(Some(PinState::Stale)),
-            Ok(Found::Foreign) | Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(Error::os(Step::OpenPinDir, errno).at(place.path())),
-        }
-        match place.namespace() {
-            Ok(namespace) => {
-                let (kind, id) = (namespace.kind(), namespace.id()?);
-                Ok(Some(PinState::Live { kind, id }))
-            }
-            // Unpinned in the meantime, or of a kind that is not known here.
-            Err(error) if is_none(&error) => Ok(None),
+            Ok(Found::Foreign) => return Ok(None),
+            Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match place.open_found(&mount) {
+            Ok(namespace) => Ok(Some(PinState::Live { kind: namespace.kind(), id })),
+            // Of a kind that is not known here.
+            Err(error) if error.kind() == ErrorKind::NotANamespace => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -259,10 +260,6 @@ impl PinDir {
         }
         Place::below(&self.dir, &self.path, name)
     }
-}
-
-fn is_none(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotANamespace)
 }
 
 /// Taken once in the life of a directory, as ip does it, so that two of us make one mount. Any user who may read

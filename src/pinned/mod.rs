@@ -81,7 +81,9 @@ impl Pinned {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound); [`NotANamespace`](crate::ErrorKind::NotANamespace) if no
-    /// namespace is mounted there, also for a symbolic link, which is not followed as the path's last part.
+    /// namespace is mounted there, also for a symbolic link, which is not followed as the path's last part;
+    /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed, by way of which is opened what
+    /// was found.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let place = Place::of(path.as_ref())?;
         let namespace = place.namespace()?;
@@ -128,7 +130,8 @@ impl Pinned {
     ///
     /// The namespace lives on while something else refers to it. The file below is removed if it is as
     /// [`NsFd::pin`] and `ip netns add` make it: empty, without any permission. Another one is left, and so is
-    /// the file if the owner of the directory has renamed it: the mount is undone also there.
+    /// the file if the owner of the directory has renamed it, or lets nobody search the directory: the namespace
+    /// is unmounted all the same.
     ///
     /// # Errors
     ///

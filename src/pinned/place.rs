@@ -7,18 +7,21 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Statx, StatxFlags,
+};
 
 use super::mount;
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
-use crate::ns_fd::{NsFd, NsId};
+use crate::ns_fd::{self, NsFd, NsId};
+use crate::proc_fs::ProcFs;
 use crate::process_state;
-use crate::sys::in_root::open_inside_here;
-use crate::sys::{self, Errno, abi, file, ids};
+use crate::sys::in_root::{open_inside_here, open_on_same_mount_here};
+use crate::sys::{self, Errno, file, ids};
 
 /// Without following a link, nor waiting for whoever is at the other end of a FIFO.
 const READ: OFlags = OFlags::RDONLY
@@ -82,28 +85,19 @@ impl Place {
 
     /// The namespace that is mounted here.
     pub(super) fn namespace(&self) -> Result<NsFd> {
-        let refused = |errno| self.refused(Step::OpenNamespace, errno);
-        loop {
-            // Nothing else is opened: that may be a device.
-            if !matches!(self.look().map_err(refused)?, Found::Namespace(..)) {
+        match self.look(Step::OpenNamespace)? {
+            Found::Namespace(mount, _) => self.open_found(&mount),
+            _ => {
                 let error = Error::new(ErrorKind::NotANamespace, "no namespace is pinned at");
-                return Err(error.at(&self.path));
-            }
-            match self.open(READ) {
-                Ok(fd) if file::is_on(&fd, abi::NSFS_MAGIC).map_err(refused)? => {
-                    return NsFd::try_from(fd).map_err(|error| error.at(&self.path));
-                }
-                Err(errno) if errno != Errno::NOENT && self.has_namespace() => {
-                    return Err(refused(errno));
-                }
-                // Unpinned in the meantime.
-                _ => {}
+                Err(error.at(&self.path))
             }
         }
     }
 
-    fn has_namespace(&self) -> bool {
-        matches!(self.look(), Ok(Found::Namespace(..)))
+    /// Opens what was found here. By its name it would be looked up again, and may be another file by now.
+    pub(super) fn open_found(&self, mount: &OwnedFd) -> Result<NsFd> {
+        let file = ProcFs::open()?.reopen(mount.as_fd());
+        file.and_then(NsFd::try_from).map_err(|error| error.at(&self.path))
     }
 
     /// The file to mount on, locked: a new one, or one that was left.
@@ -111,21 +105,28 @@ impl Place {
         let refused = |errno| self.refused(Step::CreatePinTarget, errno);
         let taken = |why: &'static str| refused(Errno::EXIST).on(why);
         let busy = || taken("(another process is at work there)");
-        // Removed as soon as it was seen.
-        let vanished = |errno| if errno == Errno::NOENT { busy() } else { refused(errno) };
+        // Removed as soon as it was seen, or mounted on.
+        let vanished = |error: Error| match error.errno() {
+            Some(Errno::NOENT | Errno::XDEV) => busy(),
+            _ => error,
+        };
         let new = READ | OFlags::CREATE | OFlags::EXCL;
         let made = rustix::fs::openat(&self.parent, &self.name, new, Mode::empty());
         let is_new = made.is_ok();
         let file = match made {
-            Err(Errno::EXIST) => match self.look().map_err(vanished)? {
-                Found::Bare => self.open(READ).map_err(vanished)?,
+            Err(Errno::EXIST) => match self.look(Step::CreatePinTarget).map_err(vanished)? {
+                Found::Bare => self.open_bare().map_err(|errno| vanished(refused(errno)))?,
                 Found::Namespace(..) => return Err(taken("(a namespace is pinned there)")),
                 Found::Foreign => return Err(taken("(there is something else)")),
             },
             file => file.map_err(refused)?,
         };
         match self.lock(&file) {
-            Ok(Some(about)) if about.st_uid == ids::geteuid() => Ok(file),
+            Ok(Some(about)) if about.stx_uid == ids::geteuid() => Ok(file),
+            Ok(Some(_)) if is_new => {
+                self.give_up(file);
+                Err(taken("(files that are made there belong to another user)"))
+            }
             Ok(Some(_)) => Err(taken("(there is another user's file)")),
             Ok(None) => Err(busy()),
             Err(errno) => {
@@ -145,7 +146,7 @@ impl Place {
     /// The mount that was just made on the claimed file, where the kernel returned no descriptor of it.
     pub(super) fn mount_of(&self, namespace: &NsFd) -> Result<OwnedFd> {
         let id = namespace.id()?;
-        match self.look().map_err(|errno| self.refused(Step::Pin, errno))? {
+        match self.look(Step::Pin)? {
             Found::Namespace(mount, found) if found == id => Ok(mount),
             _ => Err(self.refused(Step::Pin, Errno::NOENT)),
         }
@@ -154,7 +155,7 @@ impl Place {
     /// Unmounts whatever namespace is here and removes the file below, or a file that was left.
     pub(super) fn clear(&self) -> Result<()> {
         loop {
-            match self.look().map_err(|errno| self.refused(Step::Unpin, errno))? {
+            match self.look(Step::Unpin)? {
                 Found::Bare => return self.remove_bare(),
                 Found::Foreign => return Err(self.not_unpinned("there is another file")),
                 Found::Namespace(mount, _) => match mount::detach(&mount) {
@@ -170,26 +171,30 @@ impl Place {
     }
 
     /// Unmounts this mount and removes the file below. The mount need not be here any more: the owner of the
-    /// directory can rename the file, from a mount namespace in which it is no mount point.
+    /// directory can rename the file, from a mount namespace in which it is no mount point, or let nobody see it.
     pub(super) fn release(&self, mount: impl AsFd) -> Result<()> {
         let at_path = |error: Error| error.at(&self.path);
-        let is_here = self.is_here(&mount).map_err(|errno| self.refused(Step::Unpin, errno))?;
+        // The unmount depends neither on an error of this nor on a file system that does not respond.
+        let is_here = self.is_here_at_once(&mount);
         // By a descriptor, the kernel unmounts what is on top.
-        if !is_here && mount::is_covered(&mount).map_err(at_path)? {
+        if is_here != Ok(true) && mount::is_covered(&mount).map_err(at_path)? {
             return Err(self.not_unpinned("something else is mounted over it"));
         }
         match mount::detach(&mount) {
-            Ok(()) if is_here => self.remove_bare(),
-            Ok(()) => Ok(()),
+            Ok(()) => match is_here {
+                Ok(true) => self.remove_bare(),
+                Err(_) if self.look(Step::Unpin).is_ok() => self.remove_bare(),
+                _ => Ok(()),
+            },
             Err(error)
                 if error.errno() != Some(Errno::INVAL) || self.is_here(&mount).unwrap_or(true) =>
             {
                 Err(at_path(error))
             }
-            Err(_) => match self.look() {
-                Err(errno) => Err(self.refused(Step::Unpin, errno)),
-                Ok(_) => Err(self.not_unpinned("it is not mounted any more")),
-            },
+            Err(_) => {
+                self.look(Step::Unpin)?;
+                Err(self.not_unpinned("it is not mounted any more"))
+            }
         }
     }
 
@@ -201,60 +206,88 @@ impl Place {
 
     /// Whether the name leads to this mount.
     fn is_here(&self, mount: impl AsFd) -> core::result::Result<bool, Errno> {
-        match self.open(LOOK) {
-            Err(Errno::NOENT) => Ok(false),
-            here => Ok(mount::number(here?)? == mount::number(mount)?),
+        is_at(self.open(LOOK), mount)
+    }
+
+    /// As [`is_here`](Self::is_here), without a query to the directory's file system: `EAGAIN` where that has to be
+    /// queried, or refuses. Before Linux 5.12, or where a filter blocks `openat2(2)`, it is queried.
+    fn is_here_at_once(&self, mount: impl AsFd) -> core::result::Result<bool, Errno> {
+        // A mount that somebody makes or removes in this moment leads to the same error.
+        for _ in 0..64 {
+            let (flags, how) = (LOOK, ResolveFlags::CACHED);
+            match rustix::fs::openat2(&self.parent, &self.name, flags, Mode::empty(), how) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => return self.is_here(mount),
+                here => return is_at(here, mount),
+            }
         }
+        Err(Errno::AGAIN)
     }
 
     /// Removes the file, unless another process is about to mount on it, or has.
     fn remove_bare(&self) -> Result<()> {
-        let refused = |errno| self.refused(Step::Unpin, errno);
-        match self.look() {
+        match self.look(Step::Unpin) {
             Ok(Found::Bare) => {}
-            Ok(_) | Err(Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(refused(errno)),
+            Ok(_) => return Ok(()),
+            Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        let removed = self.open(READ).and_then(|file| match self.lock(&file)? {
+        let removed = self.open_bare().and_then(|file| match self.lock(&file)? {
             Some(_) => rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::empty()),
             None => Ok(()),
         });
         match removed {
-            Err(Errno::NOENT) => Ok(()),
-            answer => answer.map_err(refused),
+            Err(Errno::NOENT | Errno::XDEV) => Ok(()),
+            answer => answer.map_err(|errno| self.refused(Step::Unpin, errno)),
         }
     }
 
-    /// What is here now.
-    pub(super) fn look(&self) -> core::result::Result<Found, Errno> {
-        let found = self.open(LOOK)?;
-        let about = rustix::fs::fstat(&found)?;
-        if about.st_nlink == 0 {
-            return Err(Errno::NOENT);
+    /// What is here now. If something is mounted here, its file system is not queried: others may have mounted it, and
+    /// it may never respond.
+    pub(super) fn look(&self, step: Step) -> Result<Found> {
+        let refused = |errno| self.refused(step, errno);
+        let found = self.open(LOOK).map_err(refused)?;
+        let known = file::known(&found).map_err(refused)?;
+        if !self.is_beside(&known).map_err(refused)? {
+            let dev = ns_fd::device().map_err(|error| error.at(&self.path))?;
+            return Ok(match ns_fd::inode_on(dev, &known) {
+                Some(ino) => Found::Namespace(found, NsId { dev, ino }),
+                None => Found::Foreign,
+            });
         }
-        Ok(if file::is_on(&found, abi::NSFS_MAGIC)? {
-            Found::Namespace(found, NsId { dev: about.st_dev, ino: about.st_ino })
-        } else if is_bare(&about) {
-            Found::Bare
-        } else {
-            Found::Foreign
-        })
+        let about = about(&found, AtFlags::STATX_DONT_SYNC).map_err(refused)?;
+        if about.stx_nlink == 0 {
+            return Err(refused(Errno::NOENT));
+        }
+        Ok(if is_bare(&about) { Found::Bare } else { Found::Foreign })
+    }
+
+    /// Whether a file is on the same mount as the directory, so that nothing is mounted on it.
+    fn is_beside(&self, known: &Statx) -> core::result::Result<bool, Errno> {
+        Ok(known.stx_mnt_id == mount::number(&self.parent)?)
     }
 
     /// Locks the file, if it still is the one that stands here, bare.
-    fn lock(&self, file: impl AsFd) -> core::result::Result<Option<Stat>, Errno> {
+    fn lock(&self, file: impl AsFd) -> core::result::Result<Option<Statx>, Errno> {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             answer => answer?,
         }
-        let held = rustix::fs::fstat(file)?;
-        let here = rustix::fs::statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW);
-        let here = match here {
+        let held = about(file, AtFlags::empty())?;
+        let here = match self.open(LOOK) {
             Err(Errno::NOENT) => return Ok(None),
-            answer => answer?,
+            here => file::known(here?)?,
         };
-        let same = (held.st_dev, held.st_ino) == (here.st_dev, here.st_ino);
+        let id = |it: &Statx| (it.stx_dev_major, it.stx_dev_minor, it.stx_ino);
+        let same = self.is_beside(&here)? && id(&here) == id(&held);
         Ok((same && is_bare(&held)).then_some(held))
+    }
+
+    /// Opens the file that is here. `EXDEV` if something is mounted on it by now, which is not opened.
+    fn open_bare(&self) -> core::result::Result<OwnedFd, Errno> {
+        let name = CString::new(self.name.as_bytes()).map_err(|_| Errno::INVAL)?;
+        #[expect(clippy::cast_possible_wrap, reason = "flags")]
+        open_on_same_mount_here(self.parent.as_raw_fd(), &name, READ.bits() as i32)
     }
 
     fn open(&self, flags: OFlags) -> core::result::Result<OwnedFd, Errno> {
@@ -266,8 +299,24 @@ impl Place {
     }
 }
 
+/// Whether what was opened by a name is this mount.
+fn is_at(
+    here: core::result::Result<OwnedFd, Errno>,
+    mount: impl AsFd,
+) -> core::result::Result<bool, Errno> {
+    match here {
+        Err(Errno::NOENT) => Ok(false),
+        here => Ok(mount::number(here?)? == mount::number(mount)?),
+    }
+}
+
+fn about(file: impl AsFd, flags: AtFlags) -> core::result::Result<Statx, Errno> {
+    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH | flags, StatxFlags::BASIC_STATS)
+}
+
 /// Empty, and nobody may do anything with it: as `ip netns add` makes them, too.
-fn is_bare(about: &Stat) -> bool {
-    let (kind, mode) = (FileType::from_raw_mode(about.st_mode), Mode::from_raw_mode(about.st_mode));
-    kind == FileType::RegularFile && mode.is_empty() && about.st_size == 0 && about.st_nlink == 1
+fn is_bare(about: &Statx) -> bool {
+    let mode = u32::from(about.stx_mode);
+    let (kind, mode) = (FileType::from_raw_mode(mode), Mode::from_raw_mode(mode));
+    kind == FileType::RegularFile && mode.is_empty() && about.stx_size == 0 && about.stx_nlink == 1
 }

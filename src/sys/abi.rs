@@ -141,6 +141,21 @@ pub(crate) struct NsIdReq {
 pub(crate) const NS_ID_REQ_SIZE: u32 = 32;
 const _: () = assert!(size_of::<NsIdReq>() == NS_ID_REQ_SIZE as usize);
 
+/// `struct mnt_id_req`, as Linux 6.8 has it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MntIdReq {
+    pub(crate) size: u32,
+    pub(crate) spare: u32,
+    pub(crate) mount: u64,
+    /// What is wanted.
+    pub(crate) param: u64,
+}
+pub(crate) const MNT_ID_REQ_SIZE: u32 = 24;
+const _: () = assert!(size_of::<MntIdReq>() == MNT_ID_REQ_SIZE as usize);
+pub(crate) const SYS_STATMOUNT: libc::c_long = 457;
+pub(crate) const STATMOUNT_SB_BASIC: u64 = 1;
+
 /// File system magic numbers, `include/uapi/linux/magic.h`.
 pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) const NSFS_MAGIC: u64 = 0x6e73_6673;

@@ -12,7 +12,7 @@ use super::in_child::InChild;
 use super::syscall::syscall;
 use super::{Errno, Result};
 
-/// Whether a file lies on the file system with this magic number. For the parent.
+/// Whether a file lies on the file system with this magic number, which is queried for it. For the parent.
 pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
     let kind = rustix::fs::fstatfs(file)?.f_type;
     // Its width and sign differ between architectures.
@@ -25,21 +25,37 @@ pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
 }
 
 /// What the kernel knows of a file without a request to its file system, which may never respond: its device, inode
-/// number and mount. For the parent.
+/// number and mount. Of a file system that refuses all else to this user, the inode number is 0. For the parent.
 pub(crate) fn known(file: impl AsFd) -> Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    rustix::fs::statx(file, c"", flags, StatxFlags::INO | StatxFlags::MNT_ID)
+    rustix::fs::statx(file, c"", flags, StatxFlags::empty())
 }
 
 /// `/dev/null`.
 pub(crate) const NULL_DEVICE: (u32, u32) = (1, 3);
 
-/// Whether it is the character device with this major and minor number. For the parent.
-pub(crate) fn is_device(file: impl AsFd, (major, minor): (u32, u32)) -> Result<bool> {
-    let about = rustix::fs::fstat(file)?;
-    let is_one = FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice;
-    #[allow(clippy::useless_conversion, reason = "its width differs between architectures")]
-    Ok(is_one && u64::from(about.st_rdev) == rustix::fs::makedev(major, minor))
+/// The type of a file, and which device it is: its major and minor number. Its file system is not queried, unless a filter
+/// hides `statx(2)`. For the parent.
+pub(crate) fn kind(file: impl AsFd) -> Result<(FileType, (u32, u32))> {
+    match known(&file) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let about = rustix::fs::fstat(file)?;
+            #[allow(clippy::useless_conversion, reason = "its width differs between architectures")]
+            let device = u64::from(about.st_rdev);
+            let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
+            Ok((FileType::from_raw_mode(about.st_mode), numbers))
+        }
+        about => {
+            let about = about?;
+            let numbers = (about.stx_rdev_major, about.stx_rdev_minor);
+            Ok((FileType::from_raw_mode(about.stx_mode.into()), numbers))
+        }
+    }
+}
+
+/// Whether it is the character device with this major and minor number. As [`kind`].
+pub(crate) fn is_device(file: impl AsFd, numbers: (u32, u32)) -> Result<bool> {
+    Ok(kind(file)? == (FileType::CharacterDevice, numbers))
 }
 
 /// A descriptor of this process's own, closed when it is dropped. An `OwnedFd` is closed by libc, which a child

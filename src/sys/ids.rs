@@ -8,18 +8,18 @@ use super::{Errno, Result};
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
 mod calls {
     pub(super) use libc::{
-        SYS_getegid as GETEGID, SYS_geteuid as GETEUID, SYS_getuid as GETUID,
-        SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID, SYS_setgroups as SETGROUPS,
-        SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
+        SYS_getegid as GETEGID, SYS_geteuid as GETEUID, SYS_getgroups as GETGROUPS,
+        SYS_getuid as GETUID, SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID,
+        SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
     };
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 mod calls {
     pub(super) use libc::{
-        SYS_getegid32 as GETEGID, SYS_geteuid32 as GETEUID, SYS_getuid32 as GETUID,
-        SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID, SYS_setgroups32 as SETGROUPS,
-        SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+        SYS_getegid32 as GETEGID, SYS_geteuid32 as GETEUID, SYS_getgroups32 as GETGROUPS,
+        SYS_getuid32 as GETUID, SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID,
+        SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
     };
 }
 
@@ -38,21 +38,31 @@ pub(crate) fn getegid() -> u32 {
 pub(crate) fn setgroups(groups: &[u32]) -> Result<()> {
     let at = groups.as_ptr().expose_provenance();
     // SAFETY: the kernel reads len ids of 32 bits at the pointer.
-    unsafe { syscall(calls::SETGROUPS, [groups.len(), at]) }.map(drop)
+    unsafe { syscall(calls::SETGROUPS, [groups.len(), at]) }?;
+    // SAFETY: without room the kernel writes none, and says how many there are.
+    let count = unsafe { syscall(calls::GETGROUPS, [0, 0]) }?;
+    is_so(count == groups.len())
+}
+
+/// A filter can answer that a call was done which was not, as those of programs do that play root.
+fn is_so(is_so: bool) -> Result<()> {
+    if is_so { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// `setresgid(gid, gid, gid)` of this thread alone: libc's would ask threads that do not exist.
 pub(crate) fn setgid(gid: u32) -> Result<()> {
-    let gid = gid as usize;
+    let id = gid as usize;
     // SAFETY: no pointers.
-    unsafe { syscall(calls::SETRESGID, [gid, gid, gid]) }.map(drop)
+    unsafe { syscall(calls::SETRESGID, [id, id, id]) }?;
+    is_so(getegid() == gid)
 }
 
 /// `setresuid(uid, uid, uid)` of this thread alone.
 pub(crate) fn setuid(uid: u32) -> Result<()> {
-    let uid = uid as usize;
+    let id = uid as usize;
     // SAFETY: no pointers.
-    unsafe { syscall(calls::SETRESUID, [uid, uid, uid]) }.map(drop)
+    unsafe { syscall(calls::SETRESUID, [id, id, id]) }?;
+    is_so(geteuid() == uid)
 }
 
 /// `setgroups(2)` to none; the groups stay where the caller or its user namespace may not change them.

@@ -30,9 +30,9 @@ impl Identity {
     }
 }
 
-/// What a file is known by.
+/// What a file is known by. Its file system is not queried, which may never respond.
 pub(crate) fn identity(file: RawFd) -> Result<Identity> {
-    let about = statx(file)?;
+    let about = statx(file, libc::STATX_TYPE | libc::STATX_INO, AT_STATX_DONT_SYNC)?;
     Ok(Identity {
         device: about.device,
         inode: about.inode,
@@ -40,15 +40,21 @@ pub(crate) fn identity(file: RawFd) -> Result<Identity> {
     })
 }
 
+/// What the mount is known by that a file is on. Also a file system that refuses all else to this user returns this.
+fn statx_of_mount(file: RawFd) -> Result<Statx> {
+    statx(file, 0, AT_STATX_DONT_SYNC)
+}
+
+const AT_STATX_DONT_SYNC: i32 = 0x4000;
+
 /// `statx(2)`.
-fn statx(file: RawFd) -> Result<Statx> {
+fn statx(file: RawFd, wanted: u32, flags: i32) -> Result<Statx> {
     let mut about = Statx::default();
     let at = core::ptr::from_mut(&mut about).expose_provenance();
     let empty = c"".as_ptr().expose_provenance();
-    const STATX_MNT_ID: u32 = 0x1000;
-    let wanted = (libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | STATX_MNT_ID) as usize;
+    let flags = arg(libc::AT_EMPTY_PATH | flags);
     // SAFETY: a C string, and a struct statx to write.
-    unsafe { syscall(libc::SYS_statx, [arg(file), empty, arg(libc::AT_EMPTY_PATH), wanted, at]) }?;
+    unsafe { syscall(libc::SYS_statx, [arg(file), empty, flags, wanted as usize, at]) }?;
     Ok(about)
 }
 
@@ -185,9 +191,11 @@ fn follow(dir: RawFd, path: &CStr, flags: i32, most_links: u32) -> Result<Fd> {
             continue;
         }
         links += 1;
-        // Links that are not magic lie in the root of proc alone.
-        let is_magic = fs_type(next.raw())? == abi::PROC_SUPER_MAGIC
-            && identity(at.raw())?.inode != abi::PROC_ROOT_INO;
+        // Links that are not magic lie in the root of proc alone. A magic one may be mounted in another directory with
+        // its inode number.
+        let is_in_root = identity(at.raw())?.inode == abi::PROC_ROOT_INO
+            && mount_id(at.raw())? == mount_id(next.raw())?;
+        let is_magic = !is_in_root && fs_type(next.raw())? == abi::PROC_SUPER_MAGIC;
         if links > most_links || is_magic {
             return Err(Errno::LOOP);
         }
@@ -361,19 +369,42 @@ impl PathBuffer {
     }
 }
 
-fn fs_type(file: RawFd) -> Result<u64> {
-    // struct statfs begins with the type, a word.
-    let mut about = [0_usize; 32];
+/// What `statfs(2)` returns of a file: the type of its file system, and the flags of its mount.
+#[cfg(any(target_pointer_width = "64", target_arch = "x86_64"))]
+#[expect(clippy::cast_possible_truncation, reason = "flags of the low 32 bits")]
+fn statfs(file: RawFd) -> Result<(u64, usize)> {
+    let mut about = [0_u64; 16];
     let at = about.as_mut_ptr().expose_provenance();
-    // SAFETY: room for a struct statfs, which has 16 words, or 15 of 8 bytes.
+    // SAFETY: room for a struct statfs, which has 15 words of 8 bytes or fewer.
     unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
-    // s390x has it in 32 bits.
-    Ok(if cfg!(target_arch = "s390x") { (about[0] >> 32) as u64 } else { about[0] as u64 })
+    // s390x has most of it in 32 bits.
+    Ok(if cfg!(target_arch = "s390x") {
+        (about[0] >> 32, (about[8] >> 32) as usize)
+    } else {
+        (about[0], about[10] as usize)
+    })
+}
+
+/// The same where words have 32 bits: fstatfs(2) fails with `EOVERFLOW` for a large file system there.
+#[cfg(not(any(target_pointer_width = "64", target_arch = "x86_64")))]
+fn statfs(file: RawFd) -> Result<(u64, usize)> {
+    // struct statfs64: type and block size, five numbers of 64 bits, the id in two words, the length of names, another
+    // size, flags, and four words for later. Where 64 bits are aligned to 8 bytes it ends with another one.
+    const SIZE: usize = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 84 } else { 88 };
+    let mut about = [0_u32; 22];
+    let at = about.as_mut_ptr().expose_provenance();
+    // SAFETY: room for a struct statfs64.
+    unsafe { syscall(libc::SYS_fstatfs64, [arg(file), SIZE, at]) }?;
+    Ok((about[0].into(), about[16] as usize))
+}
+
+fn fs_type(file: RawFd) -> Result<u64> {
+    Ok(statfs(file)?.0)
 }
 
 /// Whether a file has no permission to execute it for anybody, or is on a mount with `noexec`.
 pub(crate) fn nobody_may_execute(file: RawFd) -> Result<bool> {
-    let has_none = statx(file)?.mode & 0o111 == 0;
+    let has_none = statx(file, libc::STATX_MODE, 0)?.mode & 0o111 == 0;
     Ok(has_none || mount_flags(file)? & libc::MS_NOEXEC != 0)
 }
 
@@ -384,14 +415,13 @@ pub(crate) fn is_root_of_mount(file: RawFd, magic: u64) -> Result<bool> {
 
 /// The number of the mount that a file is on, its own among those that are mounted. Linux 5.8.
 pub(crate) fn mount_id(file: RawFd) -> Result<u64> {
-    Ok(statx(file)?.mount)
+    Ok(statx_of_mount(file)?.mount)
 }
 
 /// `STATX_ATTR_MOUNT_ROOT`: Linux 5.8, so always there.
 pub(crate) fn is_mount_root(file: RawFd) -> Result<bool> {
     const MOUNT_ROOT: u64 = 0x2000;
-    let about = statx(file)?;
-    Ok(about.attributes & MOUNT_ROOT != 0)
+    Ok(statx_of_mount(file)?.attributes & MOUNT_ROOT != 0)
 }
 
 /// Makes things with exactly the given permissions.
@@ -438,17 +468,7 @@ pub(crate) fn make_link(dir: RawFd, name: &CStr, text: &CStr) -> Result<()> {
 
 /// The flags of the mount that a file is on, as a remount by `mount(2)` has to repeat them, or it loses them.
 pub(crate) fn mount_flags(file: RawFd) -> Result<libc::c_ulong> {
-    // struct statfs is made of words.
-    let mut about = [0_usize; 32];
-    let at = about.as_mut_ptr().expose_provenance();
-    // SAFETY: room for a struct statfs, which has 16 words, or 15 of 8 bytes.
-    unsafe { syscall(libc::SYS_fstatfs, [arg(file), at]) }?;
-    // s390x has most of it in 32 bits.
-    Ok(for_mount(if cfg!(target_arch = "s390x") {
-        about[8].checked_shr(32).unwrap_or(0)
-    } else {
-        about[if cfg!(target_pointer_width = "64") { 10 } else { 11 }]
-    }))
+    Ok(for_mount(statfs(file)?.1))
 }
 
 /// From the flags of `statfs(2)` to those of `mount(2)`.

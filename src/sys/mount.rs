@@ -1,12 +1,14 @@
 //! Mounts: the calls of Linux 5.2, which take descriptors, and mount(2), which takes paths.
 
 use core::ffi::CStr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::args::{arg, owned};
-use super::file::Fd;
+use super::file::{self, Fd};
 use super::syscall::syscall;
-use super::{Errno, Result};
+use super::{Errno, Result, abi};
 
 // The same on all architectures but alpha. libc has not all of them.
 pub(super) const SYS_OPEN_TREE: libc::c_long = 428;
@@ -122,6 +124,34 @@ pub(crate) fn mount(
     let words = [text(source), text(Some(target)), text(kind), flags as usize, text(data)];
     // SAFETY: C strings or null where mount(2) allows it.
     unsafe { syscall(libc::SYS_mount, words) }.map(drop)
+}
+
+/// Whether a file lies on the file system with this magic number, which others may have mounted in this mount namespace:
+/// from Linux 6.8 on it is not queried, as it may never respond. For the parent.
+pub(crate) fn is_known_on(at: impl AsFd, magic: u64) -> Result<bool> {
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let about = rustix::fs::statx(&at, c"", flags, UNIQUE);
+    let mount = about.ok().filter(|about| about.stx_mask & UNIQUE.bits() != 0);
+    match mount.and_then(|about| magic_of_mount(about.stx_mnt_id).ok()) {
+        Some(its) => Ok(its == magic),
+        // It refuses all to this user, which is the same without a query; or the kernel does not return it.
+        None => file::is_on(at, magic),
+    }
+}
+
+/// `statmount(2)`: the magic number of a mount's file system, by the id that no other mount ever has. Linux 6.8.
+fn magic_of_mount(id: u64) -> Result<u64> {
+    let (size, param) = (abi::MNT_ID_REQ_SIZE, abi::STATMOUNT_SB_BASIC);
+    let request = abi::MntIdReq { size, spare: 0, mount: id, param };
+    // struct statmount: this number is its fourth 64 bits.
+    let mut about = [0_u64; 64];
+    let at = about.as_mut_ptr().expose_provenance();
+    let request = core::ptr::from_ref(&request).expose_provenance();
+    let words = [request, at, size_of_val(&about), 0];
+    // SAFETY: a request of the size that it says, and room for as many bytes as told.
+    unsafe { syscall(abi::SYS_STATMOUNT, words) }?;
+    Ok(about[3])
 }
 
 /// `pivot_root(".", ".")`: the working directory becomes the root, with the old one on top of it.

@@ -4,9 +4,12 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use linux_namespaces::{Command, ErrorKind, Interface, NamespaceSet, PidFd, Stdio, Step, Support};
+use linux_namespaces::{
+    Command, Error, ErrorKind, Interface, NamespaceSet, PidFd, Stdio, Step, Support,
+};
 
 use crate::faults::fork::in_fork;
+use crate::faults::kills::supervised;
 use crate::faults::{ALL, Engine, FRESH, available, failure};
 use crate::harness::cases;
 use crate::kernel;
@@ -17,6 +20,7 @@ cases! {"birth":
     in_a_cgroup [Root, UnifiedCgroup],
     in_a_cgroup_where_clone3_is_hidden [Root, UnifiedCgroup],
     in_a_frozen_cgroup [Root, UnifiedCgroup],
+    in_a_removed_cgroup [Root, UnifiedCgroup],
     in_no_cgroup [],
     with_pids_of_choice [Root],
     with_pids_that_cannot_be [Root],
@@ -130,6 +134,42 @@ fn in_a_frozen_cgroup() {
         events.contains("populated 0")
     });
     drop(below);
+}
+
+fn in_a_removed_cgroup() {
+    let told = |error: &Error| {
+        let got = (error.kind(), error.step());
+        assert_eq!(got, (ErrorKind::NotFound, Some(Step::Clone)), "{error:?}");
+        assert!(error.explain().unwrap().contains("has been removed"), "{error:#}");
+    };
+    let before_the_spawn = || {
+        for engine in available(ALL) {
+            let place = engine.place();
+            let mut command = Command::new("true");
+            command.cgroup(Group::new().open());
+            engine.choose(&mut command, place.as_ref());
+            let error = failure(&mut command);
+            told(&error);
+            assert!(error.to_string().contains("a cgroup that has been removed"), "{error}");
+        }
+    };
+    before_the_spawn();
+    in_fork(|| {
+        kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
+        before_the_spawn();
+    });
+    // After the spawn has looked at it.
+    if Clone3.missing().is_none() {
+        let group = Group::new();
+        let mut command = Command::new("true");
+        command.cgroup(group.open());
+        let mut group = Some(group);
+        let remove = |_| {
+            drop(group.take());
+            true
+        };
+        told(&supervised(libc::SYS_clone3, remove, || command.spawn().unwrap_err()));
+    }
 }
 
 fn in_no_cgroup() {
@@ -284,7 +324,7 @@ fn without_mounts() {
     }
 }
 
-fn is_unsupported(error: &linux_namespaces::Error) {
+fn is_unsupported(error: &Error) {
     assert_eq!(
         (error.step(), error.kind()),
         (Some(Step::Clone), ErrorKind::Unsupported),

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command as StdCommand;
 
-use linux_namespaces::{Command, CommandExt, Enter, Init, NamespaceSet, PidFd, Step};
+use linux_namespaces::{Command, CommandExt, Enter, ErrorKind, Init, NamespaceSet, PidFd, Step};
 
 use crate::harness::cases;
+use crate::kernel;
 use crate::machine::Need::{OtherIds, Root, TraceOthers, UserNamespaces};
 use crate::machine::is_root;
 
@@ -21,6 +22,7 @@ cases! {"credentials":
     an_init_is_root_of_inside_too [Root, UserNamespaces, OtherIds],
     memory_is_hidden_again_after_each_change [UserNamespaces, TraceOthers],
     dumps_of_set_user_id_programs_make_no_child_traceable [Root, UserNamespaces, OtherIds],
+    ids_that_a_filter_pretends_to_set [Root, OtherIds],
 }
 
 const NOBODY: u32 = 65_534;
@@ -286,4 +288,23 @@ fn dumps_of_set_user_id_programs_make_no_child_traceable() {
         assert!(std.unwrap().success());
     }
     drop(dumps);
+}
+
+/// As programs have it that play root.
+fn ids_that_a_filter_pretends_to_set() {
+    type Set = fn(&mut Command) -> &mut Command;
+    let rows: [(libc::c_long, Set, Step); 3] = [
+        (libc::SYS_setgroups, |it| it.groups([65_534]), Step::SetGroups),
+        (libc::SYS_setresgid, |it| it.gid(65_534), Step::SetGid),
+        (libc::SYS_setresuid, |it| it.uid(65_534), Step::SetUid),
+    ];
+    for (call, set, step) in rows {
+        kernel::refuse(call, 0);
+        let error = set(&mut Command::new("true")).status().unwrap_err();
+        assert_eq!(
+            (error.step(), error.kind()),
+            (Some(step), ErrorKind::PermissionDenied),
+            "{error}"
+        );
+    }
 }

@@ -280,7 +280,7 @@ fn nobody_is_fast_enough() {
 }
 
 /// Gives up all capabilities but these of the first 32.
-fn keep_capabilities(kept: u32) {
+pub(crate) fn keep_capabilities(kept: u32) {
     let header = [0x2008_0522_u32, 0];
     let data = [kept, kept, 0, 0, 0, 0];
     // SAFETY: a header of version 3 and two structures of three words each.

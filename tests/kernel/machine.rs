@@ -52,6 +52,10 @@ pub(crate) enum Need {
     OverlayModule,
     /// FUSE, which user namespaces may mount, built in or loaded.
     Fuse,
+    /// Linux 6.8: statmount(2), which engines hide.
+    MountQueries,
+    /// Linux 5.12: lookups that query no file system.
+    CachedLookups,
     /// Pairs of network interfaces (veth) with ip(8), built in or loaded.
     NetworkPairs,
     /// Mounts whose owners are changed, of the file system for temporary files. As root.
@@ -154,6 +158,11 @@ impl Need {
                 let is_here = overlays() || known().contains("\toverlay\n");
                 (!is_here).then(|| "the module for overlays is not here".to_owned())
             }
+            Self::CachedLookups => {
+                (kernel_version() < (5, 12)).then(|| "before Linux 5.12".to_owned())
+            }
+            Self::MountQueries => (!queries_mounts())
+                .then(|| "before Linux 6.8, or statmount(2) is hidden".to_owned()),
             Self::Fuse => fuse_device().is_none().then(|| "no FUSE here".to_owned()),
             Self::NetworkPairs => {
                 (!network_pairs()).then(|| "no pairs of network interfaces here".to_owned())
@@ -389,6 +398,14 @@ pub(crate) fn fuse_device() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
         .into_iter()
         .find(|node| fs::File::options().read(true).write(true).open(node).is_ok())?;
     Some((dir, node))
+}
+
+/// Without a request.
+pub(crate) fn queries_mounts() -> bool {
+    // SAFETY: no memory is read.
+    let answer = unsafe { libc::syscall(457, 0, 0, 0, 0) };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    answer >= 0 || !matches!(errno, Some(libc::ENOSYS | libc::EPERM))
 }
 
 /// Makes one in a network namespace of its own.

@@ -98,6 +98,7 @@ const CASES: &[&[harness::Case]] = &[
     nsenter::CASES,
     pinned::CASES,
     pinned::dir::CASES,
+    pinned::owners::CASES,
     pinned::races::CASES,
     pins::CASES,
     place::CASES,

@@ -31,6 +31,7 @@ cases! {"mounts":
     a_sandbox_without_mount_setattr [UserNamespaces, NewProc],
     nothing_of_the_old_root_is_left [UserNamespaces, NewProc],
     a_read_only_bind_is_so_all_the_way_down [UserNamespaces],
+    a_file_system_may_be_larger_than_statfs_tells [UserNamespaces],
     targets_stay_below_the_root [UserNamespaces, NewProc],
     targets_stay_below_the_root_without_openat2 [UserNamespaces, NewProc],
     missing_targets_are_made_only_where_that_is_ours [UserNamespaces],
@@ -264,6 +265,30 @@ fn a_read_only_bind_is_so_all_the_way_down() {
             assert_eq!(got, (Some(Step::ReadProc), ErrorKind::UntrustedProc), "{error:#}");
         }
         stage::unmount("/proc");
+    });
+}
+
+/// With more blocks than 32 bits hold: `EOVERFLOW` for programs with such words.
+fn a_file_system_may_be_larger_than_statfs_tells() {
+    staged(|| {
+        stage::private();
+        let dir = dir();
+        stage::tmpfs_of_size(dir.path(), "32768g");
+        symlink("nowhere", dir.path().join("link")).unwrap();
+        refuse(libc::SYS_mount_setattr, libc::ENOSYS);
+        for without_openat2 in [false, true] {
+            if without_openat2 {
+                refuse(libc::SYS_openat2, libc::ENOSYS);
+            }
+            let bind = Mount::bind(dir.path(), "/x").unwrap().read_only();
+            output(shell("cannot_write /x/file").mount(bind));
+            let mut command = shell("true");
+            let bind = Mount::bind(dir.path(), "/x").unwrap();
+            let error = refused(command.mount(bind).current_dir("/x/link"));
+            let got = (error.step(), error.raw_os_error());
+            assert_eq!(got, (Some(Step::ChangeDirectory), Some(libc::ENOENT)), "{error:#}");
+        }
+        stage::unmount(dir.path());
     });
 }
 

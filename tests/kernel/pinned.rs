@@ -1,6 +1,7 @@
 //! Namespaces that are kept by a bind mount. Each trial has mounts of its own, with an empty `/run`.
 
 pub(crate) mod dir;
+pub(crate) mod owners;
 pub(crate) mod races;
 
 use std::fs;

@@ -16,7 +16,7 @@ use crate::faults::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::forbid;
 use crate::machine::Need::{MappedOwners, OtherIds, OverlayModule, Root, UserNamespaces};
-use crate::machine::{kernel_version, lists_mount_namespaces};
+use crate::machine::{kernel_version, lists_mount_namespaces, queries_mounts};
 use crate::mounts::layers::shifted;
 use crate::stage;
 
@@ -47,6 +47,7 @@ const fn row(since: (u32, u32), what: &'static str, is_here: fn() -> bool) -> Ro
 const ROWS: &[Row] = &[
     row((5, 11), "pre_exec sees what close_other_fds closes", descriptors_are_closed_by_exec),
     row((5, 16), "a child killed by a filter spares who shares its memory", sharers_are_spared),
+    row((6, 8), "mounts are queried without their file systems", queries_mounts),
     row((6, 9), "pidfds of single threads", pidfds_of_threads),
     row((6, 11), "NsFd::pid_inside", pids_are_translated),
     row((6, 11), "NsFd::of_process without /proc", namespaces_without_proc),

@@ -12,10 +12,20 @@ fn text(path: impl AsRef<Path>) -> CString {
 }
 
 fn mount(source: &CString, target: impl AsRef<Path>, kind: Option<&CString>, flags: libc::c_ulong) {
+    mount_with(source, target, kind, flags, None);
+}
+
+fn mount_with(
+    source: &CString,
+    target: impl AsRef<Path>,
+    kind: Option<&CString>,
+    flags: libc::c_ulong,
+    data: Option<&CString>,
+) {
     let target = text(target);
-    let kind = kind.map_or(ptr::null(), |kind| kind.as_ptr());
-    // SAFETY: C strings, or null for the kind of a bind mount; no data.
-    let answer = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, ptr::null()) };
+    let [kind, data] = [kind, data].map(|it| it.map_or(ptr::null(), |text| text.as_ptr()));
+    // SAFETY: C strings, or null for the kind of a bind mount and for no data.
+    let answer = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, data.cast()) };
     assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
 }
 
@@ -36,6 +46,11 @@ pub(crate) fn tmpfs(target: impl AsRef<Path>) {
 pub(crate) fn tmpfs_with(target: impl AsRef<Path>, flags: libc::c_ulong) {
     let kind = text("tmpfs");
     mount(&kind, target, Some(&kind), flags);
+}
+
+pub(crate) fn tmpfs_of_size(target: impl AsRef<Path>, size: &str) {
+    let (kind, data) = (text("tmpfs"), text(format!("size={size}")));
+    mount_with(&kind, target, Some(&kind), 0, Some(&data));
 }
 
 pub(crate) fn unmount(target: impl AsRef<Path>) {

@@ -84,6 +84,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_getrandom, "getrandom", &[], NEVER),
     row(libc::SYS_getsid, "getsid", &[], NEVER),
     row(libc::SYS_gettid, "gettid", &[], NEVER),
+    row(libc::SYS_getgroups, "getgroups", &[], NEVER),
     row(libc::SYS_getuid, "getuid", &[], NEVER),
     row(libc::SYS_ioctl, "ioctl", &[Number(1)], &[EPERM, ENOTTY, EINVAL, EMFILE, ENOMEM]),
     row(libc::SYS_kill, "kill", &[], &[EPERM, ESRCH]),

@@ -93,12 +93,13 @@ fn take(tree: &Tree, cell: &TakenTree) -> Result<()> {
             answer => (answer?, false),
         }
     };
-    let identity = identity(mount.raw())?;
+    // Both now: the root of a FUSE gets another number when its server is queried for the first time.
+    let is_it = identity(mount.raw())? == identity(tree.held.as_raw_fd())?;
     let changed =
         if is_source { Err(Errno::NOSYS) } else { set_attr(mount.raw(), tree.attr, true) };
     cell.mount.keep(mount);
     cell.is_source.store(is_source, SeqCst);
-    if identity != tree.identity {
+    if !is_it {
         return Err(Errno::STALE);
     }
     match changed {

@@ -189,8 +189,7 @@ impl Compiler {
         idmap: Option<&Arc<NsFd>>,
     ) -> Result<()> {
         let (tree, below) = self.tree(source, attr, idmap)?;
-        let is_dir =
-            matches!(self.takes.last(), Some(MountOp::Take(tree)) if tree.identity.is_dir());
+        let is_dir = matches!(self.takes.last(), Some(MountOp::Take(tree)) if tree.is_dir);
         let point = self.point(target, if is_dir { Make::Dir } else { Make::File });
         let what = c_path(source)?;
         self.mounts_on(&point, false);
@@ -326,7 +325,7 @@ impl Compiler {
     ) -> Result<(usize, Vec<MountPoint>)> {
         let index = self.takes.len();
         let tree = open(index, path, attr, idmap)?;
-        let one_by_one = tree.identity.is_dir() && !attr.is_empty() && !features::mount_setattr();
+        let one_by_one = tree.is_dir && !attr.is_empty() && !features::mount_setattr();
         let below = if one_by_one { mounts_below(path)? } else { Vec::new() };
         self.takes.push(MountOp::Take(tree));
         Ok((index, below))
@@ -346,13 +345,14 @@ fn open(index: usize, path: &Path, attr: Attr, idmap: Option<&Arc<NsFd>>) -> Res
     };
     let held = held.at_step(Step::OpenSource).map_err(refused)?;
     let identity = identity(held.as_raw_fd()).at_step(Step::OpenSource).map_err(refused)?;
+    let is_dir = identity.is_dir();
     let held = match idmap {
         Some(namespace) => {
             id_mapped(&held, namespace).at_step(Step::IdmapMount).map_err(refused)?
         }
         None => held,
     };
-    Ok(Tree { index, path: c_path(path)?, identity, held, is_ready: idmap.is_some(), attr })
+    Ok(Tree { index, path: c_path(path)?, is_dir, held, is_ready: idmap.is_some(), attr })
 }
 
 /// With the caller's rights, since a child in a user namespace of its own has none over the file system.

@@ -13,7 +13,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::error::{Error, Step};
 use crate::mounts::NewFs;
-use crate::sys::in_root::Identity;
 use crate::sys::mount::{MountAttr, RDONLY};
 
 use mount_point::MountPoint;
@@ -97,7 +96,7 @@ impl From<NewFs> for Fs {
 pub(crate) struct Tree {
     pub(crate) index: usize,
     pub(crate) path: CString,
-    pub(crate) identity: Identity,
+    pub(crate) is_dir: bool,
     pub(crate) held: OwnedFd,
     /// Whether it is held as a mount that is attached nowhere, made with the rights of the parent.
     pub(crate) is_ready: bool,

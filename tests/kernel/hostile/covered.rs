@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use linux_namespaces::{
@@ -39,6 +39,7 @@ cases! {"hostile_covered":
     a_root_that_stays_after_exec_in_any_thread [UserNamespaces],
     who_goes_on_without_this_crate_is_still_elsewhere [UserNamespaces, UniqueIds],
     other_files_than_devices [UserNamespaces],
+    a_magic_link_in_another_place_is_not_followed [UserNamespaces],
     set_aside_ids_of_others [UserNamespaces],
     an_error_is_printed_where_proc_is_made_of_fifos [UserNamespaces],
 }
@@ -77,7 +78,12 @@ fn cover(target: &str, text: &str) -> Cover {
     let dir = dir();
     let link = dir.path().join("link");
     symlink(text, &link).unwrap();
-    let link = open_path(link.to_str().unwrap(), libc::O_NOFOLLOW);
+    cover_by(target, link.to_str().unwrap())
+}
+
+/// The same by a link that is there, which may be a magic one.
+fn cover_by(target: &str, link: &str) -> Cover {
+    let link = open_path(link, libc::O_NOFOLLOW);
     let at = open_path(target, libc::O_NOFOLLOW);
     // SAFETY: C strings and open descriptors.
     unsafe {
@@ -482,6 +488,36 @@ fn other_files_than_devices() {
             }
         });
     }
+}
+
+/// In a directory that has the inode number of the root of a proc, where the links are not magic.
+fn a_magic_link_in_another_place_is_not_followed() {
+    in_own_mounts(|| {
+        let image = dir();
+        stage::tmpfs(image.path());
+        assert_eq!(fs::metadata(image.path()).unwrap().ino(), 1);
+        for name in ["proc", "usr", "bin", "lib", "lib64", "tmp"] {
+            fs::create_dir(image.path().join(name)).unwrap();
+        }
+        let link = image.path().join("link");
+        symlink("nowhere", &link).unwrap();
+        // What it leads to is a directory inside as well, by its name.
+        std::env::set_current_dir("/usr").unwrap();
+        let cover = cover_by(link.to_str().unwrap(), "/proc/self/cwd");
+        for without_openat2 in [false, true] {
+            in_fork(|| {
+                into(image.path()).apply().unwrap();
+                if without_openat2 {
+                    refuse(libc::SYS_openat2, libc::ENOSYS);
+                }
+                let error = Command::new("/bin/true").current_dir("/link").status().unwrap_err();
+                let got = (error.step(), error.raw_os_error());
+                assert_eq!(got, (Some(Step::ChangeDirectory), Some(libc::ELOOP)), "{error:?}");
+            });
+        }
+        drop(cover);
+        stage::unmount(image.path());
+    });
 }
 
 fn set_aside_ids_of_others() {

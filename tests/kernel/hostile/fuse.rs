@@ -1,4 +1,4 @@
-//! A file system whose server does not respond, below an overlay: whoever queries the overlay waits for ever, whatever
+//! A file system whose server does not respond: whoever queries it waits for ever. Below an overlay that is so whatever
 //! the rights, since the overlay queries its layers with those of the user who mounted it.
 
 use std::ffi::CStr;
@@ -6,23 +6,34 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{ChildStdout, ExitCode};
 
-use linux_namespaces::{Child, Mount, NamespaceSet, Stdio, discover};
+use linux_namespaces::{
+    Child, Command, ErrorKind, Holder, Mount, NamespaceSet, NsFd, PidFd, Stdio, Step, discover,
+};
 
+use super::image::into;
 use crate::counts::command;
 use crate::discover::reuse::discover_with;
 use crate::discover::{covered_mount, id_of, is_gap};
 use crate::faults::fork::in_fork;
 use crate::harness::{cases, limit};
 use crate::kernel::open_path;
-use crate::machine::Need::{Fuse, Overlays, Root, UserNamespaces};
+use crate::machine::Need::{Fuse, MountQueries, Overlays, Root, UserNamespaces};
 use crate::machine::fuse_device;
+use crate::mounts::dir;
+use crate::pinned::own_mounts;
 use crate::stage;
 
 cases! {"hostile_fuse":
     a_survey_waits_for_no_cover [Root, Fuse, Overlays, UserNamespaces],
     a_survey_waits_for_nothing_with_the_number_of_a_proc [Root, Fuse, Overlays, UserNamespaces],
+    a_survey_sees_the_mounts_of_who_has_a_root_that_refuses [Root, Fuse, UserNamespaces],
+    a_spawn_waits_for_no_cover_of_a_device [Root, Fuse],
+    a_spawn_waits_for_no_source [Root, Fuse],
+    a_proc_that_does_not_respond_is_none [Root, Fuse, MountQueries],
+    a_file_that_does_not_respond_is_no_socket [Root, Fuse],
 }
 
 /// The processes of the attack, which end with this: the server first, so that nobody is left waiting.
@@ -69,14 +80,18 @@ pub(crate) fn act(attack: &str) -> ExitCode {
     for name in ["fuse", "layer", "overlay", "proc"] {
         fs::create_dir(format!("/sys/{name}")).unwrap();
     }
-    let server = serve(device);
-    // SAFETY: the process made above.
-    let stop = || unsafe {
-        libc::kill(server, libc::SIGSTOP);
-        libc::waitpid(server, std::ptr::null_mut(), libc::WUNTRACED);
-    };
+    // With the first of these nobody but those in this user namespace.
+    let rights = if attack == "root" { Silent::RIGHTS[0] } else { "user_id=0,group_id=0" };
+    let server = Server::new(device.as_ref(), "/sys/fuse", rights);
     let mut held = None;
     match attack {
+        "root" => {
+            // The server stays behind.
+            // SAFETY: this process alone.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+            stage::bind("/proc/self/ns/uts", "/sys/fuse/one/file");
+            std::os::unix::fs::chroot("/sys/fuse/one").unwrap();
+        }
         "proc" => {
             overlay("/sys/overlay");
             stage::proc("/sys/proc");
@@ -101,14 +116,10 @@ pub(crate) fn act(attack: &str) -> ExitCode {
             println!("{}", take_the_number_of_proc());
         }
     }
-    stop();
+    server.stop();
     println!("ready");
     std::io::stdin().read_to_string(&mut String::new()).unwrap();
-    // SAFETY: as above.
-    unsafe {
-        libc::kill(server, libc::SIGKILL);
-        libc::waitpid(server, std::ptr::null_mut(), 0);
-    }
+    drop(server);
     drop(held);
     ExitCode::SUCCESS
 }
@@ -131,6 +142,33 @@ fn take_the_number_of_proc() -> bool {
     device("/sys/proc") == number
 }
 
+/// A file system that nobody serves, until it is dropped.
+pub(crate) struct Silent(File);
+
+impl Silent {
+    pub(crate) fn new() -> Self {
+        let (_dir, path) = fuse_device().unwrap();
+        Self(File::options().read(true).write(true).open(path).unwrap())
+    }
+
+    /// Mounts it on a file or directory. `rights` say who may query it, and waits: others get an error.
+    pub(crate) fn mount(&self, target: &str, rights: &str) {
+        let kind = if fs::symlink_metadata(target).unwrap().is_dir() { "40000" } else { "100000" };
+        let target = std::ffi::CString::new(target).unwrap();
+        mount(c"fuse", &target, &format!("fd={},rootmode={kind},{rights}", self.0.as_raw_fd()));
+    }
+
+    pub(crate) fn over(target: &str, rights: &str) -> Self {
+        let silent = Self::new();
+        silent.mount(target, rights);
+        silent
+    }
+
+    /// Everybody may query it, or nobody but its owner, as with `fusermount(1)` without `allow_other`.
+    pub(crate) const RIGHTS: [&str; 2] =
+        ["user_id=0,group_id=0,allow_other", "user_id=65534,group_id=65534"];
+}
+
 /// Layers of one file system, whose inode numbers are those of the overlay.
 fn overlay(target: &str) {
     let target = std::ffi::CString::new(target).unwrap();
@@ -145,19 +183,44 @@ fn mount(kind: &CStr, target: &CStr, options: &str) {
     assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
 }
 
-/// Mounts `/sys/fuse`, with one empty file. The answer is the process that serves it.
-fn serve(device: &str) -> i32 {
-    let mut device = File::options().read(true).write(true).open(device).unwrap();
-    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-    mount(c"fuse", c"/sys/fuse", &options);
-    // SAFETY: this process has one thread.
-    let server = unsafe { libc::fork() };
-    if server == 0 {
-        while respond(&mut device).is_ok() {}
-        // SAFETY: ends this process.
-        unsafe { libc::_exit(0) }
+/// The process that serves a file system, until this is dropped.
+pub(crate) struct Server(i32);
+
+impl Server {
+    /// Mounts one with one empty file, `file` in both `one` and `other`.
+    pub(crate) fn new(device: &Path, target: &str, rights: &str) -> Self {
+        let mut device = File::options().read(true).write(true).open(device).unwrap();
+        let options = format!("fd={},rootmode=40000,{rights}", device.as_raw_fd());
+        let target = std::ffi::CString::new(target).unwrap();
+        mount(c"fuse", &target, &options);
+        // SAFETY: this process has one thread.
+        let server = unsafe { libc::fork() };
+        if server == 0 {
+            while respond(&mut device).is_ok() {}
+            // SAFETY: ends this process.
+            unsafe { libc::_exit(0) }
+        }
+        Self(server)
     }
-    server
+
+    /// From here on it does not respond.
+    pub(crate) fn stop(&self) {
+        // SAFETY: the process made above.
+        unsafe {
+            libc::kill(self.0, libc::SIGSTOP);
+            libc::waitpid(self.0, std::ptr::null_mut(), libc::WUNTRACED);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SAFETY: the process made above.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
 }
 
 /// `include/uapi/linux/fuse.h`: to one request.
@@ -236,7 +299,7 @@ impl Body {
 }
 
 /// In a process that ends if it waits. It cannot be ended once the server has read its request.
-fn in_time(work: impl FnOnce()) {
+pub(crate) fn in_time(work: impl FnOnce()) {
     in_fork(|| {
         // SAFETY: a signal to this process.
         unsafe { libc::alarm(limit() / 8) };
@@ -275,4 +338,87 @@ fn a_survey_waits_for_nothing_with_the_number_of_a_proc() {
         }
     }
     panic!("no number was given twice");
+}
+
+/// The namespace is mounted where nobody sees it but who has a FUSE of others for a root.
+fn a_survey_sees_the_mounts_of_who_has_a_root_that_refuses() {
+    let stalled = Stalled::new("root");
+    in_time(|| {
+        let all = discover().unwrap();
+        let mounts = id_of(stalled.child.id(), "mnt");
+        let is_it = |it: &Holder| match it {
+            Holder::BindMount { mount_namespace, path, .. } => {
+                *mount_namespace == mounts && path == Path::new("/file")
+            }
+            _ => false,
+        };
+        assert!(all.namespaces().any(|it| it.holders().iter().any(is_it)), "{:?}", all.gaps());
+    });
+}
+
+/// In a root that somebody else laid out.
+fn a_spawn_waits_for_no_cover_of_a_device() {
+    own_mounts();
+    let image = dir();
+    let null = image.path().join("dev/null");
+    fs::create_dir(image.path().join("dev")).unwrap();
+    File::create(&null).unwrap();
+    for rights in Silent::RIGHTS {
+        in_time(|| {
+            let _silent = Silent::over(null.to_str().unwrap(), rights);
+            into(image.path()).apply().unwrap();
+            let error = Command::new("/bin/true").stdin(Stdio::null()).status().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENODEV), "{error:?}");
+            for mount in [Mount::mask("/usr").unwrap(), Mount::dev("/usr").unwrap()] {
+                let error = Command::new("/bin/true").mount(mount).status().unwrap_err();
+                assert_eq!(error.step(), Some(Step::OpenSource), "{error:?}");
+            }
+        });
+        stage::unmount(&null);
+    }
+}
+
+/// Whoever looks into the mount waits, but not who makes it.
+fn a_spawn_waits_for_no_source() {
+    own_mounts();
+    for name in ["silent", "target"] {
+        fs::create_dir(format!("/run/{name}")).unwrap();
+    }
+    in_time(|| {
+        let _silent = Silent::over("/run/silent", Silent::RIGHTS[0]);
+        for mount in [
+            Mount::bind("/run/silent", "/run/target").unwrap(),
+            Mount::bind("/run/silent", "/run/target").unwrap().read_only(),
+        ] {
+            let mut command = Command::new("/bin/true");
+            let status = command.unshare(NamespaceSet::MOUNT).mount(mount).status();
+            assert!(status.unwrap_or_else(|error| panic!("{error:#}")).success());
+        }
+    });
+}
+
+/// Its root has the inode number of that of a proc.
+fn a_proc_that_does_not_respond_is_none() {
+    own_mounts();
+    let image = dir();
+    for rights in Silent::RIGHTS {
+        in_time(|| {
+            let silent = Silent::new();
+            into(image.path()).apply().unwrap();
+            silent.mount("/proc", rights);
+            let error = PidFd::current().unwrap().pids().unwrap_err();
+            stage::unmount("/proc");
+            assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:?}");
+        });
+    }
+}
+
+fn a_file_that_does_not_respond_is_no_socket() {
+    own_mounts();
+    File::create("/run/file").unwrap();
+    in_time(|| {
+        let _silent = Silent::over("/run/file", Silent::RIGHTS[0]);
+        let error = NsFd::of_socket(open_path("/run/file", 0)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+    });
 }

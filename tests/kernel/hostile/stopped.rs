@@ -1,21 +1,23 @@
 //! A child that somebody else may signal, and stops before it runs its program.
 
+use std::fs;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use linux_namespaces::{Command, Enter, NamespaceSet, Step};
+use linux_namespaces::{Clock, ClockOffset, Command, Enter, Init, NamespaceSet, Step};
 
 use crate::faults::fork::in_fork;
 use crate::faults::kills::{children, supervised};
 use crate::harness::cases;
 use crate::kernel::{state_of, until};
-use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
 
 cases! {"hostile_stopped":
     a_child_with_other_ids [Root, OtherIds],
     a_child_in_an_entered_user_namespace [UserNamespaces],
     the_process_that_makes_the_child [UserNamespaces],
     the_process_that_makes_a_child_that_nobody_waits_for [UserNamespaces],
+    what_a_killed_process_had_open [UserNamespaces, NewProc],
 }
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
@@ -111,5 +113,29 @@ fn the_process_that_makes_a_child_that_nobody_waits_for() {
         }
         // SAFETY: as it was, for the holder.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    });
+}
+
+/// It opened files of its own namespaces, and not in the caller's table.
+fn what_a_killed_process_had_open() {
+    inside(|command| {
+        let offset = ClockOffset::new(1, 0).unwrap();
+        command.time_offset(Clock::Monotonic, offset).init(Init::new());
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let caller = std::process::id().cast_signed();
+        let kill = |pid| {
+            if pid != caller {
+                // SAFETY: a child of ours that sleeps in its call.
+                assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+            }
+            pid == caller
+        };
+        // Panics are told while somebody lets the caller write.
+        supervised(libc::SYS_write, kill, || {
+            let before = open();
+            let error = command.spawn().unwrap_err();
+            assert_eq!(error.step(), Some(Step::WriteTimeOffsets), "{error}");
+            assert_eq!(open(), before, "{error}");
+        });
     });
 }

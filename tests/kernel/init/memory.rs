@@ -19,6 +19,7 @@ cases! {"init_memory":
     text_may_be_anonymous [UserNamespaces],
     the_stack_may_be_several_mappings [UserNamespaces],
     beside_a_shadow_nothing_is_given_back [Root, UserNamespaces],
+    what_others_may_share_stays [Root],
     secrets_are_gone_whatever_their_protection [Root, UserNamespaces],
     secrets_are_gone_whatever_their_file [Root, UserNamespaces],
     the_environment_is_gone [Root, UserNamespaces],
@@ -181,8 +182,7 @@ fn fixed(index: usize, length: usize, protection: i32, flags: i32) -> usize {
 }
 
 fn make_a_shadow() {
-    let at = fixed(0, 4096, libc::PROT_READ | libc::PROT_WRITE, PRIVATE);
-    assert_ne!(at, 0);
+    make_a_mapping();
     // No shadow memory is that small, but elsewhere nothing is given back in any case.
     let length = if cfg!(target_pointer_width = "64") { 1_u64 << 40 } else { 1 << 28 };
     map(length as usize, libc::PROT_NONE, PRIVATE | libc::MAP_NORESERVE);
@@ -192,6 +192,22 @@ fn beside_a_shadow_nothing_is_given_back() {
     in_both_ways(make_a_shadow, |pid| {
         assert!(is_mapped(pid, FAR), "{:?}", maps(pid));
     });
+}
+
+/// As the filter of a container engine, behind which a process cannot tell whether it has its memory to itself.
+fn what_others_may_share_stays() {
+    let begin = || {
+        make_a_mapping();
+        kernel::refuse(libc::SYS_unshare, libc::EPERM);
+    };
+    finished(begin, |pid| assert!(is_mapped(pid, FAR), "{:?}", maps(pid)));
+    if crate::machine::SHARES_MEMORY {
+        finished(make_a_mapping, |pid| assert!(!is_mapped(pid, FAR), "{:?}", maps(pid)));
+    }
+}
+
+fn make_a_mapping() {
+    assert_ne!(fixed(0, 4096, libc::PROT_READ | libc::PROT_WRITE, PRIVATE), 0);
 }
 
 fn make_secrets() {
