@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::mountinfo;
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
-use crate::sys::file::{is_on, known};
+use crate::sys::file::{cached_statx, is_on};
 use crate::sys::in_root::{identity, open_on_same_mount_here};
 use crate::sys::mount::is_known_on;
 use crate::sys::{Errno, abi, ids, pidfd, process};
@@ -51,7 +51,7 @@ impl ProcFs {
             };
             Error::os(Step::ReadProc, errno).with_kind(kind)
         })?;
-        let about = known(&root).map_err(refused)?;
+        let about = cached_statx(&root).map_err(refused)?;
         // Others have that number, too.
         let is_root = about.stx_ino == abi::PROC_ROOT_INO;
         let is_on = if OTHER_ROOTS.load(Relaxed) { is_known_on } else { is_on };

@@ -32,10 +32,10 @@ struct Home {
 
 /// What tells in which mount namespace this thread is, also where it sees another `/proc` or none.
 #[derive(Default)]
-pub(crate) struct Compass(Option<ProcFs>);
+pub(crate) struct MountNamespaceTracker(Option<ProcFs>);
 
 /// Notes where this thread is before it leaves.
-pub(crate) fn note_home() -> Compass {
+pub(crate) fn note_own_mount_namespace() -> MountNamespaceTracker {
     let home = HOME.get_or_init(|| {
         let here = here();
         let here = here.as_ref();
@@ -45,10 +45,10 @@ pub(crate) fn note_home() -> Compass {
             needs_proc: !NsFd::current_needs_no_proc(),
         }
     });
-    Compass(home.needs_proc.then(|| ProcFs::open().ok()).flatten())
+    MountNamespaceTracker(home.needs_proc.then(|| ProcFs::open().ok()).flatten())
 }
 
-impl Compass {
+impl MountNamespaceTracker {
     /// Notes that this thread is in a root that is not the caller's, unless it has come back.
     pub(crate) fn note_other_root(&self) {
         let by_proc =
@@ -73,9 +73,9 @@ impl Compass {
     }
 }
 
-/// As [`Compass::note_other_root`], where the thread still sees the `/proc` that it saw before.
+/// As [`MountNamespaceTracker::note_other_root`], where the thread still sees the `/proc` that it saw before.
 pub(crate) fn note_other_root() {
-    Compass::default().note_other_root();
+    MountNamespaceTracker::default().note_other_root();
 }
 
 /// Notes that every thread of this process is in a root that is not the caller's. Makes no system call.
@@ -109,7 +109,7 @@ fn is_own(here: &NsFd) -> bool {
 
 /// Notes that this thread, which was not elsewhere, made the mount namespace that it is in. Before Linux 6.18 that has
 /// no id which is its own for ever, and counts as another one once there is any.
-pub(crate) fn note_made() {
+pub(crate) fn note_new_mount_namespace() {
     if let Ok(Some(id)) = here().and_then(|here| here.unique_id()) {
         MADE.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     }
@@ -139,7 +139,7 @@ pub(crate) struct PendingNamespaces {
 }
 
 /// Notes what the thread's children are about to be born in.
-pub(crate) fn children_go(namespaces: NamespaceSet, entered: bool) {
+pub(crate) fn note_pending_namespaces(namespaces: NamespaceSet, entered: bool) {
     if namespaces.contains(NamespaceSet::PID) {
         if entered { &ENTERED } else { &NEW }.store(true, Relaxed);
     }

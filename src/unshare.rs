@@ -123,9 +123,9 @@ impl Unshare {
                  their file for no other; use Command",
             ));
         }
-        process_state::children_go(set, false);
+        process_state::note_pending_namespaces(set, false);
         let leaves = set.contains(NamespaceSet::MOUNT);
-        let compass = leaves.then(process_state::note_home).unwrap_or_default();
+        let tracker = leaves.then(process_state::note_own_mount_namespace).unwrap_or_default();
         let maps = IdMaps::of(&self.setup)?;
         let mut ops = vec![Op::Unshare(set)];
         ops.extend(maps.ops());
@@ -140,9 +140,9 @@ impl Unshare {
         let stays = outcome.is_ok() || (changed && back.is_none());
         if stays && leaves {
             if is_other {
-                compass.note_other_root();
+                tracker.note_other_root();
             } else {
-                process_state::note_made();
+                process_state::note_new_mount_namespace();
             }
         }
         match (outcome, back) {

@@ -25,12 +25,12 @@ impl Command {
                  that is inside; start one there that makes it",
             ));
         }
-        if self.setup.rootfs.is_some() && self.place.is_open() {
+        if self.setup.rootfs.is_some() && self.open_dirs.is_open() {
             return Err(Error::invalid(
                 "a root of its own together with an open directory, which would lead out of it",
             ));
         }
-        if self.setup.has_mounts() && self.place.is_open() {
+        if self.setup.has_mounts() && self.open_dirs.is_open() {
             return Err(Error::invalid(
                 "mounts together with an open directory: it was opened in the caller's mount namespace, where \
                  they are not, so that the program would see what they cover; use Rootfs or current_dir",

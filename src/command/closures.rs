@@ -105,7 +105,7 @@ impl Command {
             }
             work.take().map_or(0, |work| work())
         };
-        let plan = self.compile(joins, Op::Run(Arc::new(Mutex::new(once))))?;
+        let plan = self.compile(joins, Op::SpawnFn(Arc::new(Mutex::new(once))))?;
         self.start(plan, [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])
     }
 }

@@ -19,16 +19,16 @@ use crate::sys::features;
 
 /// What the program becomes in an entered user namespace.
 #[derive(Debug, Clone, Copy)]
-struct Inside {
+struct EnteredUserNamespace {
     becomes_root: bool,
     /// Whether it is in a new user namespace below, where the ids of the entered one are not mapped any more.
-    is_below: bool,
+    has_new_below: bool,
 }
 
-impl Inside {
+impl EnteredUserNamespace {
     /// Otherwise it is root already.
     fn becomes_root_late(self) -> bool {
-        self.becomes_root && !self.is_below
+        self.becomes_root && !self.has_new_below
     }
 }
 
@@ -74,9 +74,9 @@ impl Command {
         let maps = IdMaps::of(&self.setup)?;
         self.check(&joins, namespaces, &maps)?;
         let route = self.route(namespaces, &joins, &last, &maps)?;
-        let inside = Inside {
+        let entered_user = EnteredUserNamespace {
             becomes_root: self.enter.becomes_root(&joins),
-            is_below: namespaces.contains(NamespaceSet::USER),
+            has_new_below: namespaces.contains(NamespaceSet::USER),
         };
         let rights = MountRights {
             as_root: maps.leave_out_caller && self.setup.has_mounts(),
@@ -88,94 +88,110 @@ impl Command {
         let init = self.init_op()?;
 
         let has_joins = !joins.is_empty();
-        let entering = self.entering(joins, route.hides_memory, inside);
+        let enter_ops = self.enter_ops(joins, route.sets_undumpable, entered_user);
         // Before all else, unless that is an init's.
         let session = if init.is_none() { self.session_ops() } else { Vec::new() };
-        let (unshared, making) = self.making(&maps, route.by_birth);
-        let (before, mut ops): (Vec<Op>, Vec<Op>) = if route.by_birth {
-            (entering.into_iter().chain(making).collect(), session)
+        let (unshared, unshare_ops) = self.unshare_ops(&maps, route.intermediate_makes_time);
+        let (intermediate_ops, mut ops): (Vec<Op>, Vec<Op>) = if route.intermediate_makes_time {
+            (enter_ops.into_iter().chain(unshare_ops).collect(), session)
         } else if has_joins {
-            (entering, session.into_iter().chain(making).collect())
+            (enter_ops, session.into_iter().chain(unshare_ops).collect())
         } else {
-            (Vec::new(), entering.into_iter().chain(session).chain(making).collect())
+            (Vec::new(), enter_ops.into_iter().chain(session).chain(unshare_ops).collect())
         };
         ops.extend(self.setup.ops(rights)?);
         ops.extend(return_op);
-        self.place.enter(&mut ops);
+        self.open_dirs.enter(&mut ops);
         if let Some(init) = init {
-            self.become_init(init, inside, &mut ops);
+            self.become_init(init, entered_user, &mut ops);
         }
-        ops.push(Op::ConnectStdio);
-        ops.extend(self.lock_mounts.then_some(Op::LockMounts));
-        self.change_ids(inside, &mut ops);
-        if let Some(dir) = &self.current_dir {
-            ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
-        }
-        let flags = [
-            (self.place.keep_caps, Op::KeepCaps),
-            (self.no_new_privs, Op::NoNewPrivs),
-            // Behind every change of ids, which would undo it.
-            (self.kill_on_parent_exit && self.init.is_none(), Op::DieWithParent),
-            (self.close_other_fds, Op::CloseFds),
-            (self.ignores_children(), Op::IgnoreChildren),
-            (true, Op::ResetSignals),
-        ];
-        ops.extend(flags.into_iter().filter_map(|(wanted, op)| wanted.then_some(op)));
-        ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
+        self.program_ops(entered_user, dir_lookup, &mut ops)?;
         ops.push(last);
         Ok(Plan {
             memory: route.memory,
-            before,
-            inner_shares: route.inner_shares,
+            intermediate_ops,
+            shares_with_intermediate: route.shares_with_intermediate,
             namespaces: namespaces - unshared,
             clone_flags: self.clone_flags(route)?,
             set_tid: self.pids()?,
             cgroup: self.cgroup.clone(),
             maps_outside: maps.outside,
             die_with_parent: self.kill_on_parent_exit,
-            arrives_by_exec: route.arrives_by_exec,
+            enters_time_by_exec: route.enters_time_by_exec,
             ops,
         })
     }
 
     /// The steps into existing namespaces.
-    fn entering(&self, joins: Joins, hides_memory: bool, inside: Inside) -> Vec<Op> {
+    fn enter_ops(
+        &self,
+        joins: Joins,
+        sets_undumpable: bool,
+        entered_user: EnteredUserNamespace,
+    ) -> Vec<Op> {
         let has_joins = !joins.is_empty();
         let mut ops = Vec::new();
-        ops.extend(hides_memory.then_some(Op::HideMemory));
+        ops.extend(sets_undumpable.then_some(Op::SetDumpable));
         // Inside it may be denied.
-        ops.extend((inside.becomes_root && self.groups.is_none()).then_some(Op::DropGroups));
+        ops.extend((entered_user.becomes_root && self.groups.is_none()).then_some(Op::DropGroups));
         ops.extend(has_joins.then_some(Op::Enter(joins)));
         // To enter a user namespace and to change ids resets the mark to what fs.suid_dumpable says.
-        ops.extend((hides_memory && has_joins).then_some(Op::HideMemory));
-        if inside.becomes_root && inside.is_below {
-            ops.extend([Op::BecomeRootGroup, Op::BecomeRoot, Op::HideMemory]);
+        ops.extend((sets_undumpable && has_joins).then_some(Op::SetDumpable));
+        if entered_user.becomes_root && entered_user.has_new_below {
+            ops.extend([Op::SetGidToRoot, Op::SetUidToRoot, Op::SetDumpable]);
         }
         ops
     }
 
     /// The steps that make this process the init, and those of its program's process that come first.
-    fn become_init(&self, init: Op, inside: Inside, ops: &mut Vec<Op>) {
-        if inside.becomes_root_late() {
-            ops.extend([Op::DropGroups, Op::BecomeRootGroup, Op::BecomeRoot]);
+    fn become_init(&self, init: Op, entered_user: EnteredUserNamespace, ops: &mut Vec<Op>) {
+        if entered_user.becomes_root_late() {
+            ops.extend([Op::DropGroups, Op::SetGidToRoot, Op::SetUidToRoot]);
         }
-        ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
+        ops.extend(self.kill_on_parent_exit.then_some(Op::SetParentDeathSignal));
         // Not before: the files of an undumpable process belong to root.
-        ops.extend([Op::HideMemory, init]);
+        ops.extend([Op::SetDumpable, init]);
         ops.extend(self.session_ops());
     }
 
-    fn change_ids(&self, inside: Inside, ops: &mut Vec<Op>) {
-        let changes_ids = self.uid.is_some() || self.gid.is_some() || inside.becomes_root;
-        ops.extend((self.place.keep_caps && changes_ids).then_some(Op::KeepCapsOverIds));
-        let drops_groups = self.uid.is_some() || inside.becomes_root;
+    /// The steps that lead to the program, when the namespaces are as it will find them.
+    fn program_ops(
+        &self,
+        entered_user: EnteredUserNamespace,
+        dir_lookup: Lookup,
+        ops: &mut Vec<Op>,
+    ) -> Result<()> {
+        ops.push(Op::ConnectStdio);
+        ops.extend(self.lock_mounts.then_some(Op::LockMounts));
+        self.change_ids(entered_user, ops);
+        if let Some(dir) = &self.current_dir {
+            ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
+        }
+        let flags = [
+            (self.keep_caps, Op::KeepCaps),
+            (self.no_new_privs, Op::NoNewPrivs),
+            // Behind every change of ids, which would undo it.
+            (self.kill_on_parent_exit && self.init.is_none(), Op::SetParentDeathSignal),
+            (self.close_other_fds, Op::CloseFds),
+            (self.ignores_children(), Op::IgnoreSigchld),
+            (true, Op::ResetSignals),
+        ];
+        ops.extend(flags.into_iter().filter_map(|(wanted, op)| wanted.then_some(op)));
+        ops.extend(self.pre_exec.iter().cloned().map(Op::PreExec));
+        Ok(())
+    }
+
+    fn change_ids(&self, entered_user: EnteredUserNamespace, ops: &mut Vec<Op>) {
+        let changes_ids = self.uid.is_some() || self.gid.is_some() || entered_user.becomes_root;
+        ops.extend((self.keep_caps && changes_ids).then_some(Op::KeepCapsOverIds));
+        let drops_groups = self.uid.is_some() || entered_user.becomes_root;
         let drop_groups = drops_groups.then_some(Op::DropGroups);
         ops.extend(self.groups.clone().map(Op::SetGroups).or(drop_groups));
-        let becomes_root = inside.becomes_root_late();
-        ops.extend(self.gid.map(Op::SetGid).or(becomes_root.then_some(Op::BecomeRootGroup)));
-        ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));
+        let becomes_root = entered_user.becomes_root_late();
+        ops.extend(self.gid.map(Op::SetGid).or(becomes_root.then_some(Op::SetGidToRoot)));
+        ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::SetUidToRoot)));
         // Until exec the memory is a copy of ours, whatever fs.suid_dumpable says.
-        ops.extend(changes_ids.then_some(Op::HideMemory));
+        ops.extend(changes_ids.then_some(Op::SetDumpable));
     }
 
     fn route(&self, new: NamespaceSet, joins: &Joins, last: &Op, maps: &IdMaps) -> Result<Route> {
@@ -186,7 +202,7 @@ impl Command {
             pending: process_state::pending_namespaces()?,
             sets_clocks: self.setup.time_op().is_some(),
             has_init: self.init.is_some(),
-            ends_in_code: matches!(last, Op::Run(_)),
+            ends_in_code: matches!(last, Op::SpawnFn(_)),
             has_pre_exec: !self.pre_exec.is_empty(),
             changes_ids: makes_files_as_root
                 || (self.init.is_none() && self.uid.or(self.gid).is_some()),
@@ -208,11 +224,11 @@ impl Command {
 
     /// What makes the namespaces fit to be used, and those among them that it makes itself, as clocks can
     /// be set only from outside: by a process whose children will be in them.
-    fn making(&self, maps: &IdMaps, by_birth: bool) -> (NamespaceSet, Vec<Op>) {
+    fn unshare_ops(&self, maps: &IdMaps, intermediate_makes_time: bool) -> (NamespaceSet, Vec<Op>) {
         let maps = maps.ops();
         let time = NamespaceSet::TIME;
         match self.setup.time_op() {
-            clocks if by_birth => {
+            clocks if intermediate_makes_time => {
                 let set = time | (self.setup.namespaces & NamespaceSet::USER);
                 (set, [Op::Unshare(set)].into_iter().chain(maps).chain(clocks).collect())
             }

@@ -172,7 +172,7 @@ impl Command {
     /// [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html), "Ambient"
     #[doc(alias = "PR_CAP_AMBIENT")]
     pub fn keep_caps(&mut self) -> &mut Self {
-        self.place.keep_caps = true;
+        self.keep_caps = true;
         self
     }
 }

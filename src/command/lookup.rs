@@ -19,13 +19,13 @@ impl Command {
     pub(super) fn has_other_root(&self, joins: &Joins) -> bool {
         self.setup.rootfs.is_some()
             || process_state::is_in_other_root()
-            || self.place.has_root()
+            || self.open_dirs.has_root()
             || joins.set().contains(NamespaceSet::MOUNT)
     }
 
     /// Below mounts and in open directories.
     pub(super) fn has_other_files(&self) -> bool {
-        self.setup.has_mounts() || self.place.is_open()
+        self.setup.has_mounts() || self.open_dirs.is_open()
     }
 
     /// Among other files, too, unless the caller has named an open file by proc.

@@ -12,7 +12,7 @@ mod supervised;
 mod credentials;
 mod process;
 mod cgroup;
-mod place;
+mod open_dirs;
 mod getters;
 mod closures;
 mod clone3;
@@ -35,7 +35,7 @@ use crate::init::Init;
 use crate::plan::op::PreExec;
 use crate::plan::setup::Setup;
 
-use place::Place;
+use open_dirs::OpenDirs;
 use supervised::Supervised;
 
 pub use std_ext::CommandExt;
@@ -91,7 +91,7 @@ pub struct Command {
     env_clear: bool,
     current_dir: Option<PathBuf>,
     current_dir_fallback: Option<PathBuf>,
-    place: Place,
+    open_dirs: OpenDirs,
     stdio: [Option<Stdio>; 3],
     setup: Setup,
     enter: Enter,
@@ -101,6 +101,7 @@ pub struct Command {
     gid: Option<u32>,
     uid: Option<u32>,
     no_new_privs: bool,
+    keep_caps: bool,
     lock_mounts: bool,
     kill_on_parent_exit: bool,
     close_other_fds: bool,

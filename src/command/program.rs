@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::Command;
-use super::place::Place;
+use super::open_dirs::OpenDirs;
 use super::stdio::Stdio;
 use crate::enter::Enter;
 use crate::plan::setup::Setup;
@@ -43,7 +43,7 @@ impl Command {
             env_clear: false,
             current_dir: None,
             current_dir_fallback: None,
-            place: Place::default(),
+            open_dirs: OpenDirs::default(),
             stdio: [None, None, None],
             setup: Setup::default(),
             enter: Enter::new(),
@@ -53,6 +53,7 @@ impl Command {
             gid: None,
             uid: None,
             no_new_privs: false,
+            keep_caps: false,
             lock_mounts: false,
             kill_on_parent_exit: false,
             close_other_fds: false,

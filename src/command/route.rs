@@ -38,15 +38,15 @@ pub(super) struct Facts {
 pub(super) struct Route {
     pub(super) memory: Memory,
     /// Whether processes inside could look into a child's memory, so that it is marked undumpable.
-    pub(super) hides_memory: bool,
+    pub(super) sets_undumpable: bool,
     /// Whether another process, which enters or makes namespaces, makes the child.
     pub(super) has_intermediate: bool,
     /// Whether that process makes the time namespace, so that the child is born in it.
-    pub(super) by_birth: bool,
+    pub(super) intermediate_makes_time: bool,
     /// Whether the child shares the memory of the process that makes it.
-    pub(super) inner_shares: bool,
+    pub(super) shares_with_intermediate: bool,
     /// Whether exec brings the program into its time namespace.
-    pub(super) arrives_by_exec: bool,
+    pub(super) enters_time_by_exec: bool,
 }
 
 impl Facts {
@@ -67,11 +67,11 @@ impl Facts {
     pub(super) fn route(&self) -> Route {
         // Before Linux 6.2 only a birth leads into a time namespace, and none that shares memory.
         let by_exec = self.execs() && !self.pending.new_pid && self.exec_enters_time;
-        let needs_birth = (self.enters & self.new).contains(TIME)
+        let needs_clone_inside = (self.enters & self.new).contains(TIME)
             || ((self.makes_time_first() || self.pending.time) && !by_exec);
-        let by_birth = needs_birth && self.makes_time_first();
+        let intermediate_makes_time = needs_clone_inside && self.makes_time_first();
         let has_code = self.has_pre_exec || self.ends_in_code;
-        let hides_memory = self.enters.intersects(NamespaceSet::USER | NamespaceSet::PID)
+        let sets_undumpable = self.enters.intersects(NamespaceSet::USER | NamespaceSet::PID)
             || self.pending.entered_pid;
         let memory = if !self.can_share_memory {
             Memory::Copy(CopyReason::Architecture)
@@ -79,9 +79,9 @@ impl Facts {
             Memory::Copy(CopyReason::CallersCode)
         } else if self.has_init {
             Memory::Copy(CopyReason::Init)
-        } else if hides_memory {
+        } else if sets_undumpable {
             Memory::Copy(CopyReason::EnteredNamespaces)
-        } else if self.enters.contains(TIME) || needs_birth {
+        } else if self.enters.contains(TIME) || needs_clone_inside {
             Memory::Copy(CopyReason::TimeNamespace)
         } else if self.changes_ids {
             Memory::Copy(CopyReason::Ids)
@@ -90,12 +90,15 @@ impl Facts {
         };
         Route {
             memory,
-            hides_memory,
-            has_intermediate: by_birth || !self.enters.is_empty(),
-            by_birth,
-            inner_shares: self.can_share_memory && !needs_birth && !has_code && !self.has_init,
-            arrives_by_exec: self.execs()
-                && !needs_birth
+            sets_undumpable,
+            has_intermediate: intermediate_makes_time || !self.enters.is_empty(),
+            intermediate_makes_time,
+            shares_with_intermediate: self.can_share_memory
+                && !needs_clone_inside
+                && !has_code
+                && !self.has_init,
+            enters_time_by_exec: self.execs()
+                && !needs_clone_inside
                 && (self.new.contains(TIME) || self.pending.time),
         }
     }
@@ -129,10 +132,10 @@ mod tests {
         let route = facts.route();
         let marks = [
             ('i', route.has_intermediate),
-            ('b', route.by_birth),
-            ('s', route.inner_shares),
-            ('e', route.arrives_by_exec),
-            ('h', route.hides_memory),
+            ('b', route.intermediate_makes_time),
+            ('s', route.shares_with_intermediate),
+            ('e', route.enters_time_by_exec),
+            ('h', route.sets_undumpable),
         ];
         let copy = match route.memory {
             Memory::Shared => None,

@@ -92,8 +92,8 @@ fn enter_in_child(joins: &Joins, becomes_root: bool) -> sys::Result<()> {
     hide()?;
     if becomes_root {
         ids::drop_groups()?;
-        ids::become_root_group()?;
-        ids::become_root()?;
+        ids::set_gid_to_root()?;
+        ids::set_uid_to_root()?;
         hide()?;
     }
     Ok(())

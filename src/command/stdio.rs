@@ -37,10 +37,10 @@ use crate::sys::in_root::open_inside_here;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Stdio(Kind);
+pub struct Stdio(StdioKind);
 
 #[derive(Debug)]
-enum Kind {
+enum StdioKind {
     Inherit,
     Null,
     Piped,
@@ -53,25 +53,25 @@ impl Stdio {
     /// The same stream of this process.
     #[must_use]
     pub fn inherit() -> Self {
-        Self(Kind::Inherit)
+        Self(StdioKind::Inherit)
     }
 
     /// `/dev/null`.
     #[must_use]
     pub fn null() -> Self {
-        Self(Kind::Null)
+        Self(StdioKind::Null)
     }
 
     /// A new pipe, the other end of which is in the [`Child`](crate::Child).
     #[must_use]
     pub fn piped() -> Self {
-        Self(Kind::Piped)
+        Self(StdioKind::Piped)
     }
 }
 
 impl From<OwnedFd> for Stdio {
     fn from(fd: OwnedFd) -> Self {
-        Self(Kind::Fd(fd))
+        Self(StdioKind::Fd(fd))
     }
 }
 
@@ -102,14 +102,14 @@ impl From<ChildStderr> for Stdio {
 /// Standard output of this process, as it is at the spawn.
 impl From<io::Stdout> for Stdio {
     fn from(_: io::Stdout) -> Self {
-        Self(Kind::OwnStdout)
+        Self(StdioKind::OwnStdout)
     }
 }
 
 /// Standard error of this process, as it is at the spawn.
 impl From<io::Stderr> for Stdio {
     fn from(_: io::Stderr) -> Self {
-        Self(Kind::OwnStderr)
+        Self(StdioKind::OwnStderr)
     }
 }
 
@@ -127,14 +127,14 @@ impl Stream {
 
     fn try_open(stdio: &Stdio, direction: Direction) -> core::result::Result<Self, Errno> {
         Ok(match &stdio.0 {
-            Kind::Inherit => Self::default(),
-            Kind::Null => {
+            StdioKind::Inherit => Self::default(),
+            StdioKind::Null => {
                 let access =
                     if direction == Direction::In { OFlags::RDONLY } else { OFlags::WRONLY };
                 let null = open_null(access | OFlags::CLOEXEC)?;
                 Self { child: Some(above_stdio(null)?), parent: None }
             }
-            Kind::Piped => {
+            StdioKind::Piped => {
                 let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
                 let (child, parent) = match direction {
                     Direction::In => (reader, writer),
@@ -142,9 +142,13 @@ impl Stream {
                 };
                 Self { child: Some(above_stdio(child)?), parent: Some(parent) }
             }
-            Kind::Fd(fd) => Self { child: Some(duplicate_above(fd)?), parent: None },
-            Kind::OwnStdout => Self { child: Some(duplicate_above(io::stdout())?), parent: None },
-            Kind::OwnStderr => Self { child: Some(duplicate_above(io::stderr())?), parent: None },
+            StdioKind::Fd(fd) => Self { child: Some(duplicate_above(fd)?), parent: None },
+            StdioKind::OwnStdout => {
+                Self { child: Some(duplicate_above(io::stdout())?), parent: None }
+            }
+            StdioKind::OwnStderr => {
+                Self { child: Some(duplicate_above(io::stderr())?), parent: None }
+            }
         })
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::error::{Error, Result};
-use crate::sys::exec::Strings;
+use crate::sys::exec::CStringArray;
 
 /// C strings, one behind the other: an allocation for each would cost more than the system calls of a
 /// spawn.
@@ -71,8 +71,8 @@ impl CStrings {
         Ok(())
     }
 
-    pub(super) fn for_exec(self) -> Strings {
-        Strings::new(self.bytes, &self.starts)
+    pub(super) fn for_exec(self) -> CStringArray {
+        CStringArray::new(self.bytes, &self.starts)
     }
 }
 

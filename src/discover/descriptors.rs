@@ -11,24 +11,24 @@ use rustix::fs::OFlags;
 use crate::error::Result;
 use crate::sys::{self, Errno};
 
-use super::survey::{Survey, is_gone, numbers};
+use super::scan::{Scan, is_gone, numbers};
 use super::{Gap, Holder, text};
 
 /// `bound` are the paths at which namespaces are mounted.
-pub(super) fn walk(survey: &mut Survey, pids: &[u32], bound: &HashSet<Vec<u8>>) -> Result<()> {
+pub(super) fn walk(scan: &mut Scan, pids: &[u32], bound: &HashSet<Vec<u8>>) -> Result<()> {
     for &pid in pids {
-        if let Err(errno) = process(survey, pid, bound) {
+        if let Err(errno) = process(scan, pid, bound) {
             if !is_gone(errno)? {
-                survey.gaps.push(Gap::Fds { pid });
+                scan.gaps.push(Gap::Fds { pid });
             }
         }
     }
     Ok(())
 }
 
-fn process(survey: &mut Survey, pid: u32, bound: &HashSet<Vec<u8>>) -> sys::Result<()> {
+fn process(scan: &mut Scan, pid: u32, bound: &HashSet<Vec<u8>>) -> sys::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let dir = survey.proc.open_below(survey.proc.as_fd(), &format!("{pid}/fd"), flags)?;
+    let dir = scan.proc.open_below(scan.proc.as_fd(), &format!("{pid}/fd"), flags)?;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     for fd in numbers(&dir)? {
         let name = fd.to_string();
@@ -40,7 +40,7 @@ fn process(survey: &mut Survey, pid: u32, bound: &HashSet<Vec<u8>>) -> sys::Resu
         // A file that was opened by the path of its mount has that path for a name, or none once it is
         // mounted no more.
         if text::namespace(link).is_some() || link == b"/" || bound.contains(link) {
-            descriptor(survey, dir.as_fd(), pid, fd, &name)?;
+            descriptor(scan, dir.as_fd(), pid, fd, &name)?;
         }
     }
     Ok(())
@@ -49,19 +49,19 @@ fn process(survey: &mut Survey, pid: u32, bound: &HashSet<Vec<u8>>) -> sys::Resu
 /// What it is of is asked of the kernel, and of nobody else: the file is not opened unless it is of a
 /// namespace.
 fn descriptor(
-    survey: &mut Survey,
+    scan: &mut Scan,
     dir: BorrowedFd<'_>,
     pid: u32,
     fd: u32,
     name: &str,
 ) -> sys::Result<()> {
-    let place = match survey.proc.place_of(dir, name) {
+    let place = match scan.proc.place_of(dir, name) {
         Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
         place => place?,
     };
-    if let Some((kind, ino, file)) = survey.open_place(&place)? {
-        let index = survey.add(kind, ino, Holder::Fd { pid, fd });
-        survey.ask(index, &file)?;
+    if let Some((kind, ino, file)) = scan.open_place(&place)? {
+        let index = scan.add(kind, ino, Holder::Fd { pid, fd });
+        scan.ask(index, &file)?;
     }
     Ok(())
 }

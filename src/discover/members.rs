@@ -15,7 +15,7 @@ use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
 use crate::sys::Errno;
 
-use super::survey::{numbers, unless_exhausted};
+use super::scan::{numbers, unless_exhausted};
 use super::text;
 
 impl NsFd {

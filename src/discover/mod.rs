@@ -5,7 +5,7 @@
 // The documentation shows methods in this order.
 mod discovery;
 mod open;
-mod look;
+mod constructors;
 mod namespace_info;
 mod process_info;
 mod members;
@@ -13,12 +13,12 @@ mod holder;
 mod gap;
 
 mod descriptors;
-mod kernel_lists;
+mod listns;
 mod mounts;
 mod processes;
 mod recheck;
-mod sight;
-mod survey;
+mod visibility;
+mod scan;
 mod text;
 
 use crate::error::Result;
@@ -85,5 +85,5 @@ pub use process_info::ProcessInfo;
 /// [lsns(8)](https://man7.org/linux/man-pages/man8/lsns.8.html)
 #[doc(alias = "lsns")]
 pub fn discover() -> Result<Discovery> {
-    Discovery::look(true)
+    Discovery::scan(true)
 }

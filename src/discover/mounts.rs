@@ -17,32 +17,32 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsId;
 use crate::sys::{self, Errno, abi};
 
-use super::survey::{Survey, is_gone};
+use super::scan::{Scan, is_gone};
 use super::{Gap, Holder, NamespaceInfo, text};
 use crate::proc_fs::ProcFs;
 
 /// Answers the paths at which namespaces are mounted, anywhere.
-pub(super) fn walk(survey: &mut Survey) -> Result<HashSet<Vec<u8>>> {
-    let (mut bound, mut procs) = (HashSet::new(), Procs::default());
-    let user = user_namespace(survey);
+pub(super) fn walk(scan: &mut Scan) -> Result<HashSet<Vec<u8>>> {
+    let (mut bound, mut procs) = (HashSet::new(), ProcMounts::default());
+    let user = user_namespace(scan);
     let is_ours =
         |found: &NamespaceInfo| user.is_some() && found.owner.map(|owner| owner.ino) == user;
-    let all = survey.found.iter().filter(|found| found.kind == Namespace::Mount);
+    let all = scan.found.iter().filter(|found| found.kind == Namespace::Mount);
     let all: Vec<_> = all.map(|found| (found.id, is_ours(found), members(found))).collect();
     for (id, is_ours, members) in all {
         procs.checks = if is_ours { None } else { Some(MOST) };
-        if !namespace(survey, (id, is_ours), members, &mut bound, &mut procs)? {
-            survey.gaps.push(Gap::Mounts { mount_namespace: id });
+        if !namespace(scan, (id, is_ours), members, &mut bound, &mut procs)? {
+            scan.gaps.push(Gap::Mounts { mount_namespace: id });
         }
     }
-    procs.tell_unknown(survey);
+    procs.tell_unknown(scan);
     Ok(bound)
 }
 
 /// In mount namespaces that belong to it, nobody with less rights mounts.
-fn user_namespace(survey: &Survey) -> Option<u64> {
+fn user_namespace(scan: &Scan) -> Option<u64> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    let link = survey.proc.read_link(survey.proc.as_fd(), "thread-self/ns/user", &mut buffer);
+    let link = scan.proc.read_link(scan.proc.as_fd(), "thread-self/ns/user", &mut buffer);
     text::namespace(link.ok()?).map(|(_, ino)| ino)
 }
 
@@ -60,14 +60,14 @@ pub(super) fn members(found: &NamespaceInfo) -> Vec<String> {
 const MOST: usize = 16;
 
 /// A mount namespace as one of its tasks sees it.
-struct View {
+struct MountView {
     id: NsId,
     /// The task's directory `ns`.
     task: OwnedFd,
     mountinfo: Vec<u8>,
 }
 
-impl View {
+impl MountView {
     fn has_root(&self) -> bool {
         mountinfo::lines(&self.mountinfo).any(|mount| *mount.point == *b"/")
     }
@@ -76,22 +76,22 @@ impl View {
 /// Looks at the mounts that the tasks see, and returns whether those are all of the namespace. A task in a `chroot(2)`
 /// sees only what is mounted in there, so each root directory is looked at; in a namespace of ours until one has all.
 fn namespace(
-    survey: &mut Survey,
+    scan: &mut Scan,
     (id, is_ours): (NsId, bool),
     members: Vec<String>,
     bound: &mut HashSet<Vec<u8>>,
-    procs: &mut Procs,
+    procs: &mut ProcMounts,
 ) -> Result<bool> {
     let (mut members, mut told) = (members.into_iter(), HashSet::new());
     let (mut sees_all, mut left) = (false, MOST);
     while members.len() > 0 && !(is_ours && sees_all) {
-        for ((root, _), tasks) in roots(survey, is_ours, &mut members)? {
+        for ((root, _), tasks) in roots(scan, is_ours, &mut members)? {
             if left == 0 {
                 return Ok(false);
             }
             left -= 1;
-            if let Some(view) = view(survey, id, tasks)? {
-                look(survey, &view, &mut told, bound, procs)?;
+            if let Some(view) = view(scan, id, tasks)? {
+                look(scan, &view, &mut told, bound, procs)?;
                 sees_all |= root == b"/" && view.has_root();
             }
         }
@@ -105,13 +105,13 @@ type Root = (Vec<u8>, u64);
 /// Tasks by their root directories, of which `/` is the first. Of a namespace of ours only up to the first task that
 /// has it.
 fn roots(
-    survey: &Survey,
+    scan: &Scan,
     is_ours: bool,
     members: &mut impl Iterator<Item = String>,
 ) -> Result<BTreeMap<Root, Vec<String>>> {
     let mut roots = BTreeMap::<Root, Vec<_>>::new();
     for task in members {
-        match root_seen(&survey.proc, &task) {
+        match root_seen(&scan.proc, &task) {
             Ok(root) => {
                 let is_last = is_ours && root.0 == b"/";
                 roots.entry(root).or_default().push(task);
@@ -132,9 +132,9 @@ fn root_seen(proc: &ProcFs, task: &str) -> sys::Result<Root> {
 }
 
 /// By the first one of the tasks that is still there.
-fn view(survey: &Survey, id: NsId, tasks: Vec<String>) -> Result<Option<View>> {
+fn view(scan: &Scan, id: NsId, tasks: Vec<String>) -> Result<Option<MountView>> {
     for task in tasks {
-        match view_of(survey, id, &task) {
+        match view_of(scan, id, &task) {
             Ok(None) => {}
             Ok(view) => return Ok(view),
             Err(errno) => drop(is_gone(errno)?),
@@ -143,22 +143,22 @@ fn view(survey: &Survey, id: NsId, tasks: Vec<String>) -> Result<Option<View>> {
     Ok(None)
 }
 
-fn view_of(survey: &Survey, id: NsId, task: &str) -> sys::Result<Option<View>> {
+fn view_of(scan: &Scan, id: NsId, task: &str) -> sys::Result<Option<MountView>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let task = survey.proc.open_below(survey.proc.as_fd(), task, flags)?;
-    let mountinfo = survey.proc.read(task.as_fd(), "../mountinfo")?;
+    let task = scan.proc.open_below(scan.proc.as_fd(), task, flags)?;
+    let mountinfo = scan.proc.read(task.as_fd(), "../mountinfo")?;
     // It may have gone elsewhere since it was seen there.
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    let now = text::namespace(survey.proc.read_link(task.as_fd(), "mnt", &mut buffer)?);
-    Ok((now == Some((Namespace::Mount, id.ino))).then_some(View { id, task, mountinfo }))
+    let now = text::namespace(scan.proc.read_link(task.as_fd(), "mnt", &mut buffer)?);
+    Ok((now == Some((Namespace::Mount, id.ino))).then_some(MountView { id, task, mountinfo }))
 }
 
 fn look(
-    survey: &mut Survey,
-    view: &View,
+    scan: &mut Scan,
+    view: &MountView,
     told: &mut HashSet<(u64, Vec<u8>, Vec<u8>)>,
     bound: &mut HashSet<Vec<u8>>,
-    procs: &mut Procs,
+    procs: &mut ProcMounts,
 ) -> Result<()> {
     let mut root = None;
     for mount in mountinfo::lines(&view.mountinfo) {
@@ -173,15 +173,15 @@ fn look(
         if !told.insert((mount.id, mount.device.to_vec(), mount.root.to_vec())) {
             continue;
         }
-        let root = root.get_or_insert_with(|| root_of(&survey.proc, &view.task).ok());
+        let root = root.get_or_insert_with(|| root_of(&scan.proc, &view.task).ok());
         let mut place = || match root {
             Some(root) => open(root, &mount.point),
             None => Err(Errno::NOENT),
         };
         if let Some(namespace) = namespace {
-            bound_at(survey, view, &mount, namespace, place())?;
+            bound_at(scan, view, &mount, namespace, place())?;
         } else {
-            procs.mounted(survey, view, &mount, place)?;
+            procs.mounted(scan, view, &mount, place)?;
         }
     }
     Ok(())
@@ -207,27 +207,27 @@ pub(super) fn open(root: &OwnedFd, point: &[u8]) -> sys::Result<OwnedFd> {
 }
 
 fn bound_at(
-    survey: &mut Survey,
-    view: &View,
+    scan: &mut Scan,
+    view: &MountView,
     mount: &MountLine<'_>,
     (kind, ino): (Namespace, u64),
     place: sys::Result<OwnedFd>,
 ) -> Result<()> {
     let path = path(&mount.point);
-    let index = survey.add(kind, ino, Holder::BindMount { mount_namespace: view.id, path });
-    if survey.found[index].asked {
+    let index = scan.add(kind, ino, Holder::BindMount { mount_namespace: view.id, path });
+    if scan.found[index].asked {
         return Ok(());
     }
-    match place.and_then(|place| survey.open_place(&place)) {
+    match place.and_then(|place| scan.open_place(&place)) {
         Ok(Some((_, number, file))) if number == ino => {
-            if let Err(errno) = survey.ask(index, &file) {
+            if let Err(errno) = scan.ask(index, &file) {
                 is_gone(errno)?;
             }
         }
         // Something else covers it, perhaps another namespace.
         Ok(_) => {
             let path = self::path(&mount.point);
-            survey.gaps.push(Gap::CoveredMount { mount_namespace: view.id, path });
+            scan.gaps.push(Gap::CoveredMount { mount_namespace: view.id, path });
         }
         Err(errno) => drop(is_gone(errno)?),
     }
@@ -236,7 +236,7 @@ fn bound_at(
 
 /// Which pid namespaces are shown by proc file systems, of which one may be mounted many times.
 #[derive(Default)]
-struct Procs {
+struct ProcMounts {
     /// By the device number of the file system.
     shown: HashMap<Vec<u8>, u64>,
     /// The others, and whether something keeps them out of reach.
@@ -245,11 +245,11 @@ struct Procs {
     checks: Option<usize>,
 }
 
-impl Procs {
+impl ProcMounts {
     fn mounted(
         &mut self,
-        survey: &mut Survey,
-        view: &View,
+        scan: &mut Scan,
+        view: &MountView,
         mount: &MountLine<'_>,
         place: impl FnOnce() -> sys::Result<OwnedFd>,
     ) -> Result<()> {
@@ -257,7 +257,7 @@ impl Procs {
         let mut shown = self.shown.get(mount.device).copied();
         let mut is_out_of_reach = false;
         if shown.is_none() {
-            match self.ask(survey, view, mount, place) {
+            match self.ask(scan, view, mount, place) {
                 Ok(ino) => {
                     shown = ino;
                     self.shown.extend(ino.map(|ino| (mount.device.to_vec(), ino)));
@@ -271,7 +271,7 @@ impl Procs {
         match shown {
             Some(ino) => {
                 let holder = Holder::ProcMount { mount_namespace: view.id, path };
-                survey.add(Namespace::Pid, ino, holder);
+                scan.add(Namespace::Pid, ino, holder);
             }
             None => self.unknown.push((mount.device.to_vec(), view.id, path, is_out_of_reach)),
         }
@@ -282,17 +282,17 @@ impl Procs {
     /// `O_PATH`, and its text read: its owner may mount at any time.
     fn ask(
         &mut self,
-        survey: &Survey,
-        view: &View,
+        scan: &Scan,
+        view: &MountView,
         mount: &MountLine<'_>,
         place: impl FnOnce() -> sys::Result<OwnedFd>,
     ) -> sys::Result<Option<u64>> {
         let place = place()?;
-        if !self.is_root_of(&place, survey, view, mount.device)? {
+        if !self.is_root_of(&place, scan, view, mount.device)? {
             return Err(Errno::XDEV);
         }
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        match survey.proc.read_link_in(place.as_fd(), "1/ns/pid", &mut buffer) {
+        match scan.proc.read_link_in(place.as_fd(), "1/ns/pid", &mut buffer) {
             Ok(link) => match text::namespace(link) {
                 Some((Namespace::Pid, ino)) => Ok(Some(ino)),
                 _ => Err(Errno::XDEV),
@@ -306,11 +306,11 @@ impl Procs {
     fn is_root_of(
         &mut self,
         place: &OwnedFd,
-        survey: &Survey,
-        view: &View,
+        scan: &Scan,
+        view: &MountView,
         device: &[u8],
     ) -> sys::Result<bool> {
-        let is_root = sys::file::known(place).is_ok_and(|it| {
+        let is_root = sys::file::cached_statx(place).is_ok_and(|it| {
             let its = format!("{}:{}", it.stx_dev_major, it.stx_dev_minor);
             it.stx_ino == abi::PROC_ROOT_INO && its.as_bytes() == device
         });
@@ -323,18 +323,18 @@ impl Procs {
             return Ok(false);
         }
         *checks -= 1;
-        let now = survey.proc.read(view.task.as_fd(), "../mountinfo")?;
+        let now = scan.proc.read(view.task.as_fd(), "../mountinfo")?;
         let mut mounts = mountinfo::lines(&now).filter(|mount| mount.device == device);
         Ok(mounts.any(|mount| mount.file_system == b"proc"))
     }
 
     /// The same file system may be in sight elsewhere.
-    fn tell_unknown(self, survey: &mut Survey) {
+    fn tell_unknown(self, scan: &mut Scan) {
         for (device, mount_namespace, path, is_out_of_reach) in self.unknown {
             if let Some(ino) = self.shown.get(&device) {
-                survey.add(Namespace::Pid, *ino, Holder::ProcMount { mount_namespace, path });
+                scan.add(Namespace::Pid, *ino, Holder::ProcMount { mount_namespace, path });
             } else if is_out_of_reach {
-                survey.gaps.push(Gap::CoveredMount { mount_namespace, path });
+                scan.gaps.push(Gap::CoveredMount { mount_namespace, path });
             }
         }
     }

@@ -12,8 +12,8 @@ use crate::ns_fd::{NsFd, NsId};
 use crate::proc_fs::ProcFs;
 use crate::sys::{self, Errno, abi, nsfs};
 
-use super::processes::PLACE;
-use super::survey::{self, unless_exhausted};
+use super::processes::DIR;
+use super::scan::{self, unless_exhausted};
 use super::{Discovery, Holder, NamespaceInfo, mounts};
 
 impl Discovery {
@@ -40,9 +40,9 @@ impl Discovery {
     /// that this process may follow; [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot
     /// be believed; [`LimitReached`](crate::ErrorKind::LimitReached) without descriptors for it.
     pub fn open(&self, found: &NamespaceInfo) -> Result<NsFd> {
-        let way = Way { all: self, proc: ProcFs::open()? };
+        let opener = Opener { all: self, proc: ProcFs::open()? };
         let name = format!("{}:[{}]", found.kind, found.id.ino);
-        match way.to(found) {
+        match opener.to(found) {
             Ok(Some(file)) => NsFd::try_from(file),
             Ok(None) => {
                 let why = "nothing that held it leads to it any more, or not this process";
@@ -54,12 +54,12 @@ impl Discovery {
     }
 }
 
-struct Way<'a> {
+struct Opener<'a> {
     all: &'a Discovery,
     proc: ProcFs,
 }
 
-impl Way<'_> {
+impl Opener<'_> {
     /// Pid and user namespaces lie inside each other, 32 deep at most, so this ends.
     fn to(&self, found: &NamespaceInfo) -> sys::Result<Option<OwnedFd>> {
         let by_holder = found.holders.iter().map(|holder| self.by(holder, found));
@@ -86,7 +86,7 @@ impl Way<'_> {
                 self.link(&format!("{pid}/task/{tid}/ns"), &format!("{name}_for_children"))
             }
             Holder::Fd { pid, fd } => {
-                let dir = self.proc.open_below(self.proc.as_fd(), &format!("{pid}/fd"), PLACE)?;
+                let dir = self.proc.open_below(self.proc.as_fd(), &format!("{pid}/fd"), DIR)?;
                 self.namespace_at(&self.proc.place_of(dir.as_fd(), &fd.to_string())?, found)
             }
             Holder::BindMount { mount_namespace, path } => {
@@ -99,20 +99,20 @@ impl Way<'_> {
     }
 
     fn link(&self, dir: &str, name: &str) -> sys::Result<OwnedFd> {
-        let dir = self.proc.open_below(self.proc.as_fd(), dir, PLACE)?;
+        let dir = self.proc.open_below(self.proc.as_fd(), dir, DIR)?;
         self.proc.namespace_in(dir.as_fd(), name)
     }
 
     /// Any file may be there by now, so it is not opened before it is known.
     fn namespace_at(&self, place: &OwnedFd, found: &NamespaceInfo) -> sys::Result<OwnedFd> {
-        let namespace = survey::open_place(&self.proc, found.id.dev, place)?;
+        let namespace = scan::open_place(&self.proc, found.id.dev, place)?;
         namespace.map(|(_, _, file)| file).ok_or(Errno::NOENT)
     }
 
     fn mounted(&self, id: NsId, path: &Path, found: &NamespaceInfo) -> sys::Result<OwnedFd> {
         let members = self.all.get(id).map(mounts::members).unwrap_or_default();
         for task in members {
-            let dir = self.proc.open_below(self.proc.as_fd(), &task, PLACE);
+            let dir = self.proc.open_below(self.proc.as_fd(), &task, DIR);
             let place = dir
                 .and_then(|dir| mounts::root_of(&self.proc, &dir))
                 .and_then(|root| mounts::open(&root, path.as_os_str().as_bytes()));

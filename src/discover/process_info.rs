@@ -11,8 +11,8 @@ use crate::namespace::Namespace;
 use crate::proc_fs::ProcFs;
 use crate::sys::{self, Errno};
 
-use super::processes::{PLACE, match_link};
-use super::survey::is_gone;
+use super::processes::{DIR, match_link};
+use super::scan::is_gone;
 use super::{NamespaceInfo, text};
 
 /// A process in a namespace, as it was when it was asked: [`NamespaceInfo::process`].
@@ -88,12 +88,12 @@ impl NamespaceInfo {
 }
 
 fn ask(proc: &ProcFs, pid: u32, kind: Namespace, ino: u64) -> sys::Result<Option<ProcessInfo>> {
-    let dir = proc.open_below(proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
+    let dir = proc.open_below(proc.as_fd(), &format!("{pid}/ns"), DIR)?;
     if match_link(proc, dir.as_fd(), kind, kind.name())? != Some(ino) {
         return Ok(None);
     }
     // This directory belongs to the effective uid, also if the process may not be dumped.
-    let above = proc.open_below(dir.as_fd(), "..", PLACE)?;
+    let above = proc.open_below(dir.as_fd(), "..", DIR)?;
     let about = rustix::fs::fstat(&above)?;
     let parent = text::parent(&proc.read_once(dir.as_fd(), "../stat")?);
     let command_line = command_line(proc, dir.as_fd())?;

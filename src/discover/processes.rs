@@ -14,7 +14,7 @@ use crate::error::{AtStep, Result, Step};
 use crate::namespace::Namespace;
 use crate::sys::{self, Errno};
 
-use super::survey::{Survey, is_gone, numbers};
+use super::scan::{Scan, is_gone, numbers};
 use super::{Gap, Holder, text};
 use crate::proc_fs::ProcFs;
 
@@ -25,16 +25,16 @@ const FOR_CHILDREN: [(Namespace, &str); 2] =
     [(Namespace::Pid, "pid_for_children"), (Namespace::Time, "time_for_children")];
 
 /// Answers the processes that could be looked into.
-pub(super) fn walk(survey: &mut Survey) -> Result<Vec<u32>> {
-    let root = survey.proc.open_below(survey.proc.as_fd(), ".", DIRECTORY);
+pub(super) fn walk(scan: &mut Scan) -> Result<Vec<u32>> {
+    let root = scan.proc.open_below(scan.proc.as_fd(), ".", DIRECTORY);
     let pids = numbers(root.at_step(Step::ReadProc)?).at_step(Step::ReadProc)?;
     let mut kept = Vec::with_capacity(pids.len());
     for pid in pids {
-        match process(survey, pid) {
+        match process(scan, pid) {
             Ok(()) => kept.push(pid),
             Err(errno) => {
                 if !is_gone(errno)? {
-                    survey.gaps.push(Gap::Process { pid });
+                    scan.gaps.push(Gap::Process { pid });
                 }
             }
         }
@@ -43,18 +43,18 @@ pub(super) fn walk(survey: &mut Survey) -> Result<Vec<u32>> {
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
-pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+pub(super) const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
-fn process(survey: &mut Survey, pid: u32) -> sys::Result<()> {
-    let dir = survey.proc.open_below(survey.proc.as_fd(), &format!("{pid}/ns"), PLACE)?;
-    let own = links(&survey.proc, dir.as_fd())?;
+fn process(scan: &mut Scan, pid: u32) -> sys::Result<()> {
+    let dir = scan.proc.open_below(scan.proc.as_fd(), &format!("{pid}/ns"), DIR)?;
+    let own = links(&scan.proc, dir.as_fd())?;
     for (kind, ino) in present(&own) {
-        let index = survey.add(kind, ino, Holder::Process { pid });
-        survey.ask_link(index, dir.as_fd(), kind.name())?;
+        let index = scan.add(kind, ino, Holder::Process { pid });
+        scan.ask_link(index, dir.as_fd(), kind.name())?;
     }
-    children(survey, dir.as_fd(), &own, pid, pid)?;
-    if threads(&survey.proc, dir.as_fd()) > 1 {
-        threads_elsewhere(survey, &dir, &own, pid)?;
+    children(scan, dir.as_fd(), &own, pid, pid)?;
+    if threads(&scan.proc, dir.as_fd()) > 1 {
+        threads_elsewhere(scan, &dir, &own, pid)?;
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ pub(super) fn match_link(
 
 /// Where the children of a task are born, if it is not where the task is.
 fn children(
-    survey: &mut Survey,
+    scan: &mut Scan,
     dir: BorrowedFd<'_>,
     own: &Links,
     pid: u32,
@@ -98,10 +98,10 @@ fn children(
     for (kind, name) in FOR_CHILDREN {
         // A zombie has no children any more.
         let here = own[kind as usize];
-        if let (Some(here), Some(ino)) = (here, match_link(&survey.proc, dir, kind, name)?) {
+        if let (Some(here), Some(ino)) = (here, match_link(&scan.proc, dir, kind, name)?) {
             if ino != here {
-                let index = survey.add(kind, ino, Holder::ForChildren { pid, tid });
-                survey.ask_link(index, dir, name)?;
+                let index = scan.add(kind, ino, Holder::ForChildren { pid, tid });
+                scan.ask_link(index, dir, name)?;
             }
         }
     }
@@ -113,24 +113,19 @@ fn threads(proc: &ProcFs, dir: BorrowedFd<'_>) -> u32 {
     proc.links_to(dir, "../task")
 }
 
-fn threads_elsewhere(
-    survey: &mut Survey,
-    dir: &OwnedFd,
-    first: &Links,
-    pid: u32,
-) -> sys::Result<()> {
-    let tasks = survey.proc.open_below(dir.as_fd(), "../task", DIRECTORY)?;
+fn threads_elsewhere(scan: &mut Scan, dir: &OwnedFd, first: &Links, pid: u32) -> sys::Result<()> {
+    let tasks = scan.proc.open_below(dir.as_fd(), "../task", DIRECTORY)?;
     for tid in numbers(&tasks)?.into_iter().filter(|tid| *tid != pid) {
-        let dir = match survey.proc.open_below(tasks.as_fd(), &format!("{tid}/ns"), PLACE) {
+        let dir = match scan.proc.open_below(tasks.as_fd(), &format!("{tid}/ns"), DIR) {
             Err(Errno::NOENT | Errno::SRCH) => continue,
             dir => dir?,
         };
-        let own = links(&survey.proc, dir.as_fd())?;
+        let own = links(&scan.proc, dir.as_fd())?;
         for (kind, ino) in present(&own).filter(|(kind, ino)| first[*kind as usize] != Some(*ino)) {
-            let index = survey.add(kind, ino, Holder::Thread { pid, tid });
-            survey.ask_link(index, dir.as_fd(), kind.name())?;
+            let index = scan.add(kind, ino, Holder::Thread { pid, tid });
+            scan.ask_link(index, dir.as_fd(), kind.name())?;
         }
-        children(survey, dir.as_fd(), &own, pid, tid)?;
+        children(scan, dir.as_fd(), &own, pid, tid)?;
     }
     Ok(())
 }

@@ -11,14 +11,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::error::{AtStep, Result, Step};
 use crate::sys;
 
-use super::processes::{PLACE, match_link};
-use super::survey::{Survey, unless_exhausted};
+use super::processes::{DIR, match_link};
+use super::scan::{Scan, unless_exhausted};
 use super::{Holder, NamespaceInfo};
 
-pub(super) fn walk(survey: &mut Survey) -> Result<()> {
-    for index in 0..survey.found.len() {
-        if may_be_mixed(&survey.found[index]) {
-            check(survey, index).at_step(Step::ReadProc)?;
+pub(super) fn walk(scan: &mut Scan) -> Result<()> {
+    for index in 0..scan.found.len() {
+        if may_be_mixed(&scan.found[index]) {
+            check(scan, index).at_step(Step::ReadProc)?;
         }
     }
     Ok(())
@@ -31,16 +31,16 @@ fn may_be_mixed(found: &NamespaceInfo) -> bool {
     found.holders.iter().filter(is_direct).nth(1).is_some()
 }
 
-fn check(survey: &mut Survey, index: usize) -> sys::Result<()> {
+fn check(scan: &mut Scan, index: usize) -> sys::Result<()> {
     let mut gone = Vec::new();
-    for (at, holder) in survey.found[index].holders.iter().enumerate() {
-        let Some((dir, name)) = link_of(holder, &survey.found[index]) else {
+    for (at, holder) in scan.found[index].holders.iter().enumerate() {
+        let Some((dir, name)) = link_of(holder, &scan.found[index]) else {
             continue;
         };
-        if let Some(dir) = opened(survey, index, &dir, &name)? {
+        if let Some(dir) = opened(scan, index, &dir, &name)? {
             if !gone.is_empty() {
-                survey.forget(index, &gone);
-                survey.ask_link(index, dir.as_fd(), &name)?;
+                scan.forget(index, &gone);
+                scan.ask_link(index, dir.as_fd(), &name)?;
             }
             return Ok(());
         }
@@ -48,7 +48,7 @@ fn check(survey: &mut Survey, index: usize) -> sys::Result<()> {
     }
     // Nobody is left to ask. Who was there is told as it was, unless it was more than one.
     if gone.len() > 1 {
-        survey.forget(index, &gone[..gone.len() - 1]);
+        scan.forget(index, &gone[..gone.len() - 1]);
     }
     Ok(())
 }
@@ -66,10 +66,10 @@ fn link_of(holder: &Holder, found: &NamespaceInfo) -> Option<(String, String)> {
     }
 }
 
-fn opened(survey: &Survey, index: usize, dir: &str, name: &str) -> sys::Result<Option<OwnedFd>> {
-    let NamespaceInfo { kind, id, .. } = survey.found[index];
-    let there = survey.proc.open_below(survey.proc.as_fd(), dir, PLACE).and_then(|dir| {
-        let is_it = match_link(&survey.proc, dir.as_fd(), kind, name)? == Some(id.ino);
+fn opened(scan: &Scan, index: usize, dir: &str, name: &str) -> sys::Result<Option<OwnedFd>> {
+    let NamespaceInfo { kind, id, .. } = scan.found[index];
+    let there = scan.proc.open_below(scan.proc.as_fd(), dir, DIR).and_then(|dir| {
+        let is_it = match_link(&scan.proc, dir.as_fd(), kind, name)? == Some(id.ino);
         Ok(is_it.then_some(dir))
     });
     there.or_else(|errno| unless_exhausted(errno).map(|()| None))

@@ -1,6 +1,6 @@
 //! What runs between clone and exec.
 //!
-//! The child sees the [`Job`] and nothing else of the parent. It may share the parent's memory, in
+//! The child sees the [`ChildJob`] and nothing else of the parent. It may share the parent's memory, in
 //! which the parent's thread sleeps (`CLONE_VFORK`) until the child has let go of it by exec or by
 //! its end. So what runs here allocates nothing, locks nothing, never panics, drops nothing that
 //! frees, and makes its system calls without libc; all signals are blocked until the last step.
@@ -10,13 +10,13 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::AsRawFd;
 
-use crate::engine::handover::{HANDING_OVER, hand_over};
+use crate::engine::pid_fd_socket::{SENDING_PID_FD, send_own_pid_fd};
 use crate::engine::run::Context;
 use crate::engine::steps::run_all;
 use crate::namespace::NamespaceSet;
 use crate::plan::op::Op;
 use crate::plan::{Memory, Plan};
-use crate::sys::clone::{self, Made, Request, Shape};
+use crate::sys::clone::{self, CloneMode, CloneRequest, NewProcess};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::stack::Stack;
@@ -24,7 +24,7 @@ use crate::sys::{Errno, Result, abi, file, namespaces, process, signal};
 
 /// Everything that a child needs, made ready by the parent.
 #[derive(Debug)]
-pub(crate) struct Job<'a> {
+pub(crate) struct ChildJob<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) context: Context<'a>,
     /// For the process that an intermediate one makes, if both share our memory: should the
@@ -39,7 +39,7 @@ pub(crate) struct Job<'a> {
 /// A status that no one sees but the parent that already knows from the slot.
 const FAILED: i32 = 127;
 
-impl<'a> Job<'a> {
+impl<'a> ChildJob<'a> {
     pub(crate) fn new(
         plan: &'a Plan,
         context: Context<'a>,
@@ -57,11 +57,11 @@ impl<'a> Job<'a> {
 
     /// Makes the child, or the intermediate process that makes it. What shares our memory has run exec or ended when
     /// this returns.
-    pub(crate) fn begin(&self, blocked: SignalsBlocked<'_>) -> Result<Made<'a>> {
-        if self.plan.before.is_empty() {
+    pub(crate) fn begin(&self, blocked: SignalsBlocked<'_>) -> Result<NewProcess<'a>> {
+        if self.plan.intermediate_ops.is_empty() {
             // SAFETY: this thread sleeps until the child has done with our memory, if it shares that; the stack is for
             // this one use.
-            return unsafe { self.start_program(self.shape(self.stack), 0, blocked) };
+            return unsafe { self.start_program(self.mode(self.stack), 0, blocked) };
         }
         // SAFETY: its child is seen to by `await_intermediate`.
         unsafe { self.start_intermediate(blocked) }
@@ -73,10 +73,10 @@ impl<'a> Job<'a> {
     /// # Safety
     ///
     /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
-    unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<Made<'a>> {
-        let request = Request {
+    unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<NewProcess<'a>> {
+        let request = CloneRequest {
             exit_signal: self.exit_signal(),
-            ..Request::new(self.shape(None), Some(&self.context.slot.middle_pid_fd))
+            ..CloneRequest::new(self.mode(None), Some(&self.context.slot.intermediate_pid_fd))
         };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, run_intermediate, blocked) }
@@ -89,10 +89,10 @@ impl<'a> Job<'a> {
         if self.tells_its_end { libc::SIGCHLD.unsigned_abs().into() } else { 0 }
     }
 
-    fn shape(&self, stack: Option<&'a Stack>) -> Shape<'a> {
+    fn mode(&self, stack: Option<&'a Stack>) -> CloneMode<'a> {
         match self.plan.memory {
-            Memory::Shared => Shape::Sleep(stack),
-            Memory::Copy(_) => Shape::Copy { stack, sleeps: self.sleeps },
+            Memory::Shared => CloneMode::Vfork(stack),
+            Memory::Copy(_) => CloneMode::Copy { stack, sleeps: self.sleeps },
         }
     }
 
@@ -102,20 +102,20 @@ impl<'a> Job<'a> {
     /// process is killed.
     unsafe fn start_program(
         &self,
-        shape: Shape<'a>,
+        mode: CloneMode<'a>,
         flags: u64,
         blocked: SignalsBlocked<'_>,
-    ) -> Result<Made<'a>> {
+    ) -> Result<NewProcess<'a>> {
         let Plan { namespaces, clone_flags, .. } = self.plan;
         let flags = flags | u64::from(namespaces.bits()) | clone_flags;
         let is_sibling = flags & abi::CLONE_PARENT != 0;
-        let request = Request {
+        let request = CloneRequest {
             flags,
             exit_signal: if is_sibling { 0 } else { self.exit_signal() },
             pid: is_sibling.then_some(&self.context.slot.pid),
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
-            ..Request::new(shape, (!is_sibling).then_some(&self.context.slot.pid_fd))
+            ..CloneRequest::new(mode, (!is_sibling).then_some(&self.context.slot.pid_fd))
         };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, become_program, blocked) }
@@ -126,10 +126,10 @@ impl<'a> Job<'a> {
     /// As of [`start_program`](Self::start_program).
     unsafe fn clone(
         &self,
-        mut request: Request<'a>,
+        mut request: CloneRequest<'a>,
         entry: clone::Entry<Self>,
         blocked: SignalsBlocked<'_>,
-    ) -> Result<Made<'a>> {
+    ) -> Result<NewProcess<'a>> {
         request.flags |= abi::CLONE_CLEAR_SIGHAND;
         // SAFETY: this thread sleeps until the child is done, or that one has a copy of the memory, so
         // self and the stack live; the entries keep to what the head of this file says.
@@ -138,9 +138,9 @@ impl<'a> Job<'a> {
 }
 
 /// Does what comes before, makes the child, and ends.
-fn run_intermediate(job: &Job<'_>, child: InChild) -> ! {
+fn run_intermediate(job: &ChildJob<'_>, child: InChild) -> ! {
     let slot = job.context.slot;
-    let done = run_all(&job.plan.before, 0, &job.context, Some(child));
+    let done = run_all(&job.plan.intermediate_ops, 0, &job.context, Some(child));
     let done = done.and_then(|()| start_inside(job, child));
     if let Err(errno) = done {
         slot.fail(errno);
@@ -149,24 +149,24 @@ fn run_intermediate(job: &Job<'_>, child: InChild) -> ! {
     process::exit(0)
 }
 
-fn start_inside(job: &Job<'_>, child: InChild) -> Result<()> {
+fn start_inside(job: &ChildJob<'_>, child: InChild) -> Result<()> {
     let slot = job.context.slot;
-    slot.begin(job.plan.before.len());
+    slot.begin(job.plan.intermediate_ops.len());
     slot.legacy.store(false, SeqCst);
-    let shape = if job.plan.inner_shares {
-        Shape::Sleep(job.stack)
+    let mode = if job.plan.shares_with_intermediate {
+        CloneMode::Vfork(job.stack)
     } else {
-        Shape::Copy { stack: job.stack, sleeps: !job.plan.goes_on() }
+        CloneMode::Copy { stack: job.stack, sleeps: !job.plan.stays_in_copy() }
     };
     // SAFETY: the stack is for this one use; without it our memory is a copy, in which nobody runs if we are
     // killed.
-    unsafe { job.start_program(shape, abi::CLONE_PARENT, child.signals_blocked()) }.map(drop)
+    unsafe { job.start_program(mode, abi::CLONE_PARENT, child.signals_blocked()) }.map(drop)
 }
 
 /// The steps of the plan, the last of which is exec.
-fn become_program(job: &Job<'_>, child: InChild) -> ! {
+fn become_program(job: &ChildJob<'_>, child: InChild) -> ! {
     let slot = job.context.slot;
-    let first = job.plan.before.len() + 1;
+    let first = job.plan.intermediate_ops.len() + 1;
     let done =
         prepare(job, child).and_then(|()| run_all(&job.plan.ops, first, &job.context, Some(child)));
     let errno = match done {
@@ -179,12 +179,12 @@ fn become_program(job: &Job<'_>, child: InChild) -> ! {
 }
 
 /// What clone3 would have done, had it been allowed.
-fn prepare(job: &Job<'_>, child: InChild) -> Result<()> {
-    let clone = job.plan.before.len();
+fn prepare(job: &ChildJob<'_>, child: InChild) -> Result<()> {
+    let clone = job.plan.intermediate_ops.len();
     job.context.slot.begin(clone);
-    if let Some(socket) = job.context.handover {
-        job.context.slot.set_detail(HANDING_OVER);
-        hand_over(socket)?;
+    if let Some(socket) = job.context.pid_fd_socket {
+        job.context.slot.set_detail(SENDING_PID_FD);
+        send_own_pid_fd(socket)?;
         job.context.slot.set_detail(0);
     }
     if !job.is_legacy() {

@@ -23,7 +23,7 @@ impl Launch {
     /// Does here what a child would do. Returns only if that failed.
     pub(crate) fn exec(self) -> Error {
         let plan = &self.plan;
-        for op in &plan.before {
+        for op in &plan.intermediate_ops {
             let done = match op {
                 Op::Enter(joins) => enter_for_good(&joins.targets),
                 Op::DropGroups => ids::drop_groups().at_step(Step::SetGroups),

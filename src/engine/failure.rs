@@ -7,13 +7,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::diagnosis::has_threads;
-use crate::engine::handover::HANDING_OVER;
 use crate::engine::map_tool::{self, Log};
+use crate::engine::pid_fd_socket::SENDING_PID_FD;
 use crate::engine::slot::Slot;
 use crate::error::{Error, ErrorKind, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::plan::Plan;
-use crate::plan::joins::Target;
+use crate::plan::joins::JoinTarget;
 use crate::plan::op::{FALLBACK, IdMapWrite, Op};
 use crate::sys::clone::exec_enters_time_namespace;
 use crate::sys::wait::Ended;
@@ -28,7 +28,7 @@ pub(crate) fn failure_of(
     errno: Errno,
 ) -> Error {
     let detail = slot.detail();
-    if let (Some(Op::AwaitIdMaps), map_tool::REFUSED, Some(write)) =
+    if let (Some(Op::WaitForIdMaps), map_tool::REFUSED, Some(write)) =
         (op, errno, maps_outside.get(detail))
     {
         return log.refusal(write);
@@ -38,7 +38,7 @@ pub(crate) fn failure_of(
     };
     let step = match op {
         Op::Enter(joins) => return refusal(Step::Enter, &joins.targets, detail, errno),
-        Op::AwaitIdMaps => maps_outside.get(detail).map_or(op.step(), |write| write.file.step()),
+        Op::WaitForIdMaps => maps_outside.get(detail).map_or(op.step(), |write| write.file.step()),
         _ => op.step_at(detail),
     };
     let error = Error::os(step, errno);
@@ -105,8 +105,8 @@ pub(crate) fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<Ow
         return died(plan, slot, ended);
     };
     if plan.op(failure.step).is_none() {
-        return if slot.detail() == HANDING_OVER {
-            not_handed_over(failure.errno)
+        return if slot.detail() == SENDING_PID_FD {
+            pid_fd_not_received(failure.errno)
         } else {
             clone_refused(plan, failure.errno)
         };
@@ -118,7 +118,7 @@ pub(crate) fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<Ow
 pub(crate) fn died(plan: &Plan, slot: &Slot, ended: Option<Ended>) -> Error {
     let step = match plan.op(slot.step()) {
         Some(op) => op.step_at(slot.detail()),
-        None if slot.detail() == HANDING_OVER => Step::OpenProcess,
+        None if slot.detail() == SENDING_PID_FD => Step::OpenProcess,
         None => Step::Clone,
     };
     let how = match ended {
@@ -130,7 +130,7 @@ pub(crate) fn died(plan: &Plan, slot: &Slot, ended: Option<Ended>) -> Error {
 }
 
 /// Says which kind was refused.
-pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno) -> Error {
+pub(crate) fn refusal(step: Step, targets: &[JoinTarget], index: usize, errno: Errno) -> Error {
     let error = Error::os(step, errno);
     match targets.get(index) {
         Some(target) => error.of(target.kind),
@@ -139,6 +139,6 @@ pub(crate) fn refusal(step: Step, targets: &[Target], index: usize, errno: Errno
 }
 
 /// The pidfd of a child that an intermediate process made did not come.
-pub(crate) fn not_handed_over(errno: Errno) -> Error {
+pub(crate) fn pid_fd_not_received(errno: Errno) -> Error {
     Error::os(Step::OpenProcess, errno).on("of the child, for its parent")
 }

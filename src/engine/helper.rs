@@ -20,7 +20,7 @@ use crate::engine::slot::Slot;
 use crate::error::{AtStep, Result, Step};
 use crate::plan::op::{IdMapFile, IdMapWrite};
 use crate::proc_fs::ProcFs;
-use crate::sys::clone::{self, PidFdPlace, Request, Shape, can_share_memory};
+use crate::sys::clone::{self, CloneMode, CloneRequest, PidFdCell, can_share_memory};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::SignalsBlocked;
 use crate::sys::stack::Stack;
@@ -81,17 +81,17 @@ impl<'a> Helper<'a> {
         memory: &'a HelperMemory,
         blocked: SignalsBlocked<'_>,
     ) -> sys::Result<Self> {
-        let place = PidFdPlace::new();
-        let shape = match &memory.stack {
-            Some(stack) => Shape::Beside(stack),
-            None => Shape::Copy { stack: None, sleeps: false },
+        let place = PidFdCell::new();
+        let mode = match &memory.stack {
+            Some(stack) => CloneMode::Concurrent(stack),
+            None => CloneMode::Copy { stack: None, sleeps: false },
         };
-        let request = Request {
+        let request = CloneRequest {
             // The table of descriptors is shared until the helper starts work: the pidfd of a process
             // that is made later appears in it.
             flags: abi::CLONE_FILES,
             exit_signal: memory.exit_signal,
-            ..Request::new(shape, Some(&place))
+            ..CloneRequest::new(mode, Some(&place))
         };
         // The helper needs nothing of what clone(2) lacks.
         let legacy = AtomicBool::new(false);
@@ -111,7 +111,7 @@ impl AsFd for Helper<'_> {
 
 impl Drop for Helper<'_> {
     fn drop(&mut self) {
-        self.slot.call_maps_off();
+        self.slot.cancel_maps();
         // Its end is near in any case: it waits for nothing any more.
         wait::await_end(self.pid_fd.as_raw_fd());
     }
@@ -121,7 +121,7 @@ impl Drop for Helper<'_> {
 fn main(job: &HelperJob<'_>, child: InChild) -> ! {
     let tied = prctl::set_parent_death_signal(libc::SIGKILL).is_ok();
     if tied && process::getppid() == job.parent {
-        if let Some(pid) = job.slot.await_target() {
+        if let Some(pid) = job.slot.wait_for_target() {
             job.slot.maps_done(serve(job, pid, child));
         }
     }

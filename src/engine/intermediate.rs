@@ -11,8 +11,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::engine::child::Job;
-use crate::engine::handover::Handover;
+use crate::engine::child::ChildJob;
+use crate::engine::pid_fd_socket::PidFdSocket;
 use crate::plan::Memory;
 use crate::sys::wait::Ended;
 use crate::sys::{Errno, Result, pidfd, wait};
@@ -31,19 +31,19 @@ pub(crate) enum Outcome {
 
 /// Awaits the end of the intermediate process, or that it is of no use any more.
 pub(crate) fn await_intermediate(
-    job: &Job<'_>,
+    job: &ChildJob<'_>,
     intermediate: &OwnedFd,
-    handover: &Handover,
+    pid_fd_socket: &PidFdSocket,
 ) -> Outcome {
     let slot = job.context.slot;
     let has_copy = job.plan.memory != Memory::Shared;
     let is_done =
-        |child: &OwnedFd| job.plan.goes_on() || wait::has_surely_run_exec(child.as_raw_fd());
+        |child: &OwnedFd| job.plan.stays_in_copy() || wait::has_surely_run_exec(child.as_raw_fd());
     let mut received = Ok(None);
     // Who may signal it in the entered user namespace can stop it when the program runs already.
     while has_copy && has_not_ended(intermediate) {
         if let Ok(None) = received {
-            received = handover.receive();
+            received = pid_fd_socket.receive();
         }
         if matches!(&received, Ok(Some(child)) if is_done(child)) {
             let _ = pidfd::send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
@@ -53,14 +53,14 @@ pub(crate) fn await_intermediate(
     let ended = wait::await_end(intermediate.as_raw_fd());
     let pid = slot.pid.load(SeqCst);
     let received = match received {
-        Ok(None) => handover.receive(),
+        Ok(None) => pid_fd_socket.receive(),
         received => received,
     };
     let child = match received {
         Ok(None) if pid == 0 => {
             return if slot.is_finished() { Outcome::Failed } else { Outcome::Killed(ended) };
         }
-        Ok(None) => by_number(pid, handover),
+        Ok(None) => open_by_pid(pid, pid_fd_socket),
         received => received,
     };
     match child {
@@ -93,9 +93,9 @@ fn opened_here(pid: u32, child: OwnedFd) -> OwnedFd {
 
 /// The child that has not sent its pidfd. What comes now is its own; otherwise it had not run exec when the
 /// descriptor was opened, so that nobody can have waited for it.
-fn by_number(pid: u32, handover: &Handover) -> Result<Option<OwnedFd>> {
+fn open_by_pid(pid: u32, pid_fd_socket: &PidFdSocket) -> Result<Option<OwnedFd>> {
     let opened = pidfd::open(pid, 0);
-    match (handover.receive()?, opened) {
+    match (pid_fd_socket.receive()?, opened) {
         (Some(child), _) => Ok(Some(child)),
         (None, Ok(child)) => Ok(Some(child)),
         // Another thread has waited with `__WALL`.

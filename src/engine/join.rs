@@ -5,7 +5,7 @@
 use crate::engine::failure::{refusal, unless_threads};
 use crate::error::{Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
-use crate::plan::joins::Target;
+use crate::plan::joins::JoinTarget;
 use crate::process_state;
 use crate::sys::{Errno, namespaces};
 
@@ -19,7 +19,7 @@ pub(crate) struct Refused {
 }
 
 /// Enters one target.
-pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
+pub(crate) fn join(target: JoinTarget) -> core::result::Result<(), Errno> {
     let flag = target.kind.flag();
     match namespaces::setns(target.fd, flag) {
         // Threads share root and working directory, which the mount namespace is to change.
@@ -40,10 +40,10 @@ pub(crate) fn join(target: Target) -> core::result::Result<(), Errno> {
 /// A namespace that an entered user namespace owns can often be entered only after that one, and one
 /// that it does not own only before. So the others come first, those that were denied once more
 /// after the user namespace.
-pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> {
+pub(crate) fn join_all(targets: &[JoinTarget]) -> core::result::Result<(), Refused> {
     let mut done = 0_u64;
     let mut entered = NamespaceSet::empty();
-    let is_user = |target: &Target| target.kind == Namespace::User;
+    let is_user = |target: &JoinTarget| target.kind == Namespace::User;
     let retry = targets.iter().any(is_user);
     for round in if retry { 0..3 } else { 0..1 } {
         for (index, &target) in targets.iter().enumerate() {
@@ -64,19 +64,21 @@ pub(crate) fn join_all(targets: &[Target]) -> core::result::Result<(), Refused> 
 }
 
 /// On this thread, which does not come back.
-pub(crate) fn enter_for_good(targets: &[Target]) -> Result<()> {
-    targets.iter().for_each(|target| process_state::children_go(target.kind.into(), true));
+pub(crate) fn enter_for_good(targets: &[JoinTarget]) -> Result<()> {
+    targets
+        .iter()
+        .for_each(|target| process_state::note_pending_namespaces(target.kind.into(), true));
     let leaves = targets.iter().any(|target| target.kind == Namespace::Mount);
-    let compass = leaves.then(process_state::note_home).unwrap_or_default();
+    let tracker = leaves.then(process_state::note_own_mount_namespace).unwrap_or_default();
     join_all(targets).map_err(|refused| {
         if refused.entered.contains(NamespaceSet::MOUNT) {
-            compass.note_other_root();
+            tracker.note_other_root();
         }
         let error = refusal(Step::Enter, targets, refused.index, refused.errno);
         unless_threads(error, targets[refused.index].kind.into())
     })?;
     if leaves {
-        compass.note_other_root();
+        tracker.note_other_root();
     }
     Ok(())
 }

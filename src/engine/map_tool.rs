@@ -14,7 +14,7 @@ use rustix::fs::MemfdFlags;
 
 use crate::error::{self, AtStep, Error, ErrorKind, Step};
 use crate::plan::op::{IdMapWrite, MapTool};
-use crate::sys::clone::{self, PidFdPlace, Request, Shape};
+use crate::sys::clone::{self, CloneMode, CloneRequest, PidFdCell};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
 use crate::sys::{Errno, Result, abi, exec, file, prctl, process, signal, wait};
@@ -66,7 +66,7 @@ impl Log {
 /// The program, the pid, and three numbers for each of 340 extents, and a null pointer.
 const MOST_ARGS: usize = 3 + 3 * 340;
 
-struct Call<'a> {
+struct ToolCall<'a> {
     path: &'a CStr,
     /// The last place stays empty.
     args: [Option<&'a CStr>; MOST_ARGS],
@@ -75,19 +75,19 @@ struct Call<'a> {
 
 /// Runs the program for a process, and waits for its end. Allocates nothing.
 pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd, child: InChild) -> Result<()> {
-    let mut call = Call { path: &tool.path, args: [None; MOST_ARGS], log };
+    let mut call = ToolCall { path: &tool.path, args: [None; MOST_ARGS], log };
     let args = [&*tool.path, pid].into_iter().chain(tool.args.iter().map(|arg| &**arg));
     for (place, arg) in call.args.iter_mut().take(MOST_ARGS - 1).zip(args) {
         *place = Some(arg);
     }
     // Where it is ignored, the kernel keeps no exit status of children.
-    signal::ignore_children(false)?;
-    let place = PidFdPlace::new();
+    signal::ignore_sigchld(false)?;
+    let place = PidFdCell::new();
     // A copy of the memory: should this process be killed, nobody waits for the other one before the parent
     // frees what all would see.
-    let shape = Shape::Copy { stack: None, sleeps: false };
+    let mode = CloneMode::Copy { stack: None, sleeps: false };
     let flags = abi::CLONE_CLEAR_SIGHAND;
-    let request = Request { flags, ..Request::new(shape, Some(&place)) };
+    let request = CloneRequest { flags, ..CloneRequest::new(mode, Some(&place)) };
     // SAFETY: the call lives in the copy; the entry makes system calls and nothing else.
     unsafe {
         let blocked = child.signals_blocked();
@@ -102,7 +102,7 @@ pub(crate) fn run(tool: &MapTool, pid: &CStr, log: RawFd, child: InChild) -> Res
     }
 }
 
-fn become_tool(call: &Call<'_>, child: InChild) -> ! {
+fn become_tool(call: &ToolCall<'_>, child: InChild) -> ! {
     let ready = file::duplicate(call.log, 1, child)
         .and_then(|()| file::duplicate(call.log, 2, child))
         .and_then(|()| signal::set_default(libc::SIGPIPE, child))

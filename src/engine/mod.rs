@@ -3,13 +3,13 @@
 pub(crate) mod child;
 pub(crate) mod exec_here;
 pub(crate) mod failure;
-pub(crate) mod finish;
-pub(crate) mod frozen;
-pub(crate) mod handover;
+pub(crate) mod supervise_and_exit;
+pub(crate) mod cgroup;
+pub(crate) mod pid_fd_socket;
 pub(crate) mod helper;
 pub(crate) mod intermediate;
 pub(crate) mod join;
-pub(crate) mod last_loop;
+pub(crate) mod init_process;
 pub(crate) mod map_tool;
 pub(crate) mod mounts;
 pub(crate) mod prepare;

@@ -13,8 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use crate::engine::join::join_all;
 use crate::engine::mounts::{self, MountState};
 use crate::engine::slot::Slot;
-use crate::plan::op::{FALLBACK, IdMapFile, IdMapWrite, Lookup, Op, PreExec, Work};
-use crate::sys::exec::{self, Strings};
+use crate::plan::op::{FALLBACK, IdMapFile, IdMapWrite, Lookup, Op, PreExec, SpawnFn};
+use crate::sys::exec::{self, CStringArray};
 use crate::sys::in_child::InChild;
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{
@@ -42,7 +42,7 @@ pub(crate) struct Context<'a> {
     /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
     pub(crate) started: Option<BorrowedFd<'a>>,
     /// Where a child that an intermediate process made sends its pidfd.
-    pub(crate) handover: Option<BorrowedFd<'a>>,
+    pub(crate) pid_fd_socket: Option<BorrowedFd<'a>>,
     /// Whether the last step is the caller's code.
     pub(crate) has_no_exec: bool,
     /// The parent's ends of the child's streams, of which a child without exec has copies.
@@ -62,7 +62,7 @@ impl<'a> Context<'a> {
             stdio: [None; 3],
             exec: None,
             started: None,
-            handover: None,
+            pid_fd_socket: None,
             has_no_exec: false,
             others: [None; 3],
         }
@@ -77,8 +77,8 @@ impl<'a> Context<'a> {
 /// What the program gets.
 #[derive(Debug)]
 pub(crate) struct ExecArgs {
-    pub(crate) args: Strings,
-    pub(crate) env: Strings,
+    pub(crate) args: CStringArray,
+    pub(crate) env: CStringArray,
 }
 
 /// Executes one step.
@@ -86,7 +86,7 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
     // Of steps that only a child has.
     let in_child = || child.ok_or(Errno::INVAL);
     match op {
-        Op::HideMemory => prctl::set_dumpable(false),
+        Op::SetDumpable => prctl::set_dumpable(false),
         Op::Enter(joins) => join_all(&joins.targets).map_err(|refused| {
             context.slot.set_detail(refused.index);
             refused.errno
@@ -102,7 +102,7 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
         Op::TakeForeground => take_foreground(),
         Op::SetProcessGroup(group) => process::setpgid(*group),
         Op::WriteIdMap(write) => write_own_map(write, context),
-        Op::AwaitIdMaps => await_id_maps(context),
+        Op::WaitForIdMaps => wait_for_id_maps(context),
         Op::WriteTimeOffsets(text) => write_own(c"self/timens_offsets", text, context),
         Op::SetPropagation(propagation) => match propagation.flag() {
             Some(flag) => mount::set_propagation(c"/", libc::MS_REC | flag),
@@ -116,34 +116,34 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
             file::fchdir(dir.as_raw_fd())?;
             file::chroot_here()
         }
-        Op::GoTo(dir) => file::fchdir(dir.as_raw_fd()),
+        Op::Fchdir(dir) => file::fchdir(dir.as_raw_fd()),
         Op::ConnectStdio => connect_stdio(context, in_child()?),
         Op::SetGroups(groups) => ids::setgroups(groups),
         Op::DropGroups => ids::drop_groups(),
         Op::SetGid(gid) => ids::setgid(*gid),
         Op::SetUid(uid) => ids::setuid(*uid),
-        Op::BecomeRootGroup => ids::become_root_group(),
-        Op::BecomeRoot => ids::become_root(),
+        Op::SetGidToRoot => ids::set_gid_to_root(),
+        Op::SetUidToRoot => ids::set_uid_to_root(),
         Op::ChangeDirectory(path, Lookup::Plain) => file::chdir(path),
         Op::ChangeDirectory(path, Lookup::Inside) => file::chdir_inside(path),
         Op::ReturnToDirectory { path, fallback } => {
             return_to(path.as_deref(), fallback.as_deref(), context)
         }
-        Op::LockMounts => caps::drop_those_over_mounts(),
+        Op::LockMounts => caps::drop_mount_capabilities(),
         Op::KeepCapsOverIds => caps::keep_over_ids(),
         Op::KeepCaps => caps::keep_over_exec(),
         Op::NoNewPrivs => prctl::set_no_new_privs(),
-        Op::DieWithParent => die_with_parent(Context::needed(context.parent)?),
-        Op::IgnoreChildren => signal::ignore_children(true),
+        Op::SetParentDeathSignal => die_with_parent(Context::needed(context.parent)?),
+        Op::IgnoreSigchld => signal::ignore_sigchld(true),
         // Without exec they have to be closed at once.
         Op::CloseFds if context.has_no_exec => {
             file::close_all_but(Context::needed(context.started)?, in_child()?)
         }
-        Op::CloseFds => file::hide_from(3, in_child()?),
+        Op::CloseFds => file::close_on_exec_from(3, in_child()?),
         Op::ResetSignals => reset_signals(context.mask, in_child()?),
         Op::PreExec(work) => pre_exec(work),
         Op::Exec(candidates, lookup) => Err(exec(candidates, *lookup, context)),
-        Op::Run(work) => run_work(work, context, in_child()?),
+        Op::SpawnFn(work) => run_spawn_fn(work, context, in_child()?),
     }
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn write_file(dir: RawFd, path: &CStr, text: &str) -> Result<()> {
 }
 
 /// Tells the helper who we are and sleeps until it has ended, whichever way.
-fn await_id_maps(context: &Context<'_>) -> Result<()> {
+fn wait_for_id_maps(context: &Context<'_>) -> Result<()> {
     let (proc, helper) = (Context::needed(context.proc)?, Context::needed(context.helper)?);
     let mut text = [0; 10];
     let own = in_root::open_on_same_mount(proc, c"self", libc::O_PATH | libc::O_NOFOLLOW)?;
@@ -242,13 +242,13 @@ fn pre_exec(work: &PreExec) -> Result<()> {
 }
 
 /// Tells the parent, and ends with what the caller's code answers. A panic ends the process, too.
-fn run_work(work: &Work, context: &Context<'_>, child: InChild) -> Result<()> {
+fn run_spawn_fn(work: &SpawnFn, context: &Context<'_>, child: InChild) -> Result<()> {
     let Ok(mut work) = work.try_lock() else {
         return Err(Errno::BUSY);
     };
     // With its own copies open it would never see the end of its input. The others may lead out of a root
     // of its own, also for those who can look into `/proc/1/fd` there.
-    let ours = [context.proc, context.helper, context.parent, context.handover];
+    let ours = [context.proc, context.helper, context.parent, context.pid_fd_socket];
     let copies = context.others.iter().chain(&ours).flatten().map(AsRawFd::as_raw_fd);
     // What is lower is a standard stream by now.
     copies.filter(|&copy| copy > 2).for_each(|copy| file::close_copy(copy, child));

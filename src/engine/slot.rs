@@ -22,7 +22,7 @@
 //!    process, and all are `SeqCst`.
 //! 3. `target` is the one word that somebody sleeps on: the helper. It is stored before the wake-up, and
 //!    `futex(2)` sleeps only if it still is what the helper loaded, so no wake-up is lost; after each, the
-//!    helper loads again. It goes from 0 to a process that asks, and from either to [`CALLED_OFF`]. The
+//!    helper loads again. It goes from 0 to a process that asks, and from either to [`CANCELED`]. The
 //!    parent may overwrite an asker: that one has let go of the memory then, so nobody waits for the answer.
 //! 4. *Nobody waits for a word that a killed process owes.* Whoever waits for another process waits for its
 //!    end, which the kernel tells: the child for the helper's, then reads what it achieved; the parent for
@@ -43,7 +43,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 use std::os::fd::RawFd;
 
-use crate::sys::clone::PidFdPlace;
+use crate::sys::clone::PidFdCell;
 use crate::sys::{Errno, futex};
 
 /// One for each spawn. The child writes; the parent reads once the child has let go, by exec or by
@@ -57,16 +57,16 @@ pub(crate) struct Slot {
     /// Which of the step's objects failed.
     detail: AtomicU32,
     /// The new process's descriptor.
-    pub(crate) pid_fd: PidFdPlace,
+    pub(crate) pid_fd: PidFdCell,
     /// As that, of the intermediate process.
-    pub(crate) middle_pid_fd: PidFdPlace,
+    pub(crate) intermediate_pid_fd: PidFdCell,
     /// Its number, where an intermediate process made it.
     pub(crate) pid: AtomicU32,
     /// Whether `clone(2)` had to do for the last process that was made, which leaves more to that.
     pub(crate) legacy: AtomicBool,
     /// Whether the intermediate process has come to its end, its child being done with our memory.
     finished: AtomicBool,
-    /// The process whose id maps are to be written, as `/proc` counts; 0 not yet, [`CALLED_OFF`].
+    /// The process whose id maps are to be written, as `/proc` counts; 0 not yet, [`CANCELED`].
     target: AtomicU32,
     /// How far the id-map helper came: 0 not ready, [`WRITTEN`], or 1 + the file that failed.
     maps: AtomicU32,
@@ -74,7 +74,7 @@ pub(crate) struct Slot {
 }
 
 /// The child ended before it asked for its maps.
-const CALLED_OFF: u32 = u32::MAX;
+const CANCELED: u32 = u32::MAX;
 const WRITTEN: u32 = u32::MAX;
 
 /// A failure, as the child left it.
@@ -90,8 +90,8 @@ impl Slot {
             step: AtomicU32::new(0),
             errno: AtomicI32::new(0),
             detail: AtomicU32::new(0),
-            pid_fd: PidFdPlace::new(),
-            middle_pid_fd: PidFdPlace::new(),
+            pid_fd: PidFdCell::new(),
+            intermediate_pid_fd: PidFdCell::new(),
             pid: AtomicU32::new(0),
             legacy: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -144,22 +144,22 @@ impl Slot {
 
     /// The descriptor of the process that asked: the intermediate one does, if there is one.
     pub(crate) fn asker(&self) -> Option<RawFd> {
-        self.middle_pid_fd.number().or_else(|| self.pid_fd.number())
+        self.intermediate_pid_fd.number().or_else(|| self.pid_fd.number())
     }
 
     /// The parent says that nobody will ask, or asked and is gone.
-    pub(crate) fn call_maps_off(&self) {
-        self.target.store(CALLED_OFF, SeqCst);
+    pub(crate) fn cancel_maps(&self) {
+        self.target.store(CANCELED, SeqCst);
         futex::wake(&self.target);
     }
 
     /// The helper waits for the process to serve; `None` if there is none.
-    pub(crate) fn await_target(&self) -> Option<u32> {
+    pub(crate) fn wait_for_target(&self) -> Option<u32> {
         loop {
             match self.target.load(SeqCst) {
                 // Woken for no reason or by a change: the load decides.
                 0 => drop(futex::wait(&self.target, 0)),
-                CALLED_OFF => return None,
+                CANCELED => return None,
                 pid => return Some(pid),
             }
         }

@@ -11,25 +11,25 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::id;
 
-use crate::engine::child::Job;
-use crate::engine::failure::{clone_refused, died, not_handed_over, what_became};
-use crate::engine::frozen::refuse_frozen;
-use crate::engine::handover::Handover;
+use crate::engine::cgroup::check_cgroup;
+use crate::engine::child::ChildJob;
+use crate::engine::failure::{clone_refused, died, pid_fd_not_received, what_became};
 use crate::engine::helper::{Helper, HelperJob, HelperMemory};
 use crate::engine::intermediate::{Outcome, await_intermediate};
 use crate::engine::map_tool::Log;
 use crate::engine::mounts::MountState;
+use crate::engine::pid_fd_socket::PidFdSocket;
 use crate::engine::prepare::{no_pid_namespace_pending, open_proc};
 use crate::engine::run::{Context, ExecArgs};
 use crate::engine::slot::Slot;
-use crate::engine::watch::{Start, await_arrival, has_run_exec_unseen};
+use crate::engine::watch::{StartPipe, wait_for_exec_of_autoreaped, wait_for_time_namespace};
 use crate::error::{AtStep, Error, Result, Step};
 use crate::pid_fd::PidFd;
 use crate::plan::op::mounts_of;
 use crate::plan::stream::Stream;
 use crate::plan::{Memory, Plan};
 use crate::proc_fs::ProcFs;
-use crate::sys::clone::{Made, can_share_memory};
+use crate::sys::clone::{NewProcess, can_share_memory};
 use crate::sys::signal::{MaskGuard, SignalSet};
 use crate::sys::stack::{SharedBox, Stack};
 use crate::sys::{Errno, abi, wait};
@@ -54,12 +54,12 @@ pub(crate) struct Spawned {
 }
 
 /// The slot, in memory that the child sees.
-enum SlotPlace {
+enum SlotMemory {
     Here(Slot),
     Shared(SharedBox<Slot>),
 }
 
-impl SlotPlace {
+impl SlotMemory {
     fn get(&self) -> &Slot {
         match self {
             Self::Here(slot) => slot,
@@ -69,23 +69,23 @@ impl SlotPlace {
 }
 
 /// What is made ready while this thread may allocate.
-struct Tools {
+struct SpawnResources {
     proc: Option<ProcFs>,
     helper_memory: Option<HelperMemory>,
-    slot: SlotPlace,
+    slot: SlotMemory,
     /// A pidfd of this process, for a child that is to end with it.
     parent: Option<PidFd>,
     log: Log,
-    start: Option<Start>,
+    start: Option<StartPipe>,
     /// Where an intermediate process makes the child.
-    handover: Option<Handover>,
+    pid_fd_socket: Option<PidFdSocket>,
     stack: Option<Stack>,
     mount_state: MountState,
     /// Whether this thread sleeps in `clone3`.
     sleeps: bool,
 }
 
-impl Tools {
+impl SpawnResources {
     fn new(plan: &Plan) -> Result<Self> {
         let prepare = |errno| Error::os(Step::Prepare, errno);
         let shares = plan.memory == Memory::Shared;
@@ -98,29 +98,29 @@ impl Tools {
             _ => None,
         };
         let slot = if shares && helper_memory.as_ref().is_none_or(HelperMemory::is_shared) {
-            SlotPlace::Here(Slot::new())
+            SlotMemory::Here(Slot::new())
         } else {
-            SlotPlace::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
+            SlotMemory::Shared(SharedBox::new(Slot::new()).map_err(prepare)?)
         };
         // Looked at behind ConnectStdio, which replaces 0 to 2.
         let above = |fd: PidFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(prepare);
         let parent = plan.die_with_parent.then(PidFd::current).transpose()?;
         let parent = parent.map(above).transpose()?.map(PidFd::from_kernel);
-        let has_intermediate = !plan.before.is_empty();
+        let has_intermediate = !plan.intermediate_ops.is_empty();
         // Nobody interrupts a sleep in clone3, so the parent sleeps there only for who shares its memory. But gdb(1)
         // takes a child for a thread if the parent does not sleep.
         let is_traced = || match &proc {
             Some(proc) => proc.is_traced(),
             None => ProcFs::open().is_ok_and(|proc| proc.is_traced()),
         };
-        let is_awaited = has_intermediate || !plan.goes_on();
+        let is_awaited = has_intermediate || !plan.stays_in_copy();
         let sleeps = is_awaited && (shares || is_traced());
         // Should the intermediate process be killed, its child is watched as well.
-        let is_watched = plan.goes_on() || !shares && (!sleeps || has_intermediate);
+        let is_watched = plan.stays_in_copy() || !shares && (!sleeps || has_intermediate);
         Ok(Self {
             log: Log::for_writes(&plan.maps_outside)?,
-            start: is_watched.then(Start::new).transpose()?,
-            handover: has_intermediate.then(Handover::new).transpose()?,
+            start: is_watched.then(StartPipe::new).transpose()?,
+            pid_fd_socket: has_intermediate.then(PidFdSocket::new).transpose()?,
             stack: stack_for(plan).map_err(prepare)?,
             mount_state: MountState::of(mounts_of(&plan.ops)),
             proc,
@@ -141,9 +141,9 @@ impl Tools {
 /// An init keeps nothing but its stack, so that has to be of its own. Paths take more room than the calling
 /// thread may have left, also in a copy.
 fn stack_for(plan: &Plan) -> core::result::Result<Option<Stack>, Errno> {
-    let needs_stack = (plan.memory == Memory::Shared && !plan.before.is_empty())
-        || (can_share_memory() && (plan.looks_inside() || plan.has_init()));
-    let size = match (plan.has_own_code(), plan.looks_inside()) {
+    let needs_stack = (plan.memory == Memory::Shared && !plan.intermediate_ops.is_empty())
+        || (can_share_memory() && (plan.resolves_inside() || plan.has_init()));
+    let size = match (plan.has_callers_code(), plan.resolves_inside()) {
         (true, _) => Stack::FOR_OWN_CODE,
         (_, true) => Stack::FOR_PATHS,
         _ => Stack::SMALL,
@@ -154,16 +154,16 @@ fn stack_for(plan: &Plan) -> core::result::Result<Option<Stack>, Errno> {
 impl Launch {
     pub(crate) fn spawn(self) -> Result<Spawned> {
         let plan = &self.plan;
-        plan.cgroup.as_ref().map_or(Ok(()), |dir| refuse_frozen(dir.as_fd()))?;
-        let mut tools = Tools::new(plan)?;
-        let start = tools.start.take();
-        let tools = &tools;
-        let slot = tools.slot.get();
-        let helper_job = tools.helper_job(plan);
+        plan.cgroup.as_ref().map_or(Ok(()), |dir| check_cgroup(dir.as_fd()))?;
+        let mut resources = SpawnResources::new(plan)?;
+        let start = resources.start.take();
+        let resources = &resources;
+        let slot = resources.slot.get();
+        let helper_job = resources.helper_job(plan);
 
         // Until the signals are unblocked nothing is allocated: see MaskGuard.
         let blocked = MaskGuard::block_all().at_step(Step::BlockSignals)?;
-        let helper = helper_job.as_ref().zip(tools.helper_memory.as_ref());
+        let helper = helper_job.as_ref().zip(resources.helper_memory.as_ref());
         let helper = helper.map(|(job, memory)| Helper::start(job, memory, blocked.proof()));
         let helper = match helper.transpose() {
             Ok(helper) => helper,
@@ -173,73 +173,94 @@ impl Launch {
             }
         };
         let mask = self.mask.unwrap_or(blocked.before());
-        let context = Context {
-            proc: tools.proc.as_ref().map(AsFd::as_fd),
-            helper: helper.as_ref().map(AsFd::as_fd),
-            parent: tools.parent.as_ref().map(AsFd::as_fd),
-            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child.as_ref().map(AsFd::as_fd)),
-            others: [0, 1, 2].map(|at: usize| self.streams[at].parent.as_ref().map(AsFd::as_fd)),
-            exec: Some(&self.exec),
-            started: start.as_ref().map(Start::for_child),
-            handover: tools.handover.as_ref().map(Handover::for_child),
-            has_no_exec: plan.has_no_exec(),
-            ..Context::new(slot, &tools.mount_state, mask)
-        };
-        let job = Job::new(plan, context, tools.stack.as_ref(), self.mask.is_some(), tools.sleeps);
+        let context = self.context(resources, helper.as_ref(), start.as_ref(), mask);
+        let job = ChildJob::new(
+            plan,
+            context,
+            resources.stack.as_ref(),
+            self.mask.is_some(),
+            resources.sleeps,
+        );
         let made = job.begin(blocked.proof());
         // Handlers may not run in children that share our memory. They have all signals blocked, too.
         drop(blocked);
-        let child = match (made, &tools.handover) {
+        let child = match (made, &resources.pid_fd_socket) {
             (Err(errno), None) => Err(clone_refused(plan, errno)),
             (Err(errno), Some(_)) => Err(Error::os(Step::Clone, errno)),
             (Ok(made), None) => Ok((made.pid, made.into_pid_fd())),
-            (Ok(made), Some(handover)) => child_of(&job, made, handover),
+            (Ok(made), Some(pid_fd_socket)) => child_of(&job, made, pid_fd_socket),
         };
         let runs = match &child {
-            Ok((_, Some(pid_fd))) => runs(plan, slot, start, pid_fd),
+            Ok((_, Some(pid_fd))) => wait_until_running(plan, slot, start, pid_fd),
             _ => false,
         };
         drop(helper);
         let (pid, pid_fd) = child?;
         let pid_fd = match pid_fd {
             Some(pid_fd) if runs => PidFd::from_kernel(pid_fd),
-            other => return Err(what_became(plan, &tools.log, slot, other)),
+            other => return Err(what_became(plan, &resources.log, slot, other)),
         };
-        if plan.arrives_by_exec {
-            await_arrival(&pid_fd);
+        if plan.enters_time_by_exec {
+            wait_for_time_namespace(&pid_fd);
         }
         Ok(Spawned { pid, pid_fd, pipes: self.streams.map(|stream| stream.parent) })
+    }
+
+    fn context<'a>(
+        &'a self,
+        resources: &'a SpawnResources,
+        helper: Option<&'a Helper<'_>>,
+        start: Option<&'a StartPipe>,
+        mask: SignalSet,
+    ) -> Context<'a> {
+        Context {
+            proc: resources.proc.as_ref().map(AsFd::as_fd),
+            helper: helper.map(AsFd::as_fd),
+            parent: resources.parent.as_ref().map(AsFd::as_fd),
+            stdio: [0, 1, 2].map(|at: usize| self.streams[at].child.as_ref().map(AsFd::as_fd)),
+            others: [0, 1, 2].map(|at: usize| self.streams[at].parent.as_ref().map(AsFd::as_fd)),
+            exec: Some(&self.exec),
+            started: start.map(StartPipe::for_child),
+            pid_fd_socket: resources.pid_fd_socket.as_ref().map(PidFdSocket::for_child),
+            has_no_exec: self.plan.has_no_exec(),
+            ..Context::new(resources.slot.get(), &resources.mount_state, mask)
+        }
     }
 }
 
 /// The child that an intermediate process made, if it came to that.
 fn child_of(
-    job: &Job<'_>,
-    intermediate: Made<'_>,
-    handover: &Handover,
+    job: &ChildJob<'_>,
+    intermediate: NewProcess<'_>,
+    pid_fd_socket: &PidFdSocket,
 ) -> Result<(u32, Option<OwnedFd>)> {
     let died = |ended| died(job.plan, job.context.slot, ended);
     let intermediate = intermediate.into_pid_fd().ok_or_else(|| died(None))?;
-    match await_intermediate(job, &intermediate, handover) {
+    match await_intermediate(job, &intermediate, pid_fd_socket) {
         Outcome::Child(pid, pid_fd) => Ok((pid, Some(pid_fd))),
         Outcome::Failed => Ok((0, None)),
         Outcome::Killed(ended) => Err(died(ended)),
-        Outcome::NoRoom(errno) => Err(not_handed_over(errno)),
+        Outcome::NoRoom(errno) => Err(pid_fd_not_received(errno)),
     }
 }
 
 /// Waits until the child runs what it was to run, or has ended, and says which.
-fn runs(plan: &Plan, slot: &Slot, start: Option<Start>, pid_fd: &OwnedFd) -> bool {
+fn wait_until_running(
+    plan: &Plan,
+    slot: &Slot,
+    start: Option<StartPipe>,
+    pid_fd: &OwnedFd,
+) -> bool {
     let start = match start {
-        Some(start) if plan.goes_on() => return start.happens(pid_fd),
+        Some(start) if plan.stays_in_copy() => return start.wait_for_start(pid_fd),
         start => start,
     };
     let reaped_by_kernel = plan.clone_flags & abi::CLONE_AUTOREAP != 0;
-    let has_run = reaped_by_kernel.then(|| has_run_exec_unseen(pid_fd)).flatten();
+    let has_run = reaped_by_kernel.then(|| wait_for_exec_of_autoreaped(pid_fd)).flatten();
     if has_run.is_none() {
-        start.into_iter().for_each(|start| start.await_exec(pid_fd));
+        start.into_iter().for_each(|start| start.wait_for_exec(pid_fd));
     }
     slot.failure().is_none()
-        && slot.step() == plan.before.len() + plan.ops.len()
+        && slot.step() == plan.intermediate_ops.len() + plan.ops.len()
         && has_run.unwrap_or_else(|| wait::may_have_run_exec(libc::P_PIDFD, pid_fd.as_raw_fd()))
 }

@@ -14,12 +14,12 @@ use std::os::fd::AsRawFd;
 use crate::init::main_loop::MainLoop;
 use crate::init::policy::{BROKEN, Role};
 
-use crate::engine::last_loop::{LastLoop, Way};
+use crate::engine::init_process::{InitOrigin, InitProcess};
 use crate::engine::run::{Context, run};
 use crate::plan::op::{NewInit, Op};
-use crate::sys::clone::{self, Request, Shape, can_share_memory};
+use crate::sys::clone::{self, CloneMode, CloneRequest, can_share_memory};
 use crate::sys::in_child::InChild;
-use crate::sys::memory::Arguments;
+use crate::sys::memory::CommandLine;
 use crate::sys::signal::{self, ALL};
 use crate::sys::{Errno, Result, file, prctl, process, wait};
 
@@ -64,7 +64,7 @@ fn become_init(
     child: InChild,
 ) -> Result<()> {
     // What is ignored is not waited for.
-    signal::ignore_children(false)?;
+    signal::ignore_sigchld(false)?;
     if !context.has_no_exec {
         prctl::set_name(c"init")?;
     }
@@ -87,23 +87,23 @@ fn become_init(
     let NewInit { policy, image } = unsafe { ptr::read_volatile(init) };
     let mut main_loop = MainLoop::new(policy, Role::First, ALL, -1);
     main_loop.program = main;
-    let arguments = Arguments::default();
+    let command_line = CommandLine::default();
     let proc = context.proc.map_or(-1, |proc| proc.as_raw_fd());
-    let last = LastLoop { main_loop, way: Way::Command, proc, image, arguments };
-    last.run(child.only_thread())
+    let init = InitProcess { main_loop, origin: InitOrigin::Command, proc, image, command_line };
+    init.run(child.only_thread())
 }
 
 fn start(program: &Program<'_>, child: InChild) -> Result<i32> {
-    let shape = if program.context.has_no_exec || !can_share_memory() {
-        Shape::Copy { stack: None, sleeps: !program.context.has_no_exec }
+    let mode = if program.context.has_no_exec || !can_share_memory() {
+        CloneMode::Copy { stack: None, sleeps: !program.context.has_no_exec }
     } else {
-        Shape::Sleep(None)
+        CloneMode::Vfork(None)
     };
     // Exec sets it otherwise, and so tells that the program runs.
     let exit_signal =
         if program.context.has_no_exec { libc::SIGCHLD.unsigned_abs().into() } else { 0 };
     // Handlers were reset when this process was made.
-    let request = Request { exit_signal, ..Request::new(shape, None) };
+    let request = CloneRequest { exit_signal, ..CloneRequest::new(mode, None) };
     let legacy = AtomicBool::new(false);
     // SAFETY: we sleep until the child has done with our memory, or it has a copy; the steps neither
     // allocate, lock, unwind nor call libc, or are the caller's code, for which the caller promised.

@@ -20,12 +20,12 @@ use crate::sys::{Errno, abi, file, pidfd, wait};
 ///
 /// A child that has its own memory may also have the ids of somebody else, who can stop it before exec: a parent that
 /// slept in `clone3` would do so uninterruptibly.
-pub(crate) struct Start {
+pub(crate) struct StartPipe {
     reader: OwnedFd,
     writer: OwnedFd,
 }
 
-impl Start {
+impl StartPipe {
     pub(crate) fn new() -> Result<Self> {
         let make = || {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -41,7 +41,7 @@ impl Start {
     }
 
     /// Waits until the child tells, or ends without a word.
-    pub(crate) fn happens(self, child: &OwnedFd) -> bool {
+    pub(crate) fn wait_for_start(self, child: &OwnedFd) -> bool {
         drop(self.writer);
         loop {
             let mut ready = [&self.reader, child].map(|fd| PollFd::new(fd, PollFlags::IN));
@@ -63,9 +63,9 @@ impl Start {
     }
 }
 
-impl Start {
+impl StartPipe {
     /// Waits until the child has run exec, or has ended.
-    pub(crate) fn await_exec(self, child: &OwnedFd) {
+    pub(crate) fn wait_for_exec(self, child: &OwnedFd) {
         drop(self.writer);
         let has_run_exec = || wait::has_surely_run_exec(child.as_raw_fd());
         let (mut watched, mut pause) = (2, Duration::from_millis(50));
@@ -99,7 +99,7 @@ impl Start {
 /// Waits until a child that the kernel reaps by itself has run exec, and says whether it has; `None` where `/proc` does
 /// not say it. No wait finds such a child. One that a signal killed before anybody saw its program did not run it, as
 /// far as can be known.
-pub(crate) fn has_run_exec_unseen(child: &OwnedFd) -> Option<bool> {
+pub(crate) fn wait_for_exec_of_autoreaped(child: &OwnedFd) -> Option<bool> {
     let proc = ProcFs::open().ok()?;
     let moment = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     loop {
@@ -125,7 +125,7 @@ pub(crate) fn has_run_exec_unseen(child: &OwnedFd) -> Option<bool> {
 ///
 /// So it is looked at, by the questions that whoever wants to enter it will ask; where they are refused to us,
 /// they are to all of this process.
-pub(crate) fn await_arrival(child: &PidFd) {
+pub(crate) fn wait_for_time_namespace(child: &PidFd) {
     let is_underway = || -> Result<bool> {
         let own = NsFd::of_process(child, Namespace::Time)?;
         // Once there, a program may make others.

@@ -12,7 +12,7 @@ use crate::engine::join::{join, join_all};
 use crate::error::{AtStep, Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
-use crate::plan::joins::Target;
+use crate::plan::joins::JoinTarget;
 use crate::process_state;
 use crate::sys::{Errno, file};
 
@@ -53,7 +53,7 @@ impl EnterGuard {
         self.go_back()
     }
 
-    pub(crate) fn enter(targets: &[Target], set: NamespaceSet) -> Result<Self> {
+    pub(crate) fn enter(targets: &[JoinTarget], set: NamespaceSet) -> Result<Self> {
         if set.contains(NamespaceSet::USER) {
             return Err(Error::invalid(
                 "there is no way back from a user namespace: use apply, or Command::enter",
@@ -64,14 +64,14 @@ impl EnterGuard {
 
     /// Enters, with a way back to what is in `set`. An error leaves the thread where it was, or says
     /// that it could not.
-    pub(crate) fn enter_and_save(targets: &[Target], set: NamespaceSet) -> Result<Self> {
+    pub(crate) fn enter_and_save(targets: &[JoinTarget], set: NamespaceSet) -> Result<Self> {
         let mut back = Self::save(set)?;
-        process_state::children_go(set, true);
+        process_state::note_pending_namespaces(set, true);
         let leaves = set.contains(NamespaceSet::MOUNT);
-        let compass = leaves.then(process_state::note_home).unwrap_or_default();
+        let tracker = leaves.then(process_state::note_own_mount_namespace).unwrap_or_default();
         let Err(refused) = join_all(targets) else {
             if leaves {
-                compass.note_other_root();
+                tracker.note_other_root();
             }
             return Ok(back);
         };
@@ -85,7 +85,7 @@ impl EnterGuard {
         if refused.entered.contains(NamespaceSet::USER) {
             back.forget();
             if refused.entered.contains(NamespaceSet::MOUNT) {
-                compass.note_other_root();
+                tracker.note_other_root();
             }
             return Err(error.with_kind(ErrorKind::NotRestored));
         }
@@ -137,7 +137,7 @@ impl EnterGuard {
         let mut answer = Ok(());
         for namespace in self.saved.iter_mut().rev().filter_map(Option::take) {
             let kind = namespace.kind();
-            let mut back = join(Target { fd: namespace.as_raw_fd(), kind });
+            let mut back = join(JoinTarget { fd: namespace.as_raw_fd(), kind });
             if back.is_ok() && kind == Namespace::Mount {
                 back = self.directories.take().map_or(Ok(()), |directories| directories.restore());
             }

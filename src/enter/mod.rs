@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
-use crate::plan::joins::{Joins, Source, Target};
+use crate::plan::joins::{JoinTarget, Joins, Source};
 use crate::sys::Errno;
 
 pub use guard::EnterGuard;
@@ -311,7 +311,7 @@ impl NsFd {
         Enter::new().namespace(self.try_clone()?).run(work)
     }
 
-    fn target(&self) -> Target {
-        Target { fd: self.as_raw_fd(), kind: self.kind() }
+    fn target(&self) -> JoinTarget {
+        JoinTarget { fd: self.as_raw_fd(), kind: self.kind() }
     }
 }

@@ -11,7 +11,7 @@ use super::Init;
 use super::main_loop::{MainLoop, Wakeup, is_end};
 use super::policy::{BROKEN, Placement, Role, WATCHED};
 use super::report::Notice;
-use crate::engine::finish::finish;
+use crate::engine::supervise_and_exit::supervise_and_exit;
 use crate::error::{AtStep, Error, Result, Step};
 use crate::proc_fs::ProcFs;
 use crate::signal::Signal;
@@ -157,7 +157,7 @@ impl Supervisor {
                 "orphans come to the first thread of a process: only that can be armed as a subreaper",
             ));
         }
-        let before = Before::note();
+        let before = SavedState::save();
         // The attribute outlives exec.
         let was_subreaper = before.is_subreaper == Ok(true);
         let role = if process::getpid() == 1 {
@@ -219,19 +219,19 @@ impl Supervisor {
         };
         self.main_loop.ended = before.map(Ended::from_status);
         self.main_loop.program = program(pid);
-        finish(self.main_loop)
+        supervise_and_exit(self.main_loop)
     }
 }
 
 /// What this process is for others, before it is armed.
-struct Before {
+struct SavedState {
     ignored_children: bool,
     is_subreaper: sys::Result<bool>,
     parent_death_signal: sys::Result<i32>,
 }
 
-impl Before {
-    fn note() -> Self {
+impl SavedState {
+    fn save() -> Self {
         Self {
             ignored_children: signal::is_ignored(libc::SIGCHLD),
             is_subreaper: prctl::is_subreaper(),
@@ -241,7 +241,7 @@ impl Before {
 
     fn restore(&self) {
         if self.ignored_children {
-            let _ = signal::ignore_children(true);
+            let _ = signal::ignore_sigchld(true);
         }
         if self.is_subreaper == Ok(false) {
             let _ = prctl::set_subreaper(false);
@@ -253,9 +253,9 @@ impl Before {
 }
 
 /// The terminal last, as it cannot be taken back.
-fn become_init(init: &Init, role: Role, before: &Before) -> sys::Result<()> {
+fn become_init(init: &Init, role: Role, before: &SavedState) -> sys::Result<()> {
     if before.ignored_children {
-        signal::ignore_children(false)?;
+        signal::ignore_sigchld(false)?;
     }
     if role == Role::Subreaper {
         prctl::set_subreaper(true)?;

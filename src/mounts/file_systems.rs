@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Kind, Mount, NewFs};
+use super::{Mount, MountKind, NewFs};
 use crate::error::Result;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID};
 
@@ -32,7 +32,7 @@ impl Mount {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
     pub fn tmpfs(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::tmpfs(0o1777)))
+        Self::new(target.as_ref(), MountKind::New(NewFs::tmpfs(0o1777)))
     }
 
     /// A new `proc`, which shows the pid namespace of the process that mounts it, without setuid
@@ -59,7 +59,7 @@ impl Mount {
     /// the user namespace does not own the pid namespace, and where parts of the present `/proc` are
     /// covered, as in most containers: the new one would show them.
     pub fn proc(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"proc", NOSUID | NODEV | NOEXEC)))
+        Self::new(target.as_ref(), MountKind::New(NewFs::new(c"proc", NOSUID | NODEV | NOEXEC)))
     }
 
     /// A minimal `/dev`: `null`, `zero`, `full`, `random`, `urandom` and `tty` are the machine's own; `fd`,
@@ -85,7 +85,7 @@ impl Mount {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind). The plan of a command answers
     /// [`NotFound`](crate::ErrorKind::NotFound) where the machine's `/dev` has not all of these.
     pub fn dev(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::Dev)
+        Self::new(target.as_ref(), MountKind::Dev)
     }
 
     /// New pseudo-terminals, none of which is anybody else's.
@@ -109,7 +109,7 @@ impl Mount {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
     pub fn devpts(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::devpts()))
+        Self::new(target.as_ref(), MountKind::New(NewFs::devpts()))
     }
 
     /// A new `sysfs`, which shows the network namespace of the process that mounts it.
@@ -133,7 +133,7 @@ impl Mount {
     ///
     /// As of [`proc`](Self::proc), for the network namespace and the present `/sys`.
     pub fn sysfs(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"sysfs", NOSUID | NODEV | NOEXEC)))
+        Self::new(target.as_ref(), MountKind::New(NewFs::new(c"sysfs", NOSUID | NODEV | NOEXEC)))
     }
 
     /// The cgroups of version 2, from the root of the cgroup namespace on.
@@ -157,7 +157,7 @@ impl Mount {
     ///
     /// As of [`proc`](Self::proc), for the cgroup namespace and the present mount of it.
     pub fn cgroup2(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"cgroup2", NOSUID | NODEV | NOEXEC)))
+        Self::new(target.as_ref(), MountKind::New(NewFs::new(c"cgroup2", NOSUID | NODEV | NOEXEC)))
     }
 
     /// The POSIX message queues of the IPC namespace.
@@ -181,6 +181,6 @@ impl Mount {
     ///
     /// As of [`proc`](Self::proc), for the IPC namespace.
     pub fn mqueue(target: impl AsRef<Path>) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::New(NewFs::new(c"mqueue", NOSUID | NODEV | NOEXEC)))
+        Self::new(target.as_ref(), MountKind::New(NewFs::new(c"mqueue", NOSUID | NODEV | NOEXEC)))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Kind, Mount};
+use super::{Mount, MountKind};
 use crate::error::Result;
 
 /// Masked and read-only paths.
@@ -40,7 +40,7 @@ impl Mount {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
     pub fn mask(path: impl AsRef<Path>) -> Result<Self> {
-        Self::new(path.as_ref(), Kind::Mask)
+        Self::new(path.as_ref(), MountKind::Mask)
     }
 
     /// Makes a file or directory read-only, with all that is mounted below it, and leaves it as it is
@@ -73,6 +73,6 @@ impl Mount {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
     pub fn read_only_path(path: impl AsRef<Path>) -> Result<Self> {
-        Self::new(path.as_ref(), Kind::Protect)
+        Self::new(path.as_ref(), MountKind::Protect)
     }
 }

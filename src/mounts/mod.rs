@@ -26,7 +26,7 @@ pub use overlay::Overlay;
 pub use propagation::Propagation;
 pub use rootfs::Rootfs;
 
-pub(crate) use mount::Kind;
+pub(crate) use mount::MountKind;
 pub(crate) use new_fs::NewFs;
 pub(crate) use rootfs::Base;
 
@@ -38,11 +38,11 @@ pub(crate) fn c_path(path: &Path) -> Result<CString> {
 
 /// Where something is mounted: below a root, so that no working directory and no `..` has a part in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Target {
+pub(crate) struct MountTarget {
     names: Vec<CString>,
 }
 
-impl Target {
+impl MountTarget {
     fn new(path: &Path) -> Result<Self> {
         let mut components = path.components();
         if components.next() != Some(Component::RootDir) {
@@ -79,15 +79,15 @@ mod tests {
     #[test]
     fn a_target_lies_below_the_root() {
         for bad in ["", "usr", "./usr", "/", "//", "/a/../b", "/..", "/a\0b"] {
-            assert!(Target::new(Path::new(bad)).is_err(), "{bad:?}");
+            assert!(MountTarget::new(Path::new(bad)).is_err(), "{bad:?}");
         }
-        let names = |path| Target::new(Path::new(path)).unwrap().names;
+        let names = |path| MountTarget::new(Path::new(path)).unwrap().names;
         assert_eq!(names("//a/./b/"), [c"a".to_owned(), c"b".to_owned()]);
     }
 
     #[test]
     fn a_name_below_is_one_more() {
-        let target = |path| Target::new(Path::new(path)).unwrap();
+        let target = |path| MountTarget::new(Path::new(path)).unwrap();
         assert_eq!(target("/a").join("b"), target("/a/b"));
     }
 }

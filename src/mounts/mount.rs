@@ -6,7 +6,7 @@ use core::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{NewFs, Overlay, Propagation, Target};
+use super::{MountTarget, NewFs, Overlay, Propagation};
 use crate::error::Result;
 use crate::ns_fd::NsFd;
 
@@ -64,8 +64,8 @@ use crate::ns_fd::NsFd;
 /// [mount(2)](https://man7.org/linux/man-pages/man2/mount.2.html)
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mount {
-    pub(crate) target: Target,
-    pub(crate) kind: Kind,
+    pub(crate) target: MountTarget,
+    pub(crate) kind: MountKind,
     pub(crate) read_only: bool,
     pub(crate) propagation: Option<Propagation>,
     pub(crate) idmap: Option<Arc<NsFd>>,
@@ -77,7 +77,7 @@ pub struct Mount {
 
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum MountKind {
     Bind(PathBuf),
     New(NewFs),
     Overlay(Overlay),
@@ -90,8 +90,8 @@ pub(crate) enum Kind {
 }
 
 impl Mount {
-    pub(super) fn new(target: &Path, kind: Kind) -> Result<Self> {
-        let target = Target::new(target)?;
+    pub(super) fn new(target: &Path, kind: MountKind) -> Result<Self> {
+        let target = MountTarget::new(target)?;
         Ok(Self {
             target,
             kind,
@@ -131,7 +131,7 @@ impl Mount {
     #[doc(alias = "open_tree")]
     pub fn bind(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Self> {
         super::c_path(source.as_ref())?;
-        Self::new(target.as_ref(), Kind::Bind(source.as_ref().to_owned()))
+        Self::new(target.as_ref(), MountKind::Bind(source.as_ref().to_owned()))
     }
 
     /// Directories over each other, seen as one.
@@ -155,7 +155,7 @@ impl Mount {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) as of [`bind`](Self::bind).
     pub fn overlay(target: impl AsRef<Path>, overlay: Overlay) -> Result<Self> {
-        Self::new(target.as_ref(), Kind::Overlay(overlay))
+        Self::new(target.as_ref(), MountKind::Overlay(overlay))
     }
 }
 
@@ -163,12 +163,12 @@ impl Mount {
 impl fmt::Display for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Bind(source) => write!(f, "{source:?}"),
-            Kind::New(fs) => f.write_str(&fs.name.to_string_lossy()),
-            Kind::Overlay(_) => f.write_str("an overlay"),
-            Kind::Dev => f.write_str("dev"),
-            Kind::Mask => f.write_str("a mask"),
-            Kind::Protect => f.write_str("a read-only path"),
+            MountKind::Bind(source) => write!(f, "{source:?}"),
+            MountKind::New(fs) => f.write_str(&fs.name.to_string_lossy()),
+            MountKind::Overlay(_) => f.write_str("an overlay"),
+            MountKind::Dev => f.write_str("dev"),
+            MountKind::Mask => f.write_str("a mask"),
+            MountKind::Protect => f.write_str("a read-only path"),
         }
     }
 }

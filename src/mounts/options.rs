@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{HidePid, Kind, Mount, Propagation};
+use super::{HidePid, Mount, MountKind, Propagation};
 use crate::error::{Error, Result};
 use crate::ns_fd::NsFd;
 
@@ -117,7 +117,7 @@ impl Mount {
         value: String,
     ) -> Self {
         match self.kind {
-            Kind::New(fs) if fs.name == of => self.kind = Kind::New(fs.with(key, value)),
+            MountKind::New(fs) if fs.name == of => self.kind = MountKind::New(fs.with(key, value)),
             _ => self.misplaced = Some(misplaced),
         }
         self
@@ -134,10 +134,10 @@ impl Mount {
                 i64::MAX
             )));
         }
-        if self.idmap.is_some() && !matches!(self.kind, Kind::Bind(_)) {
+        if self.idmap.is_some() && !matches!(self.kind, MountKind::Bind(_)) {
             return Err(Error::invalid(format!("idmapped is an option of bind, not of {self}")));
         }
-        let no_options = matches!(self.kind, Kind::Dev | Kind::Mask | Kind::Protect);
+        let no_options = matches!(self.kind, MountKind::Dev | MountKind::Mask | MountKind::Protect);
         if no_options && (self.read_only || self.propagation.is_some()) {
             return Err(Error::invalid(format!("{self} has no options")));
         }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn options_are_of_one_kind() {
         let fs = |mount: Mount| match mount.kind {
-            Kind::New(fs) => fs.data(),
+            MountKind::New(fs) => fs.data(),
             _ => unreachable!(),
         };
         let tmpfs = Mount::tmpfs("/tmp").unwrap().mode(0o755).size(4096).size(8192);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Dir, FlockOperation, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 
-use super::place::{Found, Place, open_path, parent};
+use super::target::{PinTarget, TargetState, open_path, parent};
 use super::{Pinned, mount};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::namespace::Namespace;
@@ -234,9 +234,9 @@ impl PinDir {
     fn state(&self, name: &OsStr) -> Result<Option<PinState>> {
         let place = self.place(name)?;
         let (mount, id) = match place.look(Step::OpenPinDir) {
-            Ok(Found::Namespace(mount, id)) => (mount, id),
-            Ok(Found::Bare) => return Ok(Some(PinState::Stale)),
-            Ok(Found::Foreign) => return Ok(None),
+            Ok(TargetState::Namespace(mount, id)) => (mount, id),
+            Ok(TargetState::Empty) => return Ok(Some(PinState::Stale)),
+            Ok(TargetState::Foreign) => return Ok(None),
             Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -248,7 +248,7 @@ impl PinDir {
         }
     }
 
-    fn place(&self, name: &OsStr) -> Result<Place> {
+    fn place(&self, name: &OsStr) -> Result<PinTarget> {
         const NAME_MAX: usize = 255;
         let bytes = name.as_bytes();
         let bad = bytes.is_empty()
@@ -258,7 +258,7 @@ impl PinDir {
         if bad {
             return Err(Error::invalid(format!("{name:?} is no name for a pinned namespace")));
         }
-        Place::below(&self.dir, &self.path, name)
+        PinTarget::below(&self.dir, &self.path, name)
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod dir;
 mod mount;
-mod place;
+mod target;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::ns_fd::NsFd;
 
 pub use dir::{PinDir, PinState};
 
-use place::Place;
-pub(crate) use place::{open_path, parent};
+use target::PinTarget;
+pub(crate) use target::{open_path, parent};
 
 /// A namespace pinned at a path: its file is mounted there, so that it exists without any process or
 /// open file, and other programs find it with [`NsFd::open`].
@@ -60,7 +60,7 @@ pub struct Pinned {
     namespace: NsFd,
     /// The mount itself, which the name leads to only as long as the owner of the directory leaves it there.
     mount: OwnedFd,
-    place: Place,
+    place: PinTarget,
     /// Whether the end is to unmount it.
     mounted: bool,
 }
@@ -85,13 +85,13 @@ impl Pinned {
     /// [`UntrustedProc`](crate::ErrorKind::UntrustedProc) if `/proc` cannot be believed, by way of which is opened what
     /// was found.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let place = Place::of(path.as_ref())?;
+        let place = PinTarget::of(path.as_ref())?;
         let namespace = place.namespace()?;
         let mount = namespace.try_clone()?.into();
         Ok(Self { namespace, mount, place, mounted: true })
     }
 
-    fn at(place: Place, namespace: &NsFd) -> Result<Self> {
+    fn at(place: PinTarget, namespace: &NsFd) -> Result<Self> {
         let namespace = namespace.try_clone()?;
         let target = place.claim()?;
         let mount = match mount::attach(&namespace, &target) {
@@ -212,6 +212,6 @@ impl NsFd {
     /// or not.
     #[doc(alias = "bind")]
     pub fn pin(&self, path: impl AsRef<Path>) -> Result<Pinned> {
-        Pinned::at(Place::of(path.as_ref())?, self)
+        Pinned::at(PinTarget::of(path.as_ref())?, self)
     }
 }

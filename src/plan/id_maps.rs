@@ -79,7 +79,7 @@ impl IdMaps {
     pub(crate) fn ops(&self) -> Vec<Op> {
         let mut ops: Vec<Op> = self.inside.iter().cloned().map(Op::WriteIdMap).collect();
         if !self.outside.is_empty() {
-            ops.push(Op::AwaitIdMaps);
+            ops.push(Op::WaitForIdMaps);
         }
         ops
     }

@@ -21,7 +21,7 @@ pub(crate) enum Source {
 /// What is left to enter when the thread's own namespaces are taken out.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Joins {
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<JoinTarget>,
     /// The descriptors in `targets` are theirs.
     held: Vec<Arc<NsFd>>,
     moved: Vec<Arc<OwnedFd>>,
@@ -29,7 +29,7 @@ pub(crate) struct Joins {
 
 /// A namespace file and its kind, as `setns(2)` takes them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Target {
+pub(crate) struct JoinTarget {
     pub(crate) fd: RawFd,
     pub(crate) kind: Namespace,
 }
@@ -60,7 +60,7 @@ impl Joins {
                 }
                 seen |= kind.into();
                 if !is_own(&namespace)? {
-                    joins.targets.push(Target { fd: namespace.as_raw_fd(), kind });
+                    joins.targets.push(JoinTarget { fd: namespace.as_raw_fd(), kind });
                     joins.held.push(namespace);
                 }
             }

@@ -1,7 +1,7 @@
 //! What to do, as data: everything allocated, nothing done yet.
 
 pub(crate) mod id_maps;
-pub(crate) mod inside;
+pub(crate) mod setup_ops;
 pub(crate) mod joins;
 pub(crate) mod mounts;
 pub(crate) mod op;
@@ -67,9 +67,9 @@ impl fmt::Display for CopyReason {
 pub struct Plan {
     pub(crate) memory: Memory,
     /// What an intermediate process does before it makes the child; nothing if there is none.
-    pub(crate) before: Vec<Op>,
+    pub(crate) intermediate_ops: Vec<Op>,
     /// Whether the child shares the memory of an intermediate process.
-    pub(crate) inner_shares: bool,
+    pub(crate) shares_with_intermediate: bool,
     /// Made together with the child.
     pub(crate) namespaces: NamespaceSet,
     /// What else clone3 is asked for: the flags that it alone has, pids, a cgroup.
@@ -80,7 +80,7 @@ pub struct Plan {
     pub(crate) maps_outside: Vec<IdMapWrite>,
     pub(crate) die_with_parent: bool,
     /// Whether it is exec that enters the program's time namespace.
-    pub(crate) arrives_by_exec: bool,
+    pub(crate) enters_time_by_exec: bool,
     /// What the child does.
     pub(crate) ops: Vec<Op>,
 }
@@ -90,26 +90,26 @@ impl Plan {
     pub fn steps(&self) -> impl Iterator<Item = Step> {
         let helper = (!self.maps_outside.is_empty()).then_some(Step::StartIdMapHelper);
         let of = |op: &Op| match op {
-            Op::AwaitIdMaps => self.maps_outside.iter().map(|write| write.file.step()).collect(),
+            Op::WaitForIdMaps => self.maps_outside.iter().map(|write| write.file.step()).collect(),
             op => vec![op.step()],
         };
-        let before: Vec<Step> = self.before.iter().flat_map(of).collect();
+        let intermediate: Vec<Step> = self.intermediate_ops.iter().flat_map(of).collect();
         let own: Vec<Step> = self.ops.iter().flat_map(of).collect();
-        helper.into_iter().chain(before).chain([Step::Clone]).chain(own)
+        helper.into_iter().chain(intermediate).chain([Step::Clone]).chain(own)
     }
 
     /// What happens at a number of the slot: the steps of both processes in order, and between them the
     /// clone, which is `None`.
     pub(crate) fn op(&self, number: usize) -> Option<&Op> {
-        match number.checked_sub(self.before.len()) {
-            None => self.before.get(number),
+        match number.checked_sub(self.intermediate_ops.len()) {
+            None => self.intermediate_ops.get(number),
             Some(0) => None,
             Some(number) => self.ops.get(number - 1),
         }
     }
 
     /// Whether paths are looked up in the child that take room on its stack.
-    pub(crate) fn looks_inside(&self) -> bool {
+    pub(crate) fn resolves_inside(&self) -> bool {
         let is_inside = |op: &Op| {
             matches!(
                 op,
@@ -123,12 +123,12 @@ impl Plan {
 
     /// Whether the caller's code runs instead of a program.
     pub(crate) fn has_no_exec(&self) -> bool {
-        matches!(self.ops.last(), Some(Op::Run(_)))
+        matches!(self.ops.last(), Some(Op::SpawnFn(_)))
     }
 
     /// Whether there is code of the caller's, beside or instead of a program.
-    pub(crate) fn has_own_code(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Run(_) | Op::PreExec(_)))
+    pub(crate) fn has_callers_code(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::SpawnFn(_) | Op::PreExec(_)))
     }
 
     pub(crate) fn has_init(&self) -> bool {
@@ -136,12 +136,12 @@ impl Plan {
     }
 
     /// Whether the child goes on in its copy of our memory, so that we do not wait for its exec or end.
-    pub(crate) fn goes_on(&self) -> bool {
+    pub(crate) fn stays_in_copy(&self) -> bool {
         self.has_no_exec() || self.has_init()
     }
 
     pub(crate) fn all_ops(&self) -> impl Iterator<Item = &Op> + Clone {
-        self.before.iter().chain(&self.ops)
+        self.intermediate_ops.iter().chain(&self.ops)
     }
 
     fn clone_line(&self) -> String {
@@ -176,14 +176,14 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |op: &Op| match op {
-            Op::AwaitIdMaps => self.maps_outside.iter().map(IdMapWrite::line_outside).collect(),
+            Op::WaitForIdMaps => self.maps_outside.iter().map(IdMapWrite::line_outside).collect(),
             op => vec![op.to_string()],
         };
         let mut lines = Vec::new();
         if !self.maps_outside.is_empty() {
             lines.push(Step::StartIdMapHelper.to_string());
         }
-        lines.extend(self.before.iter().flat_map(of));
+        lines.extend(self.intermediate_ops.iter().flat_map(of));
         lines.push(self.clone_line());
         lines.extend(self.ops.iter().flat_map(of));
         for (number, line) in (1..).zip(&lines) {

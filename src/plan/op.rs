@@ -22,12 +22,12 @@ use crate::sys::image::Image;
 pub(crate) type PreExec = Arc<Mutex<dyn FnMut() -> io::Result<()> + Send + Sync>>;
 
 /// The caller's code instead of a program: it answers an exit status.
-pub(crate) type Work = Arc<Mutex<dyn FnMut() -> u8 + Send>>;
+pub(crate) type SpawnFn = Arc<Mutex<dyn FnMut() -> u8 + Send>>;
 
 /// One step with all it needs. Executed by `engine::run` in the order of the plan.
 pub(crate) enum Op {
     /// So that nobody inside what is entered can look in.
-    HideMemory,
+    SetDumpable,
     Enter(Joins),
     Unshare(NamespaceSet),
     /// Go on as an init; the steps that follow are those of a process that it makes.
@@ -41,7 +41,7 @@ pub(crate) enum Op {
     /// By this process for itself.
     WriteIdMap(IdMapWrite),
     /// By the helper outside: ask, and sleep until it has ended.
-    AwaitIdMaps,
+    WaitForIdMaps,
     WriteTimeOffsets(String),
     SetPropagation(Propagation),
     /// On the heap, so that steps are cheap to move on a small stack.
@@ -52,7 +52,7 @@ pub(crate) enum Op {
     /// To an open directory, and into it.
     ChangeRoot(Arc<OwnedFd>),
     /// To an open directory.
-    GoTo(Arc<OwnedFd>),
+    Fchdir(Arc<OwnedFd>),
     ConnectStdio,
     /// So that the change of ids does not take the capabilities.
     KeepCapsOverIds,
@@ -62,9 +62,9 @@ pub(crate) enum Op {
     SetGid(u32),
     SetUid(u32),
     /// Gid 0 of an entered user namespace, or the present one if only that is mapped.
-    BecomeRootGroup,
+    SetGidToRoot,
     /// Uid 0 of an entered user namespace, or the present one if only that is mapped.
-    BecomeRoot,
+    SetUidToRoot,
     ChangeDirectory(CString, Lookup),
     /// To where this process was, as the path leads by now: what was mounted over it is not to be stood beneath.
     ReturnToDirectory {
@@ -75,15 +75,15 @@ pub(crate) enum Op {
     LockMounts,
     KeepCaps,
     NoNewPrivs,
-    DieWithParent,
+    SetParentDeathSignal,
     CloseFds,
     /// As the caller does, whose children the kernel waits for.
-    IgnoreChildren,
+    IgnoreSigchld,
     ResetSignals,
     PreExec(PreExec),
     /// Candidates, tried in order.
     Exec(Vec<CString>, Lookup),
-    Run(Work),
+    SpawnFn(SpawnFn),
 }
 
 /// What the child of a command needs to become an init.
@@ -167,7 +167,7 @@ pub(crate) fn mounts_of(ops: &[Op]) -> impl Iterator<Item = &MountOp> {
 impl Op {
     pub(crate) fn step(&self) -> Step {
         match self {
-            Self::HideMemory => Step::SetDumpable,
+            Self::SetDumpable => Step::SetDumpable,
             Self::Enter(_) => Step::Enter,
             Self::Unshare(_) => Step::Unshare,
             Self::BecomeInit(_) => Step::BecomeInit,
@@ -175,7 +175,7 @@ impl Op {
             Self::TakeTerminal | Self::TakeForeground => Step::TakeTerminal,
             Self::SetProcessGroup(_) => Step::SetProcessGroup,
             Self::WriteIdMap(write) => write.file.step(),
-            Self::AwaitIdMaps => Step::WriteUidMap,
+            Self::WaitForIdMaps => Step::WriteUidMap,
             Self::WriteTimeOffsets(_) => Step::WriteTimeOffsets,
             Self::SetPropagation(_) => Step::SetPropagation,
             Self::Mount(op) => op.step(0),
@@ -184,21 +184,21 @@ impl Op {
             Self::LoopbackUp => Step::LoopbackUp,
             Self::ConnectStdio => Step::ConnectStdio,
             Self::SetGroups(_) | Self::DropGroups => Step::SetGroups,
-            Self::SetGid(_) | Self::BecomeRootGroup => Step::SetGid,
-            Self::SetUid(_) | Self::BecomeRoot => Step::SetUid,
+            Self::SetGid(_) | Self::SetGidToRoot => Step::SetGid,
+            Self::SetUid(_) | Self::SetUidToRoot => Step::SetUid,
             Self::ChangeRoot(_) => Step::ChangeRoot,
             Self::KeepCapsOverIds | Self::KeepCaps => Step::KeepCaps,
-            Self::GoTo(_) | Self::ChangeDirectory(..) | Self::ReturnToDirectory { .. } => {
+            Self::Fchdir(_) | Self::ChangeDirectory(..) | Self::ReturnToDirectory { .. } => {
                 Step::ChangeDirectory
             }
             Self::LockMounts => Step::LockMounts,
             Self::NoNewPrivs => Step::NoNewPrivs,
-            Self::DieWithParent => Step::SetParentDeathSignal,
+            Self::SetParentDeathSignal => Step::SetParentDeathSignal,
             Self::CloseFds => Step::CloseFds,
-            Self::IgnoreChildren | Self::ResetSignals => Step::ResetSignals,
+            Self::IgnoreSigchld | Self::ResetSignals => Step::ResetSignals,
             Self::PreExec(_) => Step::PreExec,
             Self::Exec(..) => Step::Exec,
-            Self::Run(_) => Step::SpawnFn,
+            Self::SpawnFn(_) => Step::SpawnFn,
         }
     }
 
@@ -215,7 +215,7 @@ impl Op {
         matches!(
             self,
             Self::WriteIdMap(_)
-                | Self::AwaitIdMaps
+                | Self::WaitForIdMaps
                 | Self::WriteTimeOffsets(_)
                 | Self::BecomeInit(_)
         )
@@ -234,7 +234,7 @@ impl fmt::Display for Op {
                 f.write_str(", with a process group of its own, where it is ours")
             }
             Self::TakeTerminal => f.write_str(", where it is nobody's"),
-            Self::IgnoreChildren => f.write_str(": SIGCHLD is ignored"),
+            Self::IgnoreSigchld => f.write_str(": SIGCHLD is ignored"),
             Self::SetProcessGroup(group) => write!(f, ": {group}"),
             Self::WriteIdMap(write) => write!(f, ": {}", one_line(&write.text)),
             Self::WriteTimeOffsets(text) => write!(f, ": {}", one_line(text)),
@@ -244,8 +244,8 @@ impl fmt::Display for Op {
             Self::SetGroups(groups) => write!(f, ": {groups:?}"),
             Self::DropGroups => f.write_str(": none, where that is allowed"),
             Self::SetGid(id) | Self::SetUid(id) => write!(f, ": {id}"),
-            Self::BecomeRootGroup | Self::BecomeRoot => f.write_str(": 0, if it is mapped"),
-            Self::ChangeRoot(dir) | Self::GoTo(dir) => {
+            Self::SetGidToRoot | Self::SetUidToRoot => f.write_str(": 0, if it is mapped"),
+            Self::ChangeRoot(dir) | Self::Fchdir(dir) => {
                 write!(f, ": descriptor {}", dir.as_raw_fd())
             }
             Self::KeepCapsOverIds => f.write_str(" when the ids change"),

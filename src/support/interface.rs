@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::error::{AtStep, Result, Step};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
-use crate::sys::scratch::{self, Found, Question, Witnesses};
+use crate::sys::probe::{self, Probe, ProbeFds, ProbeResult};
 use crate::sys::{Errno, abi, features, namespaces, nsfs, pidfd, process};
 
 /// Something that not every kernel since Linux 5.10 offers, or that filters often hide.
@@ -143,7 +143,7 @@ impl fmt::Display for Interface {
 }
 
 /// What can be found out by a call that a filter may kill for.
-const QUESTIONS: [(Interface, Question); 13] = [
+const QUESTIONS: [(Interface, Probe); 13] = [
     (Interface::Clone3, |_| features::clone3()),
     (Interface::CloneIntoCgroup, |_| features::clone3_knows(abi::CLONE_INTO_CGROUP, libc::SIGCHLD)),
     // Who knows pidfds notices first that this process is gone.
@@ -173,14 +173,14 @@ pub(super) fn all(
     own: &PidFd,
     ended: BorrowedFd<'_>,
     pid_namespace: &NsFd,
-    found: [&Found; 2],
+    found: [&ProbeResult; 2],
     filtered: bool,
 ) -> Result<Vec<Interface>> {
     let namespace = pid_namespace.as_raw_fd();
-    let about = Witnesses { namespace, ended: ended.as_raw_fd() };
+    let about = ProbeFds { namespace, ended: ended.as_raw_fd() };
     let questions = QUESTIONS.map(|(_, question)| question);
     let answers = if filtered {
-        scratch::ask(&questions, about).at_step(Step::Clone)?
+        probe::run_probes(&questions, about).at_step(Step::Clone)?
     } else {
         questions.map(|question| question(about))
     };

@@ -14,7 +14,7 @@ use crate::namespace::{Namespace, NamespaceSet};
 use crate::ns_fd::NsFd;
 use crate::pid_fd::PidFd;
 use crate::proc_fs::ProcFs;
-use crate::sys::scratch::{self, Found, UserNamespace};
+use crate::sys::probe::{self, NewUserNamespace, ProbeResult};
 use crate::sys::wait::Ended;
 use crate::sys::{self, Errno, abi, ids, nsfs};
 
@@ -104,7 +104,7 @@ impl Support {
         let (uid, gid) = (ids::geteuid(), ids::getegid());
         let uid_map = IdMap::single(0, uid)?.to_string();
         let gid_map = IdMap::single(0, gid)?.to_string();
-        let user = UserNamespace {
+        let user = NewUserNamespace {
             proc: proc.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             uid_map: uid_map.as_bytes(),
             gid_map: gid_map.as_bytes(),
@@ -177,8 +177,8 @@ fn children_stay_here() -> Result<NsFd> {
     ))
 }
 
-fn try_out(user: Option<UserNamespace<'_>>, filtered: bool) -> Result<(Found, OwnedFd)> {
-    let (found, pid_fd) = scratch::try_namespaces(user, filtered).at_step(Step::Clone)?;
+fn try_out(user: Option<NewUserNamespace<'_>>, filtered: bool) -> Result<(ProbeResult, OwnedFd)> {
+    let (found, pid_fd) = probe::try_namespaces(user, filtered).at_step(Step::Clone)?;
     match found.ended {
         // Without a status, another wait of this process was faster.
         None | Some(Ended { code: libc::CLD_EXITED, .. }) => Ok((found, pid_fd)),
@@ -191,7 +191,7 @@ fn try_out(user: Option<UserNamespace<'_>>, filtered: bool) -> Result<(Found, Ow
 }
 
 /// Too few descriptors in this process say nothing of user namespaces.
-fn no_descriptors(within: &Found, proc: &Result<ProcFs>) -> Result<()> {
+fn no_descriptors(within: &ProbeResult, proc: &Result<ProcFs>) -> Result<()> {
     let full = within.maps.into_iter().flatten().find_map(|answer| match answer {
         Err(errno @ (Errno::MFILE | Errno::NFILE)) => Some(errno),
         _ => None,
@@ -203,7 +203,7 @@ fn no_descriptors(within: &Found, proc: &Result<ProcFs>) -> Result<()> {
     full.map_or(Ok(()), |errno| Err(Error::os(Step::Prepare, errno)))
 }
 
-fn user_namespaces(within: &Found, proc: Option<Error>) -> Availability {
+fn user_namespaces(within: &ProbeResult, proc: Option<Error>) -> Availability {
     let denied = |step, errno| {
         let set = NamespaceSet::USER;
         Availability::Denied(Error::os(step, errno).of(Namespace::User).concerning(set))
@@ -231,9 +231,9 @@ fn user_namespaces(within: &Found, proc: Option<Error>) -> Availability {
     Availability::Available
 }
 
-fn other(kind: Namespace, alone: &Found, within: &Found) -> Availability {
-    let answer = |found: &Found| -> Option<sys::Result<()>> {
-        let at = scratch::KINDS.iter().position(|&flag| flag == kind.flag())?;
+fn other(kind: Namespace, alone: &ProbeResult, within: &ProbeResult) -> Availability {
+    let answer = |found: &ProbeResult| -> Option<sys::Result<()>> {
+        let at = probe::KINDS.iter().position(|&flag| flag == kind.flag())?;
         found.kinds[at]
     };
     let denied = |errno, set: NamespaceSet| {

@@ -51,7 +51,7 @@ const OVER_MOUNTS: [u32; 9] = [
 ];
 
 /// Gives these up for good, all of which Linux 5.9 has: also what exec would give to root, or to who runs a set-user-ID program.
-pub(crate) fn drop_those_over_mounts() -> Result<()> {
+pub(crate) fn drop_mount_capabilities() -> Result<()> {
     let mut data = get()?;
     for capability in OVER_MOUNTS {
         let words = [arg(libc::PR_CAPBSET_DROP), capability as usize, 0, 0, 0];

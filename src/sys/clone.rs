@@ -35,21 +35,21 @@ pub(crate) type Entry<T> = fn(&T, InChild) -> !;
 
 /// What memory a new process has, and what this thread does meanwhile.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Shape<'a> {
+pub(crate) enum CloneMode<'a> {
     /// Ours, while this thread sleeps until it has run exec or ended. Without a stack it goes on below our own frames,
     /// as after vfork(2).
-    Sleep(Option<&'a Stack>),
+    Vfork(Option<&'a Stack>),
     /// Ours, and this thread goes on.
-    Beside(&'a Stack),
+    Concurrent(&'a Stack),
     /// A copy of ours. Without a stack it goes on below its copy of our frames.
     Copy { stack: Option<&'a Stack>, sleeps: bool },
 }
 
-impl<'a> Shape<'a> {
+impl<'a> CloneMode<'a> {
     fn flags(self) -> u64 {
         match self {
-            Self::Sleep(_) => abi::CLONE_VM | abi::CLONE_VFORK,
-            Self::Beside(_) => abi::CLONE_VM,
+            Self::Vfork(_) => abi::CLONE_VM | abi::CLONE_VFORK,
+            Self::Concurrent(_) => abi::CLONE_VM,
             Self::Copy { sleeps: true, .. } => abi::CLONE_VFORK,
             Self::Copy { sleeps: false, .. } => 0,
         }
@@ -57,8 +57,8 @@ impl<'a> Shape<'a> {
 
     fn stack(self) -> Option<&'a Stack> {
         match self {
-            Self::Sleep(stack) | Self::Copy { stack, .. } => stack,
-            Self::Beside(stack) => Some(stack),
+            Self::Vfork(stack) | Self::Copy { stack, .. } => stack,
+            Self::Concurrent(stack) => Some(stack),
         }
     }
 
@@ -69,9 +69,9 @@ impl<'a> Shape<'a> {
 
 /// Where the kernel writes the number of a new pidfd, before the child runs.
 #[derive(Debug)]
-pub(crate) struct PidFdPlace(AtomicI32);
+pub(crate) struct PidFdCell(AtomicI32);
 
-impl PidFdPlace {
+impl PidFdCell {
     pub(crate) const fn new() -> Self {
         Self(AtomicI32::new(-1))
     }
@@ -85,13 +85,13 @@ impl PidFdPlace {
 
 /// A process to make.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Request<'a> {
-    pub(crate) shape: Shape<'a>,
-    /// Besides those of the shape and of the rest here.
+pub(crate) struct CloneRequest<'a> {
+    pub(crate) mode: CloneMode<'a>,
+    /// Besides those of the mode and of the rest here.
     pub(crate) flags: u64,
     pub(crate) exit_signal: u64,
     /// Where a pidfd is wanted. A copy in another pid namespace has to share this or `pid` with us.
-    pub(crate) pid_fd: Option<&'a PidFdPlace>,
+    pub(crate) pid_fd: Option<&'a PidFdCell>,
     /// Where the kernel writes the child's number before it runs, and only if it will. clone(2) does it only where no
     /// pidfd is wanted.
     pub(crate) pid: Option<&'a AtomicU32>,
@@ -103,15 +103,15 @@ pub(crate) struct Request<'a> {
     pub(crate) cgroup: Option<RawFd>,
 }
 
-impl<'a> Request<'a> {
-    pub(crate) const fn new(shape: Shape<'a>, pid_fd: Option<&'a PidFdPlace>) -> Self {
-        Self { shape, flags: 0, exit_signal: 0, pid_fd, pid: None, set_tid: &[], cgroup: None }
+impl<'a> CloneRequest<'a> {
+    pub(crate) const fn new(mode: CloneMode<'a>, pid_fd: Option<&'a PidFdCell>) -> Self {
+        Self { mode, flags: 0, exit_signal: 0, pid_fd, pid: None, set_tid: &[], cgroup: None }
     }
 
     fn all_flags(&self) -> u64 {
         let pid_fd = if self.pid_fd.is_some() { abi::CLONE_PIDFD } else { 0 };
         let pid = if self.pid.is_some() { abi::CLONE_PARENT_SETTID } else { 0 };
-        self.flags | self.shape.flags() | pid_fd | pid
+        self.flags | self.mode.flags() | pid_fd | pid
     }
 
     fn pid_fd_at(&self) -> usize {
@@ -121,12 +121,12 @@ impl<'a> Request<'a> {
 
 /// A process that was made.
 #[derive(Debug)]
-pub(crate) struct Made<'a> {
+pub(crate) struct NewProcess<'a> {
     pub(crate) pid: u32,
-    pid_fd: Option<&'a PidFdPlace>,
+    pid_fd: Option<&'a PidFdCell>,
 }
 
-impl Made<'_> {
+impl NewProcess<'_> {
     /// Its pidfd, for the parent: one that makes a process for another one leaves it where it is.
     pub(crate) fn into_pid_fd(self) -> Option<OwnedFd> {
         let number = self.pid_fd?.number()?;
@@ -147,28 +147,28 @@ impl Made<'_> {
 /// else uses the stack, and `entry` neither allocates, locks, unwinds nor calls libc. In a copy `entry` obeys the rules
 /// of a forked child. With `CLONE_FILES` it closes nothing that is ours.
 pub(crate) unsafe fn clone<'a, T: Sync>(
-    request: &Request<'a>,
+    request: &CloneRequest<'a>,
     legacy: &AtomicBool,
     entry: Entry<T>,
     arg: &T,
     _: SignalsBlocked<'_>,
-) -> Result<Made<'a>> {
+) -> Result<NewProcess<'a>> {
     // Valgrind would end this process.
     if request.flags & abi::CLONE_FILES != 0 && valgrind::is_around() {
         return Err(Errno::NOSYS);
     }
-    let is_copy = request.shape.is_copy();
-    let start = Start { own: AtomicU32::new(0), is_copy, entry, arg };
+    let is_copy = request.mode.is_copy();
+    let start = ChildStart { own: AtomicU32::new(0), is_copy, entry, arg };
     let caller = if is_copy { process::gettid() } else { 0 };
     // A child that we do not wait for outlives this frame, so its start lies on its own stack.
-    let at = match request.shape.stack() {
+    let at = match request.mode.stack() {
         Some(stack) => stack.place(start),
         None => ptr::from_ref(&start).cast_mut().cast(),
     };
-    // SAFETY: the caller's contract; a Start<T> lies there. The same in what follows.
+    // SAFETY: the caller's contract; a ChildStart<T> lies there. The same in what follows.
     let mut pid = unsafe { clone3(request, at, trampoline::<T>) };
     // SAFETY: as above.
-    pid = unsafe { unless_none_was_made(pid, request, caller, trampoline::<T>, at) };
+    pid = unsafe { check_child_exists(pid, request, caller, trampoline::<T>, at) };
     // An older seccomp filter returns EPERM for a call it does not know.
     let is_hidden = matches!(pid, Err(Errno::NOSYS | Errno::PERM));
     let other_serves = request.set_tid.is_empty() && request.flags & abi::ONLY_CLONE3 == 0;
@@ -177,12 +177,12 @@ pub(crate) unsafe fn clone<'a, T: Sync>(
         legacy.store(true, SeqCst);
         forget_number();
         // SAFETY: as above; no child was made.
-        pid = unsafe { clone2(request, at, trampoline::<T>) };
+        pid = unsafe { clone_legacy(request, at, trampoline::<T>) };
         // SAFETY: as above.
-        pid = unsafe { unless_none_was_made(pid, request, caller, trampoline::<T>, at) };
+        pid = unsafe { check_child_exists(pid, request, caller, trampoline::<T>, at) };
     }
     match pid.map(u32::try_from) {
-        Ok(Ok(pid)) => Ok(Made { pid, pid_fd: request.pid_fd }),
+        Ok(Ok(pid)) => Ok(NewProcess { pid, pid_fd: request.pid_fd }),
         Ok(Err(_)) => Err(Errno::INVAL),
         Err(errno) => {
             forget_number();
@@ -200,9 +200,9 @@ pub(crate) unsafe fn clone<'a, T: Sync>(
 /// # Safety
 ///
 /// As of [`clone3`].
-unsafe fn unless_none_was_made(
+unsafe fn check_child_exists(
     answer: Result<usize>,
-    request: &Request<'_>,
+    request: &CloneRequest<'_>,
     caller: u32,
     start: Trampoline,
     at: *mut c_void,
@@ -214,8 +214,8 @@ unsafe fn unless_none_was_made(
         request.pid_fd.is_some_and(|place| place.number().is_some())
             || request.pid.is_some_and(|pid| pid.load(SeqCst) != 0)
     };
-    if request.shape.is_copy() && (process::gettid() != caller || is_told()) {
-        // SAFETY: this is the child, in its own memory, where a Start lies.
+    if request.mode.is_copy() && (process::gettid() != caller || is_told()) {
+        // SAFETY: this is the child, in its own memory, where a ChildStart lies.
         unsafe { start(at) }
     }
     Err(Errno::PERM)
@@ -224,7 +224,7 @@ unsafe fn unless_none_was_made(
 /// # Safety
 ///
 /// As of [`clone`]; the child starts with `start(at)`, and a stack ends at `at`.
-unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
+unsafe fn clone3(request: &CloneRequest<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
     let mut args = CloneArgs {
         flags: request.all_flags() | abi::CLONE_CHILD_SETTID,
         child_tid: at.expose_provenance() as u64,
@@ -243,7 +243,7 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
         args.flags |= abi::CLONE_INTO_CGROUP;
         args.cgroup = cgroup;
     }
-    if let Some(stack) = request.shape.stack() {
+    if let Some(stack) = request.mode.stack() {
         let bottom = stack.bottom();
         args.stack = bottom.expose_provenance() as u64;
         args.stack_size = (at.addr() - bottom.addr()) as u64;
@@ -258,7 +258,11 @@ unsafe fn clone3(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
 /// # Safety
 ///
 /// As of [`clone3`].
-unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> Result<usize> {
+unsafe fn clone_legacy(
+    request: &CloneRequest<'_>,
+    at: *mut c_void,
+    start: Trampoline,
+) -> Result<usize> {
     // 32 bits, with the exit signal in the lowest byte.
     let mut later = u64::from(abi::CLONE_NEWTIME);
     if request.cgroup.is_some() {
@@ -266,17 +270,17 @@ unsafe fn clone2(request: &Request<'_>, at: *mut c_void, start: Trampoline) -> R
     }
     let flags = (request.all_flags() & u64::from(u32::MAX) & !later) | request.exit_signal;
     let flags = word(flags | abi::CLONE_CHILD_SETTID);
-    let top = request.shape.stack().map_or(0, |_| at.expose_provenance());
+    let top = request.mode.stack().map_or(0, |_| at.expose_provenance());
     // One argument is for either.
     let told = request.pid.filter(|_| request.pid_fd.is_none());
     let told = told.map_or(request.pid_fd_at(), |pid| pid.as_ptr().expose_provenance());
-    let words = clone2_words(flags, top, told, at.expose_provenance());
+    let words = clone_legacy_args(flags, top, told, at.expose_provenance());
     // SAFETY: the top is aligned to 16; the rest is the caller's contract.
     unsafe { entry::start(libc::SYS_clone, words, start, at) }
 }
 
 /// The arguments of clone(2) in the order of this architecture.
-const fn clone2_words(flags: usize, stack: usize, pid_fd: usize, tid: usize) -> [usize; 5] {
+const fn clone_legacy_args(flags: usize, stack: usize, pid_fd: usize, tid: usize) -> [usize; 5] {
     // The kernel reads the child's tid from the fourth or from the fifth, and the other one not at all.
     if cfg!(target_arch = "s390x") {
         [stack, flags, pid_fd, tid, tid]
@@ -297,7 +301,7 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
     let flags = word(abi::CLONE_VM | abi::CLONE_VFORK | abi::CLONE_PIDFD);
     // An address of the kernel's, where no pidfd can be written, so that no child is made.
     let nowhere = usize::MAX - 7;
-    let words = clone2_words(flags, 0, nowhere, 0);
+    let words = clone_legacy_args(flags, 0, nowhere, 0);
     // SAFETY: the call fails before there is a child, whatever the kernel.
     let answer = unsafe { syscall(libc::SYS_clone, words) };
     answer == Err(Errno::FAULT)
@@ -305,7 +309,7 @@ pub(crate) fn exec_enters_time_namespace() -> bool {
 
 /// The pid comes first: the child's first instructions read it.
 #[repr(C)]
-struct Start<'a, T> {
+struct ChildStart<'a, T> {
     /// The child's own; 0 in a process that is not the child.
     own: AtomicU32,
     is_copy: bool,
@@ -314,8 +318,8 @@ struct Start<'a, T> {
 }
 
 unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
-    // SAFETY: `clone` put a Start<T> there, which nobody changes while this process sees it.
-    let start = unsafe { &*start.cast::<Start<'_, T>>() };
+    // SAFETY: `clone` put a ChildStart<T> there, which nobody changes while this process sees it.
+    let start = unsafe { &*start.cast::<ChildStart<'_, T>>() };
     // SAFETY: this process runs the entry, and nothing else.
     let child = unsafe { InChild::assume(start.is_copy) };
     (start.entry)(start.arg, child)
@@ -328,20 +332,20 @@ unsafe extern "C" fn trampoline<T>(start: *mut c_void) -> ! {
 ///
 /// Nothing in the frames of this stack has to be dropped, and nobody else uses the other one.
 pub(crate) unsafe fn continue_on<T: Copy>(stack: Stack, entry: fn(&T) -> !, value: T) -> ! {
-    struct Onward<T> {
+    struct Continuation<T> {
         entry: fn(&T) -> !,
         value: T,
     }
 
     unsafe extern "C" fn begin<T>(at: *mut c_void) -> ! {
-        // SAFETY: `continue_on` put an Onward<T> there, which nobody changes.
-        let onward = unsafe { &*at.cast::<Onward<T>>() };
+        // SAFETY: `continue_on` put a Continuation<T> there, which nobody changes.
+        let onward = unsafe { &*at.cast::<Continuation<T>>() };
         (onward.entry)(&onward.value)
     }
 
     // It is never unmapped.
     let stack = ManuallyDrop::new(stack);
-    let at = stack.place(Onward { entry, value });
-    // SAFETY: the caller's contract; an Onward<T> lies there, and the stack ends at it.
+    let at = stack.place(Continuation { entry, value });
+    // SAFETY: the caller's contract; a Continuation<T> lies there, and the stack ends at it.
     unsafe { entry::leap(begin::<T>, at) }
 }

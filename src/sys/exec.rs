@@ -9,7 +9,7 @@ use super::syscall::syscall;
 
 /// Arguments or environment: C strings and pointers to them.
 #[derive(Debug)]
-pub(crate) struct Strings {
+pub(crate) struct CStringArray {
     /// What the pointers point into.
     _bytes: Vec<u8>,
     /// Free places, the strings, and a null pointer at the end.
@@ -20,7 +20,7 @@ pub(crate) struct Strings {
 pub(super) const MOST_SCRIPTS: usize = 5;
 pub(super) const ROOM: usize = 2 * MOST_SCRIPTS;
 
-impl Strings {
+impl CStringArray {
     /// `starts` says where in `bytes` each string begins; each ends with a NUL.
     pub(crate) fn new(mut bytes: Vec<u8>, starts: &[usize]) -> Self {
         let ends_with_nul = bytes.last().is_none_or(|&byte| byte == 0);
@@ -51,7 +51,7 @@ impl Strings {
 }
 
 /// `execve(2)`. Returns only to say why it failed.
-pub(crate) fn exec(program: &CStr, args: &Strings, env: &Strings) -> Errno {
+pub(crate) fn exec(program: &CStr, args: &CStringArray, env: &CStringArray) -> Errno {
     // SAFETY: two arrays of pointers to C strings that end with a null pointer.
     unsafe { execve(program, args.from(ROOM), env.from(ROOM)) }
 }
@@ -82,11 +82,11 @@ unsafe fn execve(program: &CStr, args: usize, env: usize) -> Errno {
 
 #[cfg(test)]
 mod tests {
-    use super::Strings;
+    use super::CStringArray;
 
     #[test]
     fn strings_lie_one_behind_the_other() {
-        let strings = Strings::new(b"\0one\0two words\0\0".to_vec(), &[0, 1, 5, 15]);
+        let strings = CStringArray::new(b"\0one\0two words\0\0".to_vec(), &[0, 1, 5, 15]);
         assert_eq!(strings.texts(), ["", "one", "two words", ""]);
     }
 }

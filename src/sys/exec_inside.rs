@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering::SeqCst;
 
 use super::args::arg;
 use super::elf::{Interpreter, ProgramFile};
-use super::exec::{MOST_SCRIPTS, ROOM, Strings};
+use super::exec::{CStringArray, MOST_SCRIPTS, ROOM};
 use super::file::{self, Fd, open_at};
 use super::in_root::{MOST_LINKS, PathBuffer, identity, open_inside};
 use super::script;
@@ -30,7 +30,7 @@ use super::{Errno, Result};
 /// A process that replaces it in that moment gets the caller's program mapped in its place. `/proc/PID/exe` is the program
 /// of the root also then.
 #[inline(never)] // So that other steps do not have its buffer on the stack.
-pub(crate) fn exec(program: &CStr, args: &Strings, env: &Strings) -> Errno {
+pub(crate) fn exec(program: &CStr, args: &CStringArray, env: &CStringArray) -> Errno {
     let mut path = PathBuffer::EMPTY;
     Exec { args, env, first: ROOM, scripts: 0 }.exec(program, &mut path)
 }
@@ -41,8 +41,8 @@ pub(crate) fn is_there(path: &CStr) -> bool {
 }
 
 struct Exec<'a> {
-    args: &'a Strings,
-    env: &'a Strings,
+    args: &'a CStringArray,
+    env: &'a CStringArray,
     /// Where the arguments begin.
     first: usize,
     scripts: usize,

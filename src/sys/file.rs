@@ -26,7 +26,7 @@ pub(crate) fn is_on(file: impl AsFd, magic: u64) -> Result<bool> {
 
 /// What the kernel knows of a file without a request to its file system, which may never respond: its device, inode
 /// number and mount. Of a file system that refuses all else to this user, the inode number is 0. For the parent.
-pub(crate) fn known(file: impl AsFd) -> Result<Statx> {
+pub(crate) fn cached_statx(file: impl AsFd) -> Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     rustix::fs::statx(file, c"", flags, StatxFlags::empty())
 }
@@ -37,7 +37,7 @@ pub(crate) const NULL_DEVICE: (u32, u32) = (1, 3);
 /// The type of a file, and which device it is: its major and minor number. Its file system is not queried, unless a filter
 /// hides `statx(2)`. For the parent.
 pub(crate) fn kind(file: impl AsFd) -> Result<(FileType, (u32, u32))> {
-    match known(&file) {
+    match cached_statx(&file) {
         Err(Errno::NOSYS | Errno::PERM) => {
             let about = rustix::fs::fstat(file)?;
             #[allow(clippy::useless_conversion, reason = "its width differs between architectures")]
@@ -94,15 +94,15 @@ impl Drop for Fd {
 
 /// A descriptor that steps hand on to each other; none at first.
 #[derive(Debug)]
-pub(crate) struct Kept(AtomicI32);
+pub(crate) struct AtomicFd(AtomicI32);
 
-impl Kept {
+impl AtomicFd {
     pub(crate) const fn none() -> Self {
         Self(AtomicI32::new(-1))
     }
 
     /// In place of what was kept, which is closed.
-    pub(crate) fn keep(&self, fd: Fd) {
+    pub(crate) fn set(&self, fd: Fd) {
         drop(self.take());
         self.0.store(fd.into_raw(), SeqCst);
     }
@@ -176,7 +176,7 @@ pub(crate) fn copy(file: RawFd) -> Result<Fd> {
 }
 
 /// `close_range(2)`: exec closes all descriptors from `first` on. Linux 5.11; 5.10 closes them now.
-pub(crate) fn hide_from(first: u32, _: InChild) -> Result<()> {
+pub(crate) fn close_on_exec_from(first: u32, _: InChild) -> Result<()> {
     const CLOEXEC: usize = 1 << 2;
     let last = u32::MAX as usize;
     // SAFETY: no pointers; nobody in this child owns a descriptor.

@@ -74,8 +74,8 @@ pub(crate) fn drop_groups() -> Result<()> {
 }
 
 /// Gid 0 of this user namespace. Where 0 is not mapped the gid stays, if it is mapped itself, as of
-/// [`become_root`].
-pub(crate) fn become_root_group() -> Result<()> {
+/// [`set_uid_to_root`].
+pub(crate) fn set_gid_to_root() -> Result<()> {
     match setgid(0) {
         Err(Errno::INVAL) => setgid(getegid()),
         answer => answer,
@@ -87,7 +87,7 @@ pub(crate) fn become_root_group() -> Result<()> {
 /// `EINVAL` where neither is: the program would keep an id of outside, with all its rights over files, and a process with
 /// `CAP_SYS_PTRACE` in the user namespace could take the program over. The kernel shows such an id as 65534; where
 /// that is mapped it becomes the id.
-pub(crate) fn become_root() -> Result<()> {
+pub(crate) fn set_uid_to_root() -> Result<()> {
     match setuid(0) {
         Err(Errno::INVAL) => setuid(geteuid()),
         answer => answer,
@@ -95,7 +95,7 @@ pub(crate) fn become_root() -> Result<()> {
 }
 
 /// `setfsuid(0)`, `setfsgid(0)`: files are made as root's of this user namespace.
-pub(crate) fn make_files_as_root() -> Result<()> {
+pub(crate) fn set_fs_ids_to_root() -> Result<()> {
     for call in [calls::SETFSGID, calls::SETFSUID] {
         let set = |id: usize| {
             // SAFETY: no pointers.

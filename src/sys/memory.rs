@@ -11,24 +11,24 @@ use super::span::Span;
 use super::syscall::syscall;
 use super::{Errno, Result, rseq};
 
-/// What [`forget`] keeps, whatever is there.
+/// What [`release`] keeps, whatever is there.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Kept {
+pub(crate) struct KeptMemory {
     /// The module that contains this code.
     pub(crate) image: Image,
     /// The stack in use, with its guard pages.
     pub(crate) stack: Span,
-    pub(crate) arguments: Arguments,
+    pub(crate) command_line: CommandLine,
 }
 
 /// What `/proc/PID/cmdline` shows, and the pages that it lies in. May be empty.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Arguments {
+pub(crate) struct CommandLine {
     text: Span,
     pages: Span,
 }
 
-impl Arguments {
+impl CommandLine {
     /// For the parent.
     pub(crate) fn new(text: Span) -> Self {
         Self { text, pages: text.of_whole_pages() }
@@ -50,7 +50,7 @@ impl Arguments {
 ///
 /// This process has one thread, which runs on `kept.stack`, and until its end that uses nothing but its
 /// frames there, and constants.
-pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
+pub(crate) unsafe fn release(proc: RawFd, kept: &KeptMemory) -> Result<()> {
     // Elsewhere system calls go through libc, which needs its thread's memory.
     if !can_share_memory() {
         return Err(Errno::NOTSUP);
@@ -67,10 +67,10 @@ pub(crate) unsafe fn forget(proc: RawFd, kept: &Kept) -> Result<()> {
         return Err(Errno::NOTSUP);
     }
     // SAFETY: the caller's contract.
-    if !unsafe { rseq::shed() } {
+    if !unsafe { rseq::unregister() } {
         return Err(Errno::NOTSUP);
     }
-    let Arguments { text, pages } = kept.arguments;
+    let CommandLine { text, pages } = kept.command_line;
     let all = [kept.stack, pages, image];
     let outside = [kept.stack, pages];
     mappings::for_each(proc, List::Smaps, |it| {

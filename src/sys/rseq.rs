@@ -24,7 +24,7 @@ const ALIGNMENT: usize = 32;
 /// # Safety
 ///
 /// Nothing in this thread uses restartable sequences any more: libc does, to know its processor.
-pub(crate) unsafe fn shed() -> bool {
+pub(crate) unsafe fn unregister() -> bool {
     #[repr(align(32))]
     struct Area([u8; 32]);
     let area = Area([0; 32]);
@@ -55,7 +55,7 @@ pub(crate) unsafe fn shed() -> bool {
 
 /// # Safety
 ///
-/// As of [`shed`]; for a registration, `at` is writable until its end.
+/// As of [`unregister`]; for a registration, `at` is writable until its end.
 unsafe fn rseq(at: usize, length: usize, flags: usize) -> Result<()> {
     // SAFETY: the caller's contract.
     unsafe { syscall(SYS_RSEQ, [at, length, flags, SIGNATURE]) }.map(drop)

@@ -111,7 +111,7 @@ pub(crate) fn set_default(signal: i32, _: InChild) -> Result<()> {
 
 /// Ignores `SIGCHLD`, so that the kernel waits for children, or no longer does: in the whole process, which must not
 /// have a handler for it.
-pub(crate) fn ignore_children(ignore: bool) -> Result<()> {
+pub(crate) fn ignore_sigchld(ignore: bool) -> Result<()> {
     let handler = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
     set_action(libc::SIGCHLD, &KernelSigaction { handler, ..DEFAULT })
 }
@@ -148,9 +148,9 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
 
 /// A signal that was pending.
 #[derive(Clone, Copy)]
-pub(crate) struct Taken(libc::siginfo_t);
+pub(crate) struct SignalInfo(libc::siginfo_t);
 
-impl Taken {
+impl SignalInfo {
     pub(crate) fn number(&self) -> i32 {
         self.0.si_signo
     }
@@ -204,7 +204,7 @@ pub(crate) fn pending_fd(set: SignalSet) -> Result<OwnedFd> {
 
 /// Takes a pending signal of a set that this thread blocks. Waits for one, but not longer than the limit:
 /// then `None`, or if another signal came between.
-pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Taken>> {
+pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<SignalInfo>> {
     // SAFETY: all zero bytes are a siginfo_t.
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
     let limit = limit.map(Timespec::new);
@@ -218,7 +218,7 @@ pub(crate) fn take(set: SignalSet, limit: Option<Duration>) -> Result<Option<Tak
     ];
     // SAFETY: the kernel reads a set of the given size and a timespec or none, and writes one siginfo.
     match unsafe { syscall(libc::SYS_rt_sigtimedwait, words) } {
-        Ok(_) => Ok(Some(Taken(info))),
+        Ok(_) => Ok(Some(SignalInfo(info))),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),
         Err(errno) => Err(errno),
     }

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::TakenTree;
+use super::ClonedTree;
 use crate::engine::helper::decimal;
 use crate::engine::run::Context;
 use crate::plan::mounts::Attr;
@@ -25,14 +25,14 @@ pub(super) fn set_attr(mount: RawFd, attr: Attr, below: bool) -> Result<()> {
 
 /// Returns the mount that is there now.
 pub(super) fn attach(
-    cell: &TakenTree,
+    tree_state: &ClonedTree,
     root: RawFd,
     target: &Fd,
     point: &MountPoint,
     context: &Context<'_>,
 ) -> Result<Fd> {
-    let mount = cell.mount.take().ok_or(Errno::INVAL)?;
-    if !cell.is_source.load(SeqCst) {
+    let mount = tree_state.mount.take().ok_or(Errno::INVAL)?;
+    if !tree_state.is_source.load(SeqCst) {
         attach_mount(&mount, target)?;
         return Ok(mount);
     }
@@ -91,12 +91,12 @@ pub(super) fn attach_with_attr(
     target: &Fd,
     context: &Context<'_>,
 ) -> Result<Fd> {
-    let is_late = match set_attr(mount.raw(), attr, below) {
+    let needs_remount = match set_attr(mount.raw(), attr, below) {
         Err(Errno::NOSYS | Errno::PERM) => true,
         answer => answer.map(|()| false)?,
     };
     attach_mount(&mount, target)?;
-    if is_late {
+    if needs_remount {
         remount_all(&mount, attr, &[], context)?;
     }
     Ok(mount)

@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 
 use crate::plan::mounts::MountOp;
 use crate::plan::mounts::mount_point::MountPoint;
-use crate::sys::file::{self, Fd, Kept};
+use crate::sys::file::{self, AtomicFd, Fd};
 use crate::sys::in_root::{is_mount_root, mount_id};
 use crate::sys::{Errno, Result};
 
@@ -22,26 +22,26 @@ pub(crate) use run::run;
 #[derive(Debug)]
 pub(crate) struct MountState {
     /// The new root; none while the present one is worked in.
-    root: Kept,
-    trees: Vec<TakenTree>,
+    root: AtomicFd,
+    trees: Vec<ClonedTree>,
     mounts: Vec<Mounted>,
     /// The ids of all mounts that were attached by now; 0 where none was yet.
     attached: Vec<AtomicU64>,
 }
 
 #[derive(Debug)]
-pub(crate) struct TakenTree {
-    mount: Kept,
+pub(crate) struct ClonedTree {
+    mount: AtomicFd,
     /// Whether it is a mere descriptor of the source, where `open_tree(2)` is hidden.
     is_source: AtomicBool,
     /// Whether its attributes are still to be changed, where `mount_setattr(2)` is missing.
-    is_late: AtomicBool,
+    needs_remount: AtomicBool,
 }
 
 /// A mount in which a later step has something to find.
 #[derive(Debug)]
 struct Mounted {
-    top: Kept,
+    top: AtomicFd,
     id: AtomicU64,
 }
 
@@ -52,20 +52,20 @@ impl MountState {
             if op.point().is_some() {
                 attached.push(AtomicU64::new(0));
             }
-            if matches!(op, MountOp::Take(_)) {
-                trees.push(TakenTree {
-                    mount: Kept::none(),
+            if matches!(op, MountOp::OpenSource(_)) {
+                trees.push(ClonedTree {
+                    mount: AtomicFd::none(),
                     is_source: AtomicBool::new(false),
-                    is_late: AtomicBool::new(false),
+                    needs_remount: AtomicBool::new(false),
                 });
             } else if op.point().is_some_and(|point| point.number().is_some()) {
-                mounts.push(Mounted { top: Kept::none(), id: AtomicU64::new(0) });
+                mounts.push(Mounted { top: AtomicFd::none(), id: AtomicU64::new(0) });
             }
         }
-        Self { root: Kept::none(), trees, mounts, attached }
+        Self { root: AtomicFd::none(), trees, mounts, attached }
     }
 
-    fn cell(&self, tree: usize) -> Result<&TakenTree> {
+    fn tree(&self, tree: usize) -> Result<&ClonedTree> {
         self.trees.get(tree).ok_or(Errno::INVAL)
     }
 
@@ -96,21 +96,21 @@ impl MountState {
             let covered = mount_id(target.raw())?;
             for earlier in self.mounts.iter().filter(is_kept) {
                 if earlier.id.load(SeqCst) == covered {
-                    earlier.top.keep(file::copy(mount.raw())?);
+                    earlier.top.set(file::copy(mount.raw())?);
                     earlier.id.store(id, SeqCst);
                 }
             }
         }
         if let Some(own) = point.number().and_then(|number| self.mounts.get(number)) {
             own.id.store(id, SeqCst);
-            own.top.keep(mount);
+            own.top.set(mount);
         }
         Ok(())
     }
 
     /// When all is mounted, or has failed in a process that goes on.
     pub(crate) fn close(&self) {
-        let trees = self.trees.iter().map(|cell| &cell.mount);
+        let trees = self.trees.iter().map(|tree_state| &tree_state.mount);
         let mounts = self.mounts.iter().map(|mounted| &mounted.top);
         trees.chain(mounts).chain([&self.root]).for_each(|kept| drop(kept.take()));
     }

@@ -14,7 +14,7 @@ use crate::sys::{Errno, Result};
 
 /// Where a lookup starts.
 #[derive(Clone, Copy)]
-struct Start {
+struct LookupStart {
     dir: RawFd,
     depth: usize,
     within: Within,
@@ -23,12 +23,12 @@ struct Start {
 impl MountPoint {
     /// In the latest earlier mount that it lies in, or else in the root. A mount that was made nowhere, as the mask
     /// of something missing, is none.
-    fn start(&self, root: RawFd, depth: usize, mount_state: &MountState) -> Start {
+    fn start(&self, root: RawFd, depth: usize, mount_state: &MountState) -> LookupStart {
         let mounted = |base: &EarlierMount| {
             let dir = mount_state.mounted(base.mount).filter(|_| base.depth <= depth)?;
-            Some(Start { dir, depth: base.depth, within: Within::Mount })
+            Some(LookupStart { dir, depth: base.depth, within: Within::Mount })
         };
-        let from_root = Start { dir: root, depth: 0, within: Within::Root };
+        let from_root = LookupStart { dir: root, depth: 0, within: Within::Root };
         self.bases.iter().find_map(mounted).unwrap_or(from_root)
     }
 
@@ -49,7 +49,7 @@ impl MountPoint {
         self.look_up(self.start(root, count, mount_state), count)
     }
 
-    fn look_up(&self, start: Start, count: usize) -> Result<Fd> {
+    fn look_up(&self, start: LookupStart, count: usize) -> Result<Fd> {
         let names = self.names.iter().take(count).skip(start.depth).map(CString::as_c_str);
         let path = match (start.within, count) {
             _ if start.depth == count && start.depth > 0 => return file::copy(start.dir),

@@ -65,11 +65,11 @@ impl Layers {
 }
 
 fn put(stage: &Fd, name: &CStr, tree: usize, mount_state: &MountState) -> Result<()> {
-    let cell = mount_state.cell(tree)?;
-    if cell.is_source.load(SeqCst) {
+    let tree_state = mount_state.tree(tree)?;
+    if tree_state.is_source.load(SeqCst) {
         return Err(Errno::NOSYS);
     }
-    let mount = cell.mount.take().ok_or(Errno::INVAL)?;
+    let mount = tree_state.mount.take().ok_or(Errno::INVAL)?;
     let target = file::open_at(stage.raw(), name, libc::O_PATH)?;
     attach_mount(&mount, &target)
 }

@@ -23,10 +23,10 @@ pub(super) fn mount_root(
     let mount_state = context.mount_state;
     let (mount, late) = match base {
         RootSource::Tree { tree, .. } => {
-            let cell = mount_state.cell(*tree)?;
-            let late = cell.is_late.load(SeqCst);
-            let mount = cell.mount.take().ok_or(Errno::INVAL)?;
-            if cell.is_source.load(SeqCst) {
+            let tree_state = mount_state.tree(*tree)?;
+            let late = tree_state.needs_remount.load(SeqCst);
+            let mount = tree_state.mount.take().ok_or(Errno::INVAL)?;
+            if tree_state.is_source.load(SeqCst) {
                 bind_on_root_by_path(&mount, context)?;
                 (None, late)
             } else {
@@ -53,7 +53,7 @@ pub(super) fn mount_root(
     if late {
         remount_all(&root, attr, below, context)?;
     }
-    mount_state.root.keep(root);
+    mount_state.root.set(root);
     Ok(())
 }
 

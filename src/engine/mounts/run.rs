@@ -5,13 +5,13 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::TakenTree;
+use super::ClonedTree;
 use super::attach::{attach, attach_with_attr, bind_by_path, remount, remount_all, set_attr};
 use super::new_fs::mount_new;
 use super::root::{enter_root, in_root, mount_root};
 use crate::engine::run::Context;
 use crate::plan::mounts::mount_point::MountPoint;
-use crate::plan::mounts::{Attr, MountOp, Tree};
+use crate::plan::mounts::{Attr, Fs, MountOp, Tree};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
 use crate::sys::in_root::{NoUmask, identity, make_dir, make_link, mount_id};
@@ -21,20 +21,20 @@ use crate::sys::{Errno, Result, file, ids};
 pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
     let mount_state = context.mount_state;
     match op {
-        MountOp::Take(tree) => {
-            let taken = take(tree, mount_state.cell(tree.index)?);
+        MountOp::OpenSource(tree) => {
+            let cloned = clone_source(tree, mount_state.tree(tree.index)?);
             if let Some(child) = child {
                 // A copy of what the parent holds open, which could lead out of the new root.
                 file::close_copy(tree.held.as_raw_fd(), child);
             }
-            taken
+            cloned
         }
-        MountOp::ActAsRoot => ids::make_files_as_root(),
+        MountOp::SetFsIds => ids::set_fs_ids_to_root(),
         MountOp::Attach { tree, point, attr, below, .. } => {
-            let cell = mount_state.cell(*tree)?;
+            let tree_state = mount_state.tree(*tree)?;
             at(point, context, |root, target| {
-                let mount = attach(cell, root, target, point, context)?;
-                if cell.is_late.load(SeqCst) {
+                let mount = attach(tree_state, root, target, point, context)?;
+                if tree_state.needs_remount.load(SeqCst) {
                     remount_all(&mount, *attr, below, context)?;
                 }
                 Ok(mount)
@@ -46,42 +46,45 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
         MountOp::Overlay { layers, point, attr } => at(point, context, |_, target| {
             attach_with_attr(layers.mount(mount_state)?, *attr, false, target, context)
         }),
-        MountOp::Mask { null, empty, point } => {
-            let cell = mount_state.cell(*null)?;
-            let done = if_there(point, context, |root, target| {
-                if identity(target.raw())?.is_dir() {
-                    return mount_new(empty, Attr::READ_ONLY, root, target, point, context);
-                }
-                attach(cell, root, target, point, context)
-            });
-            drop(cell.mount.take());
-            done
-        }
-        MountOp::Protect(point) => protect(point, context),
-        MountOp::MakeDir { point, mode } => in_root(context, |root| {
+        MountOp::Mask { null, empty, point } => mask(*null, empty, point, context),
+        MountOp::MakeReadOnly(point) => make_read_only(point, context),
+        MountOp::CreateDir { point, mode } => in_root(context, |root| {
             let _exactly = NoUmask::begin();
             point.in_dir(root, mount_state, |dir, name| make_dir(dir, name, *mode))
         }),
-        MountOp::MakeLink { point, text } => in_root(context, |root| {
+        MountOp::CreateLink { point, text } => in_root(context, |root| {
             point.in_dir(root, mount_state, |dir, name| make_link(dir, name, text))
         }),
         MountOp::Root { base, attr, below } => mount_root(base, *attr, below, context),
-        MountOp::ReadOnlyRoot => {
+        MountOp::MakeRootReadOnly => {
             in_root(context, |root| match set_attr(root, Attr::READ_ONLY, false) {
                 Err(Errno::NOSYS | Errno::PERM) => remount(root, Attr::READ_ONLY, context),
                 answer => answer,
             })
         }
-        MountOp::Pivot => enter_root(context, || {
+        MountOp::PivotRoot => enter_root(context, || {
             mount::pivot_root_here()?;
             mount::detach_here()
         }),
-        MountOp::Chroot => enter_root(context, file::chroot_here),
+        MountOp::ChangeRoot => enter_root(context, file::chroot_here),
     }
 }
 
+/// With an empty directory, or with the null device: a tree that is of no use afterwards.
+fn mask(null: usize, empty: &Fs, point: &MountPoint, context: &Context<'_>) -> Result<()> {
+    let null = context.mount_state.tree(null)?;
+    let done = if_there(point, context, |root, target| {
+        if identity(target.raw())?.is_dir() {
+            return mount_new(empty, Attr::READ_ONLY, root, target, point, context);
+        }
+        attach(null, root, target, point, context)
+    });
+    drop(null.mount.take());
+    done
+}
+
 /// Copies the source's mounts as they are in this mount namespace, if it is the same file still.
-fn take(tree: &Tree, cell: &TakenTree) -> Result<()> {
+fn clone_source(tree: &Tree, tree_state: &ClonedTree) -> Result<()> {
     let here = libc::AT_FDCWD;
     let (mount, is_source) = if tree.is_ready {
         (file::copy(tree.held.as_raw_fd())?, false)
@@ -97,21 +100,21 @@ fn take(tree: &Tree, cell: &TakenTree) -> Result<()> {
     let is_it = identity(mount.raw())? == identity(tree.held.as_raw_fd())?;
     let changed =
         if is_source { Err(Errno::NOSYS) } else { set_attr(mount.raw(), tree.attr, true) };
-    cell.mount.keep(mount);
-    cell.is_source.store(is_source, SeqCst);
+    tree_state.mount.set(mount);
+    tree_state.is_source.store(is_source, SeqCst);
     if !is_it {
         return Err(Errno::STALE);
     }
     match changed {
         Err(Errno::NOSYS | Errno::PERM) => {
-            cell.is_late.store(!tree.attr.is_empty(), SeqCst);
+            tree_state.needs_remount.store(!tree.attr.is_empty(), SeqCst);
             Ok(())
         }
         answer => answer,
     }
 }
 
-fn protect(point: &MountPoint, context: &Context<'_>) -> Result<()> {
+fn make_read_only(point: &MountPoint, context: &Context<'_>) -> Result<()> {
     if_there(point, context, |root, target| match clone_tree(target.raw(), c"", true) {
         Err(Errno::NOSYS | Errno::PERM) => {
             let top = bind_by_path(target.raw(), root, target, point, context)?;

@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 
 use super::policy::{Placement, Policy, Role};
 use super::report::Notice;
-use crate::sys::signal::{self, SignalSet, Taken};
+use crate::sys::signal::{self, SignalInfo, SignalSet};
 use crate::sys::wait::Ended;
 use crate::sys::{Errno, Result, children, clock};
 use stop_signals::{StopAction, is_stop};
@@ -23,7 +23,7 @@ use stop_signals::{StopAction, is_stop};
 /// What an init wakes up for.
 pub(crate) enum Wakeup {
     Changed { pid: i32, how: Ended },
-    Signal(Taken),
+    Signal(SignalInfo),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,7 @@ impl MainLoop {
         }
     }
 
-    fn pass_on(&mut self, taken: &Taken) {
+    fn pass_on(&mut self, taken: &SignalInfo) {
         let received = taken.number();
         let sent = self.policy.sent_for(received);
         let (sent, own) = if is_stop(received) {

@@ -9,7 +9,7 @@ use super::{MainLoop, Wakeup};
 
 use crate::init::policy::{Placement, RemainingProcesses, Role};
 use crate::init::report::Notice;
-use crate::sys::signal::Taken;
+use crate::sys::signal::SignalInfo;
 use crate::sys::{Result, children, clock, signal};
 
 impl MainLoop {
@@ -41,7 +41,7 @@ impl MainLoop {
         Ok(true)
     }
 
-    fn pass_on_to_remaining(&mut self, taken: &Taken) {
+    fn pass_on_to_remaining(&mut self, taken: &SignalInfo) {
         let received = taken.number();
         let sent = self.policy.sent_for(received);
         if !is_stop(received) {

@@ -18,7 +18,7 @@ use super::{Attr, MountOp, Tree};
 use crate::diagnosis::is_nested;
 use crate::error::{AtStep, Error, Result, Step};
 use crate::mountinfo;
-use crate::mounts::{self, Kind, Mount, NewFs, Overlay, Rootfs, Target, c_path};
+use crate::mounts::{self, Mount, MountKind, MountTarget, NewFs, Overlay, Rootfs, c_path};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
 use crate::plan::setup::Setup;
@@ -64,16 +64,16 @@ pub(crate) fn compile(setup: &Setup, rights: MountRights) -> Result<Vec<MountOp>
             || is_nested(),
         ..Compiler::default()
     };
-    compiler.steps.extend(rights.as_root.then_some(MountOp::ActAsRoot));
+    compiler.steps.extend(rights.as_root.then_some(MountOp::SetFsIds));
     if let Some(rootfs) = &setup.rootfs {
         compiler.root(rootfs)?;
     }
     setup.mounts.iter().try_for_each(|mount| compiler.mount(mount))?;
     if let Some(rootfs) = &setup.rootfs {
         if rootfs.read_only && !matches!(rootfs.base, mounts::Base::Dir(_)) {
-            compiler.steps.push(MountOp::ReadOnlyRoot);
+            compiler.steps.push(MountOp::MakeRootReadOnly);
         }
-        compiler.steps.push(if rootfs.chroot { MountOp::Chroot } else { MountOp::Pivot });
+        compiler.steps.push(if rootfs.chroot { MountOp::ChangeRoot } else { MountOp::PivotRoot });
     }
     number(&mut compiler.steps);
     compiler.takes.append(&mut compiler.steps);
@@ -125,18 +125,18 @@ impl Compiler {
         let attr = Attr { read_only: mount.read_only, propagation };
         let target = &mount.target;
         match &mount.kind {
-            Kind::Bind(source) => {
+            MountKind::Bind(source) => {
                 self.bind(source, target, attr, mount.idmap.as_ref())?;
             }
-            Kind::New(fs) => self.new_fs(fs.clone(), target, attr),
-            Kind::Overlay(overlay) => {
+            MountKind::New(fs) => self.new_fs(fs.clone(), target, attr),
+            MountKind::Overlay(overlay) => {
                 let layers = self.layers(overlay)?;
                 let point = self.point(target, Make::Dir);
                 self.mounts_on(&point, true);
                 self.steps.push(MountOp::Overlay { layers, point, attr });
             }
-            Kind::Dev => self.dev(target)?,
-            Kind::Mask => {
+            MountKind::Dev => self.dev(target)?,
+            MountKind::Mask => {
                 let (null, _) = self.tree(Path::new("/dev/null"), Attr::default(), None)?;
                 self.unless_other_device(NULL_DEVICE)?;
                 let empty = NewFs::tmpfs(0o555).into();
@@ -144,17 +144,17 @@ impl Compiler {
                 self.mounts_on(&point, false);
                 self.steps.push(MountOp::Mask { null, empty, point });
             }
-            Kind::Protect => {
+            MountKind::Protect => {
                 let point = self.point(target, Make::Nothing);
                 self.mounts_on(&point, false);
-                self.steps.push(MountOp::Protect(point));
+                self.steps.push(MountOp::MakeReadOnly(point));
             }
         }
         Ok(())
     }
 
     /// A target, with the earlier mounts in which it lies: what is mounted over another one hides that.
-    fn point(&self, target: &Target, make: Make) -> MountPoint {
+    fn point(&self, target: &MountTarget, make: Make) -> MountPoint {
         let mut point = MountPoint::of(target.names().to_vec(), make);
         let above = point.paths().len().saturating_sub(1);
         let is_own =
@@ -184,12 +184,12 @@ impl Compiler {
     fn bind(
         &mut self,
         source: &Path,
-        target: &Target,
+        target: &MountTarget,
         attr: Attr,
         idmap: Option<&Arc<NsFd>>,
     ) -> Result<()> {
         let (tree, below) = self.tree(source, attr, idmap)?;
-        let is_dir = matches!(self.takes.last(), Some(MountOp::Take(tree)) if tree.is_dir);
+        let is_dir = matches!(self.takes.last(), Some(MountOp::OpenSource(tree)) if tree.is_dir);
         let point = self.point(target, if is_dir { Make::Dir } else { Make::File });
         let what = c_path(source)?;
         self.mounts_on(&point, false);
@@ -197,13 +197,13 @@ impl Compiler {
         Ok(())
     }
 
-    fn new_fs(&mut self, fs: NewFs, target: &Target, attr: Attr) {
+    fn new_fs(&mut self, fs: NewFs, target: &MountTarget, attr: Attr) {
         let point = self.point(target, Make::Dir);
         self.mounts_on(&point, true);
         self.steps.push(MountOp::New { fs: fs.into(), point, attr });
     }
 
-    fn dev(&mut self, target: &Target) -> Result<()> {
+    fn dev(&mut self, target: &MountTarget) -> Result<()> {
         self.new_fs(NewFs::tmpfs(0o755), target, Attr::default());
         let devices = [
             ("null", NULL_DEVICE),
@@ -228,17 +228,17 @@ impl Compiler {
         ];
         for (name, text) in links {
             let point = self.point(&target.join(name), Make::Nothing);
-            self.steps.push(MountOp::MakeLink { point, text });
+            self.steps.push(MountOp::CreateLink { point, text });
         }
         let point = self.point(&target.join("shm"), Make::Nothing);
-        self.steps.push(MountOp::MakeDir { point, mode: 0o1777 });
+        self.steps.push(MountOp::CreateDir { point, mode: 0o1777 });
         self.new_fs(NewFs::devpts(), &target.join("pts"), Attr::default());
         Ok(())
     }
 
     /// In a root that others laid out, any file may have the name of a device.
     fn unless_other_device(&self, numbers: (u32, u32)) -> Result<()> {
-        let Some(MountOp::Take(tree)) = self.takes.last() else {
+        let Some(MountOp::OpenSource(tree)) = self.takes.last() else {
             return Ok(());
         };
         let refused = |error: Error| error.at(OsStr::from_bytes(tree.path.to_bytes()));
@@ -264,7 +264,7 @@ impl Compiler {
             lowers.push((tree, c_name(&lowers.len().to_string())));
         }
         let mode = match self.takes.iter().nth_back(lowers.len() - 1) {
-            Some(MountOp::Take(tree)) => {
+            Some(MountOp::OpenSource(tree)) => {
                 let about = rustix::fs::fstat(&tree.held);
                 about
                     .map_err(|errno| {
@@ -327,7 +327,7 @@ impl Compiler {
         let tree = open(index, path, attr, idmap)?;
         let one_by_one = tree.is_dir && !attr.is_empty() && !features::mount_setattr();
         let below = if one_by_one { mounts_below(path)? } else { Vec::new() };
-        self.takes.push(MountOp::Take(tree));
+        self.takes.push(MountOp::OpenSource(tree));
         Ok((index, below))
     }
 }

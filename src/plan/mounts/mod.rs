@@ -24,9 +24,9 @@ pub(crate) use compile::{MountRights, compile};
 #[derive(Debug)]
 pub(crate) enum MountOp {
     /// Before anything is mounted, since that may hide it.
-    Take(Tree),
+    OpenSource(Tree),
     /// In a user namespace where the caller has no id, nor could what it makes have an owner.
-    ActAsRoot,
+    SetFsIds,
     Attach {
         tree: usize,
         what: CString,
@@ -50,12 +50,12 @@ pub(crate) enum MountOp {
         empty: Fs,
         point: MountPoint,
     },
-    Protect(MountPoint),
-    MakeDir {
+    MakeReadOnly(MountPoint),
+    CreateDir {
         point: MountPoint,
         mode: u32,
     },
-    MakeLink {
+    CreateLink {
         point: MountPoint,
         text: &'static CStr,
     },
@@ -64,9 +64,9 @@ pub(crate) enum MountOp {
         attr: Attr,
         below: Vec<MountPoint>,
     },
-    ReadOnlyRoot,
-    Pivot,
-    Chroot,
+    MakeRootReadOnly,
+    PivotRoot,
+    ChangeRoot,
 }
 
 /// What a new root is made of.
@@ -132,12 +132,12 @@ impl MountOp {
     /// Of these, making a mount point comes with `detail` 1.
     pub(crate) fn step(&self, detail: usize) -> Step {
         match self {
-            Self::Take(_) => Step::OpenSource,
-            Self::MakeDir { .. } | Self::MakeLink { .. } => Step::CreateFile,
-            Self::ReadOnlyRoot | Self::Protect(_) => Step::MakeReadOnly,
-            Self::ActAsRoot => Step::SetUid,
-            Self::Pivot => Step::PivotRoot,
-            Self::Chroot => Step::ChangeRoot,
+            Self::OpenSource(_) => Step::OpenSource,
+            Self::CreateDir { .. } | Self::CreateLink { .. } => Step::CreateFile,
+            Self::MakeRootReadOnly | Self::MakeReadOnly(_) => Step::MakeReadOnly,
+            Self::SetFsIds => Step::SetUid,
+            Self::PivotRoot => Step::PivotRoot,
+            Self::ChangeRoot => Step::ChangeRoot,
             _ if detail == mount_point::MAKING => Step::CreateMountPoint,
             _ => Step::Mount,
         }
@@ -149,9 +149,9 @@ impl MountOp {
             | Self::New { point, .. }
             | Self::Overlay { point, .. }
             | Self::Mask { point, .. }
-            | Self::Protect(point)
-            | Self::MakeDir { point, .. }
-            | Self::MakeLink { point, .. } => Some(point),
+            | Self::MakeReadOnly(point)
+            | Self::CreateDir { point, .. }
+            | Self::CreateLink { point, .. } => Some(point),
             _ => None,
         }
     }
@@ -162,9 +162,9 @@ impl MountOp {
             | Self::New { point, .. }
             | Self::Overlay { point, .. }
             | Self::Mask { point, .. }
-            | Self::Protect(point)
-            | Self::MakeDir { point, .. }
-            | Self::MakeLink { point, .. } => Some(point),
+            | Self::MakeReadOnly(point)
+            | Self::CreateDir { point, .. }
+            | Self::CreateLink { point, .. } => Some(point),
             _ => None,
         }
     }
@@ -172,7 +172,7 @@ impl MountOp {
     /// The path that an error names.
     fn path(&self) -> Option<&CStr> {
         match self {
-            Self::Take(tree) => Some(&tree.path),
+            Self::OpenSource(tree) => Some(&tree.path),
             op => op.point().map(MountPoint::path),
         }
     }
@@ -194,7 +194,7 @@ impl MountOp {
             Self::Overlay { .. } => "an overlay on".to_owned(),
             Self::Mask { .. } => "a mask on".to_owned(),
             Self::Root { base, .. } => format!("{base} as the root"),
-            Self::ReadOnlyRoot => "the root".to_owned(),
+            Self::MakeRootReadOnly => "the root".to_owned(),
             _ => String::new(),
         }
     }
@@ -215,8 +215,8 @@ impl fmt::Display for MountOp {
             Self::New { fs, attr, .. } => write!(f, "{attr}, {}", fs.data.to_string_lossy()),
             Self::Attach { attr, .. } | Self::Root { attr, .. } => write!(f, "{attr}"),
             Self::Overlay { layers, attr, .. } => write!(f, "{attr}: {layers}"),
-            Self::ActAsRoot => f.write_str(" for files: 0"),
-            Self::MakeLink { text, .. } => write!(f, ": a link to {text:?}"),
+            Self::SetFsIds => f.write_str(" for files: 0"),
+            Self::CreateLink { text, .. } => write!(f, ": a link to {text:?}"),
             _ => Ok(()),
         }
     }

@@ -5,18 +5,18 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::error::{self, AtStep, Step};
-use crate::sys::{Result, passing, pidfd};
+use crate::sys::{Result, pidfd, scm_rights};
 
 /// The socket that the pidfd comes over.
 #[derive(Debug)]
-pub(crate) struct Handover {
+pub(crate) struct PidFdSocket {
     ours: OwnedFd,
     childs: OwnedFd,
 }
 
-impl Handover {
+impl PidFdSocket {
     pub(crate) fn new() -> error::Result<Self> {
-        let [ours, childs] = passing::pair().at_step(Step::Prepare)?;
+        let [ours, childs] = scm_rights::pair().at_step(Step::Prepare)?;
         Ok(Self { ours, childs })
     }
 
@@ -25,15 +25,15 @@ impl Handover {
     }
 
     pub(crate) fn receive(&self) -> Result<Option<OwnedFd>> {
-        passing::receive(self.ours.as_raw_fd())
+        scm_rights::receive(self.ours.as_raw_fd())
     }
 }
 
 /// The detail of a clone after which this failed.
-pub(crate) const HANDING_OVER: usize = 1;
+pub(crate) const SENDING_PID_FD: usize = 1;
 
 /// What a child that an intermediate process made does first.
-pub(crate) fn hand_over(socket: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn send_own_pid_fd(socket: BorrowedFd<'_>) -> Result<()> {
     let own = pidfd::open_own()?;
-    passing::send(socket.as_raw_fd(), own.raw())
+    scm_rights::send(socket.as_raw_fd(), own.raw())
 }

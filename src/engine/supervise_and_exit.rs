@@ -5,19 +5,19 @@
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd};
 
-use crate::engine::last_loop::{LastLoop, Way};
+use crate::engine::init_process::{InitOrigin, InitProcess};
 use crate::init::main_loop::MainLoop;
 use crate::init::policy::BROKEN;
 use crate::proc_fs::{ProcFs, arguments};
 use crate::sys::image::Image;
 use crate::sys::in_child::OnlyThread;
-use crate::sys::memory::Arguments;
+use crate::sys::memory::CommandLine;
 use crate::sys::process;
 use crate::sys::span::Span;
 
 /// Supervises the main_loop's program and ends this process as it ends. If this is the only thread, gives up what
-/// [`LastLoop`] lists.
-pub(crate) fn finish(mut main_loop: MainLoop) -> ! {
+/// [`InitProcess`] lists.
+pub(crate) fn supervise_and_exit(mut main_loop: MainLoop) -> ! {
     // An error lies in memory that is about to go.
     let proc = ProcFs::open().ok().map(ManuallyDrop::new);
     let fd = proc.as_ref().map_or(-1, |proc| proc.as_raw_fd());
@@ -30,15 +30,21 @@ pub(crate) fn finish(mut main_loop: MainLoop) -> ! {
         has_one_thread(proc.as_deref()).then(|| unsafe { OnlyThread::assume() })
     });
     if let Some(only_thread) = only_thread {
-        let arguments = proc.as_ref().and_then(|proc| {
+        let command_line = proc.as_ref().and_then(|proc| {
             let stat = proc.read_once(proc.as_fd(), "self/stat").ok()?;
             let (start, end) = arguments(&stat)?;
-            Some(Arguments::new(Span { start, end }))
+            Some(CommandLine::new(Span { start, end }))
         });
         let image = Image::own().filter(|_| only_thread.owns_memory());
-        let arguments = arguments.unwrap_or_default();
-        let last = LastLoop { main_loop, way: Way::Finish, proc: fd, image, arguments };
-        last.run(only_thread)
+        let command_line = command_line.unwrap_or_default();
+        let init = InitProcess {
+            main_loop,
+            origin: InitOrigin::SuperviseAndExit,
+            proc: fd,
+            image,
+            command_line,
+        };
+        init.run(only_thread)
     }
     process::exit(main_loop.run().map_or(BROKEN, |ended| main_loop.policy.exit_code(ended).into()))
 }

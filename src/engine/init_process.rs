@@ -25,41 +25,41 @@ use crate::init::report::Notice;
 use crate::sys::clone::continue_on;
 use crate::sys::image::Image;
 use crate::sys::in_child::{InChild, OnlyThread};
-use crate::sys::memory::{Arguments, Kept, forget};
+use crate::sys::memory::{CommandLine, KeptMemory, release};
 use crate::sys::signal::{self, ALL};
 use crate::sys::stack::Stack;
 use crate::sys::{abi, caps, file, namespaces, prctl, process, terminal};
 
 /// How the process became an init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum InitOrigin {
     /// As the child of a command.
     Command,
     /// By `Supervisor::supervise_and_exit`.
-    Finish,
+    SuperviseAndExit,
 }
 
 /// An init for the rest of this process.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LastLoop {
+pub(crate) struct InitProcess {
     pub(crate) main_loop: MainLoop,
-    pub(crate) way: Way,
+    pub(crate) origin: InitOrigin,
     /// The root of a checked `/proc`; or -1.
     pub(crate) proc: RawFd,
     /// If it is not known, no memory is given back.
     pub(crate) image: Option<Image>,
     /// The command line that other processes read.
-    pub(crate) arguments: Arguments,
+    pub(crate) command_line: CommandLine,
 }
 
 /// The loop, and the memory that it keeps.
 #[derive(Clone, Copy)]
-struct Begun {
-    last: LastLoop,
-    kept: Option<Kept>,
+struct InitState {
+    init: InitProcess,
+    kept: Option<KeptMemory>,
 }
 
-impl LastLoop {
+impl InitProcess {
     /// Gives up what an init does not need, supervises the program, and ends this process as it ends.
     pub(crate) fn run(mut self, only_thread: OnlyThread) -> ! {
         // Also those with a handler of libc's, which would look for its thread.
@@ -69,14 +69,14 @@ impl LastLoop {
         // Of which the range is known, whatever the stack of this process looks like.
         let stack = self.image.and_then(|_| Stack::new(Stack::SMALL).ok());
         let (Some(image), Some(stack)) = (self.image, stack) else {
-            begin(&Begun { last: self, kept: None });
+            begin(&InitState { init: self, kept: None });
         };
-        let kept = Kept { image, stack: stack.span(), arguments: self.arguments };
+        let kept = KeptMemory { image, stack: stack.span(), command_line: self.command_line };
         // SAFETY: `begin` never returns to these frames, and leaks what is in them.
-        unsafe { continue_on(stack, begin, Begun { last: self, kept: Some(kept) }) }
+        unsafe { continue_on(stack, begin, InitState { init: self, kept: Some(kept) }) }
     }
 
-    fn shed(&mut self, kept: Option<&Kept>) {
+    fn give_up_resources(&mut self, kept: Option<&KeptMemory>) {
         // SAFETY: the only thread is here, and never returns to who owns a descriptor.
         let alone = unsafe { InChild::assume(false) };
         // Processes that share these keep them as they are. Where a filter forbids to unshare, as those of container
@@ -90,7 +90,7 @@ impl LastLoop {
         if let Some(kept) = kept {
             // SAFETY: the only thread of this memory is here, or there is nothing to keep. We are on the stack that is kept, where the main_loop and all that it
             // refers to is.
-            let _ = unsafe { forget(self.proc, kept) };
+            let _ = unsafe { release(self.proc, kept) };
         }
         if has_own_files {
             self.close_files(alone);
@@ -108,7 +108,7 @@ impl LastLoop {
             self.main_loop.proc = -1;
         }
         let _ = file::close_all_but(self.main_loop.proc.max(2), alone);
-        if self.way == Way::Command {
+        if self.origin == InitOrigin::Command {
             let manages = self.main_loop.policy.placement == Placement::Group;
             let is_terminal = |stream| terminal::foreground(stream).is_ok();
             let terminal = (0..=2).find(|&stream| manages && is_terminal(stream));
@@ -120,12 +120,12 @@ impl LastLoop {
     }
 }
 
-fn begin(begun: &Begun) -> ! {
-    let mut last = begun.last;
-    last.shed(begun.kept.as_ref());
-    let policy = last.main_loop.policy;
-    if last.way == Way::Command {
-        Notice::Started { pid: last.main_loop.program }.tell(policy.verbosity);
+fn begin(begun: &InitState) -> ! {
+    let mut init = begun.init;
+    init.give_up_resources(begun.kept.as_ref());
+    let policy = init.main_loop.policy;
+    if init.origin == InitOrigin::Command {
+        Notice::Started { pid: init.main_loop.program }.tell(policy.verbosity);
     }
-    process::exit(last.main_loop.run().map_or(BROKEN, |ended| policy.exit_code(ended).into()))
+    process::exit(init.main_loop.run().map_or(BROKEN, |ended| policy.exit_code(ended).into()))
 }

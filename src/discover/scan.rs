@@ -14,12 +14,12 @@ use crate::namespace::Namespace;
 use crate::ns_fd::{NsId, inode_on};
 use crate::proc_fs::ProcFs;
 use crate::process_state;
-use crate::sys::file::known;
+use crate::sys::file::cached_statx;
 use crate::sys::{self, Errno, abi, nsfs};
 
-use super::{Discovery, Gap, Holder, NamespaceInfo, sight, text};
+use super::{Discovery, Gap, Holder, NamespaceInfo, text, visibility};
 
-pub(super) struct Survey {
+pub(super) struct Scan {
     pub(super) proc: ProcFs,
     pub(super) found: Vec<NamespaceInfo>,
     pub(super) gaps: Vec<Gap>,
@@ -29,7 +29,7 @@ pub(super) struct Survey {
     me: u32,
 }
 
-impl Survey {
+impl Scan {
     pub(super) fn new() -> Result<Self> {
         let mut proc = ProcFs::open()?;
         let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
@@ -39,7 +39,7 @@ impl Survey {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let me = proc.read_link(proc.as_fd(), "self", &mut buffer).ok();
         let me = me.and_then(text::number).unwrap_or_default();
-        let gaps = sight::gaps(&proc, about.st_ino, &mounts);
+        let gaps = visibility::gaps(&proc, about.st_ino, &mounts);
         let (found, index) = (Vec::new(), HashMap::new());
         Ok(Self { proc, found, gaps, index, device: about.st_dev, me })
     }
@@ -78,7 +78,7 @@ impl Survey {
 
     /// The number of the namespace whose file this is; `None` for any other file.
     pub(super) fn number_of(&self, file: impl AsFd) -> Option<u64> {
-        inode_on(self.device, &known(file).ok()?)
+        inode_on(self.device, &cached_statx(file).ok()?)
     }
 
     /// Asks the namespace that a link in `dir`, which is a directory `ns`, leads to, unless it was asked. It is another one by now
@@ -216,7 +216,7 @@ pub(super) fn open_place(
     device: u64,
     place: &OwnedFd,
 ) -> sys::Result<Option<Opened>> {
-    let Some(ino) = known(place).ok().and_then(|about| inode_on(device, &about)) else {
+    let Some(ino) = cached_statx(place).ok().and_then(|about| inode_on(device, &about)) else {
         return Ok(None);
     };
     let file = proc.reopen(place.as_fd()).map_err(|error| error.errno().unwrap_or(Errno::XDEV))?;

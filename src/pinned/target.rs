@@ -48,23 +48,23 @@ pub(crate) fn open_path(path: &Path) -> sys::Result<OwnedFd> {
 }
 
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct PinTarget {
     parent: OwnedFd,
     name: OsString,
     path: PathBuf,
 }
 
 /// What stands at a place.
-pub(super) enum Found {
+pub(super) enum TargetState {
     /// A namespace, and the mount that it is on.
     Namespace(OwnedFd, NsId),
-    /// A file as [`Place::claim`] makes it, without a mount on it.
-    Bare,
+    /// A file as [`PinTarget::claim`] makes it, without a mount on it.
+    Empty,
     /// Anything else.
     Foreign,
 }
 
-impl Place {
+impl PinTarget {
     pub(super) fn of(path: &Path) -> Result<Self> {
         let name = path.file_name().ok_or_else(|| {
             Error::invalid(format!("the path {path:?} does not end in the name of a file"))
@@ -86,7 +86,7 @@ impl Place {
     /// The namespace that is mounted here.
     pub(super) fn namespace(&self) -> Result<NsFd> {
         match self.look(Step::OpenNamespace)? {
-            Found::Namespace(mount, _) => self.open_found(&mount),
+            TargetState::Namespace(mount, _) => self.open_found(&mount),
             _ => {
                 let error = Error::new(ErrorKind::NotANamespace, "no namespace is pinned at");
                 Err(error.at(&self.path))
@@ -115,9 +115,9 @@ impl Place {
         let is_new = made.is_ok();
         let file = match made {
             Err(Errno::EXIST) => match self.look(Step::CreatePinTarget).map_err(vanished)? {
-                Found::Bare => self.open_bare().map_err(|errno| vanished(refused(errno)))?,
-                Found::Namespace(..) => return Err(taken("(a namespace is pinned there)")),
-                Found::Foreign => return Err(taken("(there is something else)")),
+                TargetState::Empty => self.open_bare().map_err(|errno| vanished(refused(errno)))?,
+                TargetState::Namespace(..) => return Err(taken("(a namespace is pinned there)")),
+                TargetState::Foreign => return Err(taken("(there is something else)")),
             },
             file => file.map_err(refused)?,
         };
@@ -147,7 +147,7 @@ impl Place {
     pub(super) fn mount_of(&self, namespace: &NsFd) -> Result<OwnedFd> {
         let id = namespace.id()?;
         match self.look(Step::Pin)? {
-            Found::Namespace(mount, found) if found == id => Ok(mount),
+            TargetState::Namespace(mount, found) if found == id => Ok(mount),
             _ => Err(self.refused(Step::Pin, Errno::NOENT)),
         }
     }
@@ -156,9 +156,9 @@ impl Place {
     pub(super) fn clear(&self) -> Result<()> {
         loop {
             match self.look(Step::Unpin)? {
-                Found::Bare => return self.remove_bare(),
-                Found::Foreign => return Err(self.not_unpinned("there is another file")),
-                Found::Namespace(mount, _) => match mount::detach(&mount) {
+                TargetState::Empty => return self.remove_bare(),
+                TargetState::Foreign => return Err(self.not_unpinned("there is another file")),
+                TargetState::Namespace(mount, _) => match mount::detach(&mount) {
                     Ok(()) => return self.remove_bare(),
                     Err(error) if self.is_here(&mount).unwrap_or(true) => {
                         return Err(error.at(&self.path));
@@ -227,7 +227,7 @@ impl Place {
     /// Removes the file, unless another process is about to mount on it, or has.
     fn remove_bare(&self) -> Result<()> {
         match self.look(Step::Unpin) {
-            Ok(Found::Bare) => {}
+            Ok(TargetState::Empty) => {}
             Ok(_) => return Ok(()),
             Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error),
@@ -244,22 +244,22 @@ impl Place {
 
     /// What is here now. If something is mounted here, its file system is not queried: others may have mounted it, and
     /// it may never respond.
-    pub(super) fn look(&self, step: Step) -> Result<Found> {
+    pub(super) fn look(&self, step: Step) -> Result<TargetState> {
         let refused = |errno| self.refused(step, errno);
         let found = self.open(LOOK).map_err(refused)?;
-        let known = file::known(&found).map_err(refused)?;
+        let known = file::cached_statx(&found).map_err(refused)?;
         if !self.is_beside(&known).map_err(refused)? {
             let dev = ns_fd::device().map_err(|error| error.at(&self.path))?;
             return Ok(match ns_fd::inode_on(dev, &known) {
-                Some(ino) => Found::Namespace(found, NsId { dev, ino }),
-                None => Found::Foreign,
+                Some(ino) => TargetState::Namespace(found, NsId { dev, ino }),
+                None => TargetState::Foreign,
             });
         }
         let about = about(&found, AtFlags::STATX_DONT_SYNC).map_err(refused)?;
         if about.stx_nlink == 0 {
             return Err(refused(Errno::NOENT));
         }
-        Ok(if is_bare(&about) { Found::Bare } else { Found::Foreign })
+        Ok(if is_bare(&about) { TargetState::Empty } else { TargetState::Foreign })
     }
 
     /// Whether a file is on the same mount as the directory, so that nothing is mounted on it.
@@ -276,7 +276,7 @@ impl Place {
         let held = about(file, AtFlags::empty())?;
         let here = match self.open(LOOK) {
             Err(Errno::NOENT) => return Ok(None),
-            here => file::known(here?)?,
+            here => file::cached_statx(here?)?,
         };
         let id = |it: &Statx| (it.stx_dev_major, it.stx_dev_minor, it.stx_ino);
         let same = self.is_beside(&here)? && id(&here) == id(&held);

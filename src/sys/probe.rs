@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::clone::{self, Entry, PidFdPlace, Request, Shape, can_share_memory};
+use super::clone::{self, CloneMode, CloneRequest, Entry, PidFdCell, can_share_memory};
 use super::in_child::InChild;
 use super::signal::MaskGuard;
 use super::stack::SharedBox;
@@ -24,7 +24,7 @@ pub(crate) const KINDS: [u32; 7] = [
 
 /// A user namespace to make first.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct UserNamespace<'a> {
+pub(crate) struct NewUserNamespace<'a> {
     /// The root of proc.
     pub(crate) proc: RawFd,
     pub(crate) uid_map: &'a [u8],
@@ -33,7 +33,7 @@ pub(crate) struct UserNamespace<'a> {
 
 /// What was found. `None`: not tried, since something before it failed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Found {
+pub(crate) struct ProbeResult {
     pub(crate) user: Option<Result<()>>,
     /// setgroups, uid map, gid map.
     pub(crate) maps: [Option<Result<()>>; 3],
@@ -48,16 +48,16 @@ pub(crate) struct Found {
 const UNTRIED: i32 = -1;
 
 /// Answers as they come: 0, or an error number.
-struct Answers {
+struct ProbeAnswers {
     user: AtomicI32,
     maps: [AtomicI32; 3],
     kinds: [AtomicI32; 7],
     exec: AtomicI32,
 }
 
-struct Job<'a> {
-    user: Option<UserNamespace<'a>>,
-    answers: &'a Answers,
+struct ProbeArgs<'a> {
+    user: Option<NewUserNamespace<'a>>,
+    answers: &'a ProbeAnswers,
 }
 
 /// Tries to make one namespace of each kind in a child that ends before this returns. With it comes the
@@ -67,19 +67,19 @@ struct Job<'a> {
 /// With `in_copy` the child gets a copy of our memory. Before Linux 5.16 a filter that kills it would take
 /// us with it otherwise.
 pub(crate) fn try_namespaces(
-    user: Option<UserNamespace<'_>>,
+    user: Option<NewUserNamespace<'_>>,
     in_copy: bool,
-) -> Result<(Found, OwnedFd)> {
+) -> Result<(ProbeResult, OwnedFd)> {
     let untried = || AtomicI32::new(UNTRIED);
-    let answers = SharedBox::new(Answers {
+    let answers = SharedBox::new(ProbeAnswers {
         user: untried(),
         maps: [(); 3].map(|()| untried()),
         kinds: [(); 7].map(|()| untried()),
         exec: untried(),
     })?;
-    let (ended, pid_fd) = run(in_copy, main, &Job { user, answers: &answers })?;
+    let (ended, pid_fd) = run(in_copy, main, &ProbeArgs { user, answers: &answers })?;
     let exec = answers.exec.load(SeqCst);
-    let found = Found {
+    let found = ProbeResult {
         user: answer(&answers.user),
         maps: [0, 1, 2].map(|at: usize| answer(&answers.maps[at])),
         kinds: [0, 1, 2, 3, 4, 5, 6].map(|at: usize| answer(&answers.kinds[at])),
@@ -91,7 +91,7 @@ pub(crate) fn try_namespaces(
 
 /// What questions may be about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Witnesses {
+pub(crate) struct ProbeFds {
     /// A namespace file.
     pub(crate) namespace: RawFd,
     /// The pidfd of a process that was waited for.
@@ -99,29 +99,29 @@ pub(crate) struct Witnesses {
 }
 
 /// Asks whether the kernel knows something, by system calls and nothing else.
-pub(crate) type Question = fn(Witnesses) -> bool;
+pub(crate) type Probe = fn(ProbeFds) -> bool;
 
-struct Inquiry<'a, const N: usize> {
-    questions: &'a [Question; N],
-    about: Witnesses,
+struct ProbeRun<'a, const N: usize> {
+    questions: &'a [Probe; N],
+    about: ProbeFds,
     answers: &'a [AtomicI32; N],
 }
 
 /// Asks in a copy of this process. Where a filter kills it for the call, the answer is no.
-pub(crate) fn ask<const N: usize>(
-    questions: &[Question; N],
-    about: Witnesses,
+pub(crate) fn run_probes<const N: usize>(
+    questions: &[Probe; N],
+    about: ProbeFds,
 ) -> Result<[bool; N]> {
     let answers = SharedBox::new([(); N].map(|()| AtomicI32::new(UNTRIED)))?;
     let next = || answers.iter().find(|answer| answer.load(SeqCst) == UNTRIED);
     while let Some(first) = next() {
-        drop(run(true, inquire, &Inquiry { questions, about, answers: &answers })?);
+        drop(run(true, run_each, &ProbeRun { questions, about, answers: &answers })?);
         let _ = first.compare_exchange(UNTRIED, 0, SeqCst, SeqCst);
     }
     Ok(core::array::from_fn(|at| answers[at].load(SeqCst) == 1))
 }
 
-fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>, _: InChild) -> ! {
+fn run_each<const N: usize>(inquiry: &ProbeRun<'_, N>, _: InChild) -> ! {
     for (question, answer) in inquiry.questions.iter().zip(inquiry.answers) {
         if answer.load(SeqCst) == UNTRIED {
             answer.store(question(inquiry.about).into(), SeqCst);
@@ -132,14 +132,14 @@ fn inquire<const N: usize>(inquiry: &Inquiry<'_, N>, _: InChild) -> ! {
 
 /// Runs `entry` in a child until its end. It makes system calls and nothing else.
 fn run<T: Sync>(in_copy: bool, entry: Entry<T>, job: &T) -> Result<(Option<Ended>, OwnedFd)> {
-    let place = PidFdPlace::new();
-    let shape = if can_share_memory() && !in_copy {
-        Shape::Sleep(None)
+    let place = PidFdCell::new();
+    let mode = if can_share_memory() && !in_copy {
+        CloneMode::Vfork(None)
     } else {
-        Shape::Copy { stack: None, sleeps: false }
+        CloneMode::Copy { stack: None, sleeps: false }
     };
     // No exit signal: nobody else's wait takes notice.
-    let request = Request::new(shape, Some(&place));
+    let request = CloneRequest::new(mode, Some(&place));
     let blocked = MaskGuard::block_all()?;
     // SAFETY: if the child shares our memory, this thread sleeps until its end; the entries of this file
     // make system calls and nothing else; signals are blocked. The pidfd's place outlives the call.
@@ -159,7 +159,7 @@ fn answer(place: &AtomicI32) -> Option<Result<()>> {
 }
 
 /// What runs in the child.
-fn main(job: &Job<'_>, _: InChild) -> ! {
+fn main(job: &ProbeArgs<'_>, _: InChild) -> ! {
     let usable = match &job.user {
         Some(user) => make_user_namespace(user, job.answers),
         None => true,
@@ -175,7 +175,7 @@ fn main(job: &Job<'_>, _: InChild) -> ! {
     process::exit(0)
 }
 
-fn make_user_namespace(user: &UserNamespace<'_>, answers: &Answers) -> bool {
+fn make_user_namespace(user: &NewUserNamespace<'_>, answers: &ProbeAnswers) -> bool {
     let [setgroups, uid, gid] = &answers.maps;
     note(&answers.user, namespaces::unshare(abi::CLONE_NEWUSER))
         && note(setgroups, write(user.proc, c"self/setgroups", b"deny"))

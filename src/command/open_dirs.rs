@@ -1,5 +1,4 @@
-//! Where the program stands: directories that were opened before the child went anywhere; and what
-//! capabilities it keeps.
+//! The program's directories, opened before the child enters or mounts anything.
 
 #![forbid(unsafe_code)]
 
@@ -11,13 +10,12 @@ use super::Command;
 use crate::plan::op::Op;
 
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct OpenDirs {
     root: Option<Arc<OwnedFd>>,
     dir: Option<Arc<OwnedFd>>,
-    pub(super) keep_caps: bool,
 }
 
-impl Place {
+impl OpenDirs {
     pub(super) fn has_root(&self) -> bool {
         self.root.is_some()
     }
@@ -31,7 +29,7 @@ impl Place {
     /// the caller had the right to open the directories.
     pub(super) fn enter(&self, ops: &mut Vec<Op>) {
         ops.extend(self.root.clone().map(Op::ChangeRoot));
-        ops.extend(self.dir.clone().map(Op::GoTo));
+        ops.extend(self.dir.clone().map(Op::Fchdir));
     }
 }
 
@@ -74,7 +72,7 @@ impl Command {
     /// [chroot(2)](https://man7.org/linux/man-pages/man2/chroot.2.html)
     #[doc(alias = "chroot")]
     pub fn root_dir_fd(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
-        self.place.root = Some(Arc::new(dir.into()));
+        self.open_dirs.root = Some(Arc::new(dir.into()));
         self
     }
 
@@ -106,7 +104,7 @@ impl Command {
     /// [fchdir(2)](https://man7.org/linux/man-pages/man2/fchdir.2.html)
     #[doc(alias = "fchdir")]
     pub fn current_dir_fd(&mut self, dir: impl Into<OwnedFd>) -> &mut Self {
-        self.place.dir = Some(Arc::new(dir.into()));
+        self.open_dirs.dir = Some(Arc::new(dir.into()));
         self
     }
 

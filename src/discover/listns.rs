@@ -9,12 +9,12 @@ use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::sys::{self, Errno, abi, nsfs};
 
-use super::survey::{Survey, is_gone};
+use super::scan::{Scan, is_gone};
 
-pub(super) fn walk(survey: &mut Survey) -> Result<()> {
-    let listed = match all(survey) {
+pub(super) fn walk(scan: &mut Scan) -> Result<()> {
+    let listed = match all(scan) {
         // Before Linux 6.19, or a filter.
-        Err(Errno::NOSYS | Errno::PERM) => mount_namespaces(survey),
+        Err(Errno::NOSYS | Errno::PERM) => mount_namespaces(scan),
         answer => answer,
     };
     match listed {
@@ -24,9 +24,9 @@ pub(super) fn walk(survey: &mut Survey) -> Result<()> {
 }
 
 /// `listns(2)`.
-pub(super) fn all(survey: &mut Survey) -> sys::Result<()> {
+pub(super) fn all(scan: &mut Scan) -> sys::Result<()> {
     let known: std::collections::HashSet<_> =
-        survey.found.iter().filter_map(|found| found.unique_id).collect();
+        scan.found.iter().filter_map(|found| found.unique_id).collect();
     let mut ids = [0; 512];
     let mut last = 0;
     loop {
@@ -41,15 +41,15 @@ pub(super) fn all(survey: &mut Survey) -> sys::Result<()> {
         last = *end;
         for id in ids[..count].iter().filter(|id| !known.contains(id)) {
             match nsfs::open_by_id(*id) {
-                Ok(file) => add(survey, &file)?,
-                Err(errno) => super::survey::unless_exhausted(errno)?,
+                Ok(file) => add(scan, &file)?,
+                Err(errno) => super::scan::unless_exhausted(errno)?,
             }
         }
     }
 }
 
 /// `NS_MNT_GET_NEXT` and `NS_MNT_GET_PREV`, Linux 6.12: from ours in both directions.
-fn mount_namespaces(survey: &mut Survey) -> sys::Result<()> {
+fn mount_namespaces(scan: &mut Scan) -> sys::Result<()> {
     for direction in [abi::NS_MNT_GET_NEXT, abi::NS_MNT_GET_PREV] {
         let Ok(own) = NsFd::current(Namespace::Mount) else {
             return Ok(());
@@ -59,21 +59,21 @@ fn mount_namespaces(survey: &mut Survey) -> sys::Result<()> {
             here = match nsfs::get_fd(here.as_raw_fd(), direction) {
                 Ok(next) => next,
                 Err(errno) => {
-                    super::survey::unless_exhausted(errno)?;
+                    super::scan::unless_exhausted(errno)?;
                     break;
                 }
             };
-            add(survey, &here)?;
+            add(scan, &here)?;
         }
     }
     Ok(())
 }
 
-fn add(survey: &mut Survey, file: &OwnedFd) -> sys::Result<()> {
+fn add(scan: &mut Scan, file: &OwnedFd) -> sys::Result<()> {
     let kind = nsfs::get_type(file.as_raw_fd()).map(Namespace::from_flag)?;
-    if let (Some(kind), Some(ino)) = (kind, survey.number_of(file)) {
-        let index = survey.entry(kind, ino);
-        survey.ask(index, file)?;
+    if let (Some(kind), Some(ino)) = (kind, scan.number_of(file)) {
+        let index = scan.entry(kind, ino);
+        scan.ask(index, file)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 
 /// A child born in a frozen cgroup does not run, and its parent sleeps for it, where no signal but `SIGKILL` reaches. One
 /// that has been removed is refused with its name, as nothing else in the kernel's error tells what is not there.
-pub(crate) fn refuse_frozen(dir: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn check_cgroup(dir: BorrowedFd<'_>) -> Result<()> {
     if is_removed(dir) {
         let error = Error::os(Step::Clone, Errno::NOENT);
         return Err(error.on("in a cgroup that has been removed"));

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::survey::Survey;
-use super::{Discovery, descriptors, kernel_lists, mounts, processes, recheck};
+use super::scan::Scan;
+use super::{Discovery, descriptors, listns, mounts, processes, recheck};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::sys::Errno;
 
@@ -27,7 +27,7 @@ impl Discovery {
     ///
     /// The same as for [`discover`](super::discover).
     pub fn without_fds() -> Result<Self> {
-        Self::look(false)
+        Self::scan(false)
     }
 
     /// Lists the namespaces by `listns(2)`, without reading any process, open file or mount: a few microseconds for
@@ -57,28 +57,28 @@ impl Discovery {
     /// that belong to a user namespace in which they have the capability.
     #[doc(alias = "listns")]
     pub fn from_listns() -> Result<Self> {
-        let mut survey = Survey::new()?;
+        let mut scan = Scan::new()?;
         // They are about processes.
-        survey.gaps.clear();
-        kernel_lists::all(&mut survey).map_err(|errno| match errno {
+        scan.gaps.clear();
+        listns::all(&mut scan).map_err(|errno| match errno {
             Errno::NOSYS => Error::new(
                 ErrorKind::Unsupported,
                 "this kernel does not list namespaces: Linux 6.19 does",
             ),
             _ => Error::os(Step::QueryNamespace, errno),
         })?;
-        Ok(survey.finish())
+        Ok(scan.finish())
     }
 
-    pub(super) fn look(at_descriptors: bool) -> Result<Self> {
-        let mut survey = Survey::new()?;
-        let pids = processes::walk(&mut survey)?;
-        let bound = mounts::walk(&mut survey)?;
+    pub(super) fn scan(at_descriptors: bool) -> Result<Self> {
+        let mut scan = Scan::new()?;
+        let pids = processes::walk(&mut scan)?;
+        let bound = mounts::walk(&mut scan)?;
         if at_descriptors {
-            descriptors::walk(&mut survey, &pids, &bound)?;
+            descriptors::walk(&mut scan, &pids, &bound)?;
         }
-        recheck::walk(&mut survey)?;
-        kernel_lists::walk(&mut survey)?;
-        Ok(survey.finish())
+        recheck::walk(&mut scan)?;
+        listns::walk(&mut scan)?;
+        Ok(scan.finish())
     }
 }
