@@ -54,7 +54,7 @@ fn process(scan: &mut Scan, pid: u32) -> sys::Result<()> {
     }
     children(scan, dir.as_fd(), &own, pid, pid)?;
     if threads(&scan.proc, dir.as_fd()) > 1 {
-        threads_elsewhere(scan, &dir, &own, pid)?;
+        threads_in_other_namespaces(scan, &dir, &own, pid)?;
     }
     Ok(())
 }
@@ -113,7 +113,12 @@ fn threads(proc: &ProcFs, dir: BorrowedFd<'_>) -> u32 {
     proc.links_to(dir, "../task")
 }
 
-fn threads_elsewhere(scan: &mut Scan, dir: &OwnedFd, first: &Links, pid: u32) -> sys::Result<()> {
+fn threads_in_other_namespaces(
+    scan: &mut Scan,
+    dir: &OwnedFd,
+    first: &Links,
+    pid: u32,
+) -> sys::Result<()> {
     let tasks = scan.proc.open_below(dir.as_fd(), "../task", DIRECTORY)?;
     for tid in numbers(&tasks)?.into_iter().filter(|tid| *tid != pid) {
         let dir = match scan.proc.open_below(tasks.as_fd(), &format!("{tid}/ns"), DIR) {

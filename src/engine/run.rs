@@ -46,7 +46,7 @@ pub(crate) struct Context<'a> {
     /// Whether the last step is the caller's code.
     pub(crate) has_no_exec: bool,
     /// The parent's ends of the child's streams, of which a child without exec has copies.
-    pub(crate) others: [Option<BorrowedFd<'a>>; 3],
+    pub(crate) parent_stdio: [Option<BorrowedFd<'a>>; 3],
 }
 
 impl<'a> Context<'a> {
@@ -64,7 +64,7 @@ impl<'a> Context<'a> {
             started: None,
             pid_fd_socket: None,
             has_no_exec: false,
-            others: [None; 3],
+            parent_stdio: [None; 3],
         }
     }
 
@@ -249,7 +249,7 @@ fn run_spawn_fn(work: &SpawnFn, context: &Context<'_>, child: InChild) -> Result
     // With its own copies open it would never see the end of its input. The others may lead out of a root
     // of its own, also for those who can look into `/proc/1/fd` there.
     let ours = [context.proc, context.helper, context.parent, context.pid_fd_socket];
-    let copies = context.others.iter().chain(&ours).flatten().map(AsRawFd::as_raw_fd);
+    let copies = context.parent_stdio.iter().chain(&ours).flatten().map(AsRawFd::as_raw_fd);
     // What is lower is a standard stream by now.
     copies.filter(|&copy| copy > 2).for_each(|copy| file::close_copy(copy, child));
     let started = Context::needed(context.started)?;

@@ -144,7 +144,7 @@ fn stack_for(plan: &Plan) -> core::result::Result<Option<Stack>, Errno> {
     let needs_stack = (plan.memory == Memory::Shared && !plan.intermediate_ops.is_empty())
         || (can_share_memory() && (plan.resolves_inside() || plan.has_init()));
     let size = match (plan.has_callers_code(), plan.resolves_inside()) {
-        (true, _) => Stack::FOR_OWN_CODE,
+        (true, _) => Stack::FOR_CALLERS_CODE,
         (_, true) => Stack::FOR_PATHS,
         _ => Stack::SMALL,
     };
@@ -218,7 +218,8 @@ impl Launch {
             helper: helper.map(AsFd::as_fd),
             parent: resources.parent.as_ref().map(AsFd::as_fd),
             stdio: [0, 1, 2].map(|at: usize| self.streams[at].child.as_ref().map(AsFd::as_fd)),
-            others: [0, 1, 2].map(|at: usize| self.streams[at].parent.as_ref().map(AsFd::as_fd)),
+            parent_stdio: [0, 1, 2]
+                .map(|at: usize| self.streams[at].parent.as_ref().map(AsFd::as_fd)),
             exec: Some(&self.exec),
             started: start.map(StartPipe::for_child),
             pid_fd_socket: resources.pid_fd_socket.as_ref().map(PidFdSocket::for_child),

@@ -41,7 +41,7 @@ const HELPER_DIED: &str = "the helper that writes it was killed";
 const MOUNT_DENIED: &str = "it needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace; who \
     is in a newer user namespace needs a new mount namespace, or a process that stayed outside; a Landlock \
     or seccomp rule may forbid mounts, too";
-const ELSEWHERE: &str =
+const IN_OTHER_MOUNT_NAMESPACE: &str =
     "the directory lies in another mount namespace than this thread's: do it there";
 const LOOP: &str = "a mount namespace cannot be pinned in itself, nor in one that is newer, because such a \
     loop would never end: let a process pin it that stayed in an older one (Linux 6.18 takes some newer ones \
@@ -165,12 +165,12 @@ const TABLE: &[Row] = &[
     (Step::CreatePinTarget, None, Errno::ACCESS, "the directory may not be written to, or a file was left there that only its owner, with CAP_DAC_OVERRIDE, may open"),
     (Step::CreatePinTarget, None, Errno::ROFS, "the directory lies on a file system that is read-only"),
     (Step::Pin, None, Errno::PERM, MOUNT_DENIED),
-    (Step::Pin, None, Errno::INVAL, ELSEWHERE),
+    (Step::Pin, None, Errno::INVAL, IN_OTHER_MOUNT_NAMESPACE),
     (Step::Pin, Some(Namespace::Mount), Errno::LOOP, LOOP),
     (Step::Pin, Some(Namespace::Mount), Errno::INVAL, LOOP_OR_SHARED),
     (Step::Pin, None, Errno::NOSPC, "the mount namespace has as many mounts as sysctl fs.mount-max allows"),
     (Step::Unpin, None, Errno::PERM, MOUNT_DENIED),
-    (Step::Unpin, None, Errno::INVAL, ELSEWHERE),
+    (Step::Unpin, None, Errno::INVAL, IN_OTHER_MOUNT_NAMESPACE),
     (Step::Unpin, None, Errno::NOENT, "nothing is pinned there"),
     (Step::SetHostname, None, Errno::PERM, "it needs CAP_SYS_ADMIN in the user namespace that owns the UTS namespace; make a UTS namespace with a user namespace"),
     (Step::SetDomainname, None, Errno::PERM, "it needs CAP_SYS_ADMIN in the user namespace that owns the UTS namespace; make a UTS namespace with a user namespace"),

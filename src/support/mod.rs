@@ -98,7 +98,7 @@ impl Support {
     ///
     /// None. With privileges, it tries what they are good for.
     pub fn probe() -> Result<Self> {
-        let pid_namespace = children_stay_here()?;
+        let pid_namespace = no_pending_pid_namespace()?;
         let own = PidFd::current()?;
         let proc = ProcFs::open();
         let (uid, gid) = (ids::geteuid(), ids::getegid());
@@ -110,15 +110,15 @@ impl Support {
             gid_map: gid_map.as_bytes(),
         };
         let filtered = may_be_filtered();
-        let (alone, ended) = try_out(None, filtered)?;
-        let (within, _) = try_out(Some(user), filtered)?;
+        let (alone, ended) = probe_namespaces(None, filtered)?;
+        let (within, _) = probe_namespaces(Some(user), filtered)?;
         no_descriptors(&within, &proc)?;
         let found = [&alone, &within];
         let interfaces = interface::all(&own, ended.as_fd(), &pid_namespace, found, filtered)?;
         let mut proc = proc.err();
         let namespaces = Namespace::EACH.map(|kind| match kind {
             Namespace::User => user_namespaces(&within, proc.take()),
-            _ => other(kind, &alone, &within),
+            _ => availability(kind, &alone, &within),
         });
         Ok(Self { namespaces, interfaces, causes: diagnosis::here() })
     }
@@ -150,7 +150,7 @@ impl Support {
 }
 
 /// The pid namespace of this thread, which its next child is born in, too.
-fn children_stay_here() -> Result<NsFd> {
+fn no_pending_pid_namespace() -> Result<NsFd> {
     // Also in a chroot without /proc, where the kernel can do without.
     let ask = |number| -> Option<NsFd> {
         let thread = PidFd::current_thread().ok()?;
@@ -177,7 +177,10 @@ fn children_stay_here() -> Result<NsFd> {
     ))
 }
 
-fn try_out(user: Option<NewUserNamespace<'_>>, filtered: bool) -> Result<(ProbeResult, OwnedFd)> {
+fn probe_namespaces(
+    user: Option<NewUserNamespace<'_>>,
+    filtered: bool,
+) -> Result<(ProbeResult, OwnedFd)> {
     let (found, pid_fd) = probe::try_namespaces(user, filtered).at_step(Step::Clone)?;
     match found.ended {
         // Without a status, another wait of this process was faster.
@@ -231,7 +234,7 @@ fn user_namespaces(within: &ProbeResult, proc: Option<Error>) -> Availability {
     Availability::Available
 }
 
-fn other(kind: Namespace, alone: &ProbeResult, within: &ProbeResult) -> Availability {
+fn availability(kind: Namespace, alone: &ProbeResult, within: &ProbeResult) -> Availability {
     let answer = |found: &ProbeResult| -> Option<sys::Result<()>> {
         let at = probe::KINDS.iter().position(|&flag| flag == kind.flag())?;
         found.kinds[at]

@@ -43,8 +43,8 @@ fn text(text: Option<&CStr>) -> usize {
 }
 
 /// `open_tree(2)`: a copy of the mount at a path, and, if told, of those below it, attached nowhere.
-pub(crate) fn clone_tree(dir: RawFd, path: &CStr, below: bool) -> Result<Fd> {
-    open_tree(dir, path, below).map(Fd::new)
+pub(crate) fn clone_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<Fd> {
+    open_tree(dir, path, recursive).map(Fd::new)
 }
 
 /// The mount of an open file alone. For the parent.
@@ -52,17 +52,17 @@ pub(crate) fn clone_one(source: RawFd) -> Result<OwnedFd> {
     open_tree(source, c"", false).map(owned)
 }
 
-fn open_tree(dir: RawFd, path: &CStr, below: bool) -> Result<usize> {
+fn open_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<usize> {
     const CLONE: usize = 1;
-    let below = if below { AT_RECURSIVE } else { 0 };
-    let flags = CLONE | arg(libc::O_CLOEXEC | libc::AT_NO_AUTOMOUNT) | EMPTY_PATH | below;
+    let recursive = if recursive { AT_RECURSIVE } else { 0 };
+    let flags = CLONE | arg(libc::O_CLOEXEC | libc::AT_NO_AUTOMOUNT) | EMPTY_PATH | recursive;
     // SAFETY: a C string.
     unsafe { syscall(SYS_OPEN_TREE, [arg(dir), text(Some(path)), flags]) }
 }
 
 /// `mount_setattr(2)`, of the mount that is open and, if told, those below it. Linux 5.12.
-pub(crate) fn set_attributes(mount: RawFd, attr: &MountAttr, below: bool) -> Result<()> {
-    let flags = EMPTY_PATH | if below { AT_RECURSIVE } else { 0 };
+pub(crate) fn set_attributes(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result<()> {
+    let flags = EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     let at = core::ptr::from_ref(attr).expose_provenance();
     let words = [arg(mount), text(Some(c"")), flags, at, size_of::<MountAttr>()];
     // SAFETY: a C string and a mount_attr of the given size.

@@ -28,7 +28,7 @@ impl Stack {
     /// Room for paths, which are looked up link by link.
     pub(crate) const FOR_PATHS: usize = 256 * 1024;
     /// As much as most programs' first thread has. What is not touched costs nothing.
-    pub(crate) const FOR_OWN_CODE: usize = 8 * 1024 * 1024;
+    pub(crate) const FOR_CALLERS_CODE: usize = 8 * 1024 * 1024;
     /// The largest page size of the architectures we know. The one above keeps the kernel from making one
     /// mapping of the stack and what comes next.
     const GUARD: usize = 64 * 1024;

@@ -19,8 +19,12 @@ use crate::sys::{Errno, Result};
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 
 /// Attributes of a mount that is attached nowhere yet, or of the root.
-pub(super) fn set_attr(mount: RawFd, attr: Attr, below: bool) -> Result<()> {
-    if attr.is_empty() { Ok(()) } else { mount::set_attributes(mount, &attr.for_kernel(), below) }
+pub(super) fn set_attr(mount: RawFd, attr: Attr, recursive: bool) -> Result<()> {
+    if attr.is_empty() {
+        Ok(())
+    } else {
+        mount::set_attributes(mount, &attr.for_kernel(), recursive)
+    }
 }
 
 /// Returns the mount that is there now.
@@ -87,11 +91,11 @@ pub(super) fn attach_mount(mount: &Fd, target: &Fd) -> Result<()> {
 pub(super) fn attach_with_attr(
     mount: Fd,
     attr: Attr,
-    below: bool,
+    recursive: bool,
     target: &Fd,
     context: &Context<'_>,
 ) -> Result<Fd> {
-    let needs_remount = match set_attr(mount.raw(), attr, below) {
+    let needs_remount = match set_attr(mount.raw(), attr, recursive) {
         Err(Errno::NOSYS | Errno::PERM) => true,
         answer => answer.map(|()| false)?,
     };
@@ -106,11 +110,11 @@ pub(super) fn attach_with_attr(
 pub(super) fn remount_all(
     top: &Fd,
     attr: Attr,
-    below: &[MountPoint],
+    submounts: &[MountPoint],
     context: &Context<'_>,
 ) -> Result<()> {
     remount(top.raw(), attr, context)?;
-    for point in below {
+    for point in submounts {
         match point.open(top.raw(), context.mount_state) {
             // Covered by another mount, or where nobody in here may search.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}

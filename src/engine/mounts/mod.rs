@@ -58,7 +58,7 @@ impl MountState {
                     is_source: AtomicBool::new(false),
                     needs_remount: AtomicBool::new(false),
                 });
-            } else if op.point().is_some_and(|point| point.number().is_some()) {
+            } else if op.point().is_some_and(|point| point.number.is_some()) {
                 mounts.push(Mounted { top: AtomicFd::none(), id: AtomicU64::new(0) });
             }
         }
@@ -86,7 +86,7 @@ impl MountState {
 
     /// Notes what was mounted at a place, if something is to be found in it. If it covers an earlier mount, which a
     /// link led to, it stands for that one, too.
-    fn note(&self, point: &MountPoint, mount: Fd, target: &Fd) -> Result<()> {
+    fn record(&self, point: &MountPoint, mount: Fd, target: &Fd) -> Result<()> {
         let id = mount_id(mount.raw())?;
         if let Some(free) = self.attached.iter().find(|earlier| earlier.load(SeqCst) == 0) {
             free.store(id, SeqCst);
@@ -101,7 +101,7 @@ impl MountState {
                 }
             }
         }
-        if let Some(own) = point.number().and_then(|number| self.mounts.get(number)) {
+        if let Some(own) = point.number.and_then(|number| self.mounts.get(number)) {
             own.id.store(id, SeqCst);
             own.top.set(mount);
         }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use super::MountState;
 use crate::engine::slot::Slot;
-use crate::plan::mounts::mount_point::{EarlierMount, MAKING, Make, MountPoint};
+use crate::plan::mounts::mount_point::{CREATING, Create, EarlierMount, MountPoint};
 use crate::sys::file::{self, Fd};
 use crate::sys::in_root::{NoUmask, Within, make_dir, make_file, open_in_root};
 use crate::sys::{Errno, Result};
@@ -75,9 +75,9 @@ impl MountPoint {
     /// Opens it, and makes it before where that is wanted.
     pub(crate) fn reach(&self, root: RawFd, mount_state: &MountState, slot: &Slot) -> Result<Fd> {
         match self.open(root, mount_state) {
-            Err(Errno::NOENT) if self.make != Make::Nothing => {
-                slot.set_detail(MAKING);
-                let made = self.make_all(root, mount_state);
+            Err(Errno::NOENT) if self.create != Create::Nothing => {
+                slot.set_detail(CREATING);
+                let made = self.create_all(root, mount_state);
                 if made.is_ok() {
                     slot.set_detail(0);
                 }
@@ -88,14 +88,14 @@ impl MountPoint {
     }
 
     /// One name after the other.
-    fn make_all(&self, root: RawFd, mount_state: &MountState) -> Result<Fd> {
+    fn create_all(&self, root: RawFd, mount_state: &MountState) -> Result<Fd> {
         let first = self.start(root, self.names.len(), mount_state).depth;
         let mut dir = self.open_up_to(root, first, mount_state)?;
         for (index, name) in self.names.iter().enumerate().skip(first) {
             dir = match self.open_up_to(root, index + 1, mount_state) {
                 Err(Errno::NOENT) => {
-                    let is_file = index + 1 == self.names.len() && self.make == Make::File;
-                    make(dir.raw(), name, is_file)?;
+                    let is_file = index + 1 == self.names.len() && self.create == Create::File;
+                    create(dir.raw(), name, is_file)?;
                     self.open_up_to(root, index + 1, mount_state)?
                 }
                 answer => answer?,
@@ -123,7 +123,7 @@ impl MountPoint {
     }
 }
 
-fn make(dir: RawFd, name: &CStr, is_file: bool) -> Result<()> {
+fn create(dir: RawFd, name: &CStr, is_file: bool) -> Result<()> {
     let _exactly = NoUmask::begin();
     let made = if is_file { make_file(dir, name) } else { make_dir(dir, name, 0o755) };
     match made {

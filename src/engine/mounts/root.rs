@@ -17,7 +17,7 @@ use crate::sys::{Errno, Result};
 pub(super) fn mount_root(
     base: &RootSource,
     attr: Attr,
-    below: &[MountPoint],
+    submounts: &[MountPoint],
     context: &Context<'_>,
 ) -> Result<()> {
     let mount_state = context.mount_state;
@@ -51,7 +51,7 @@ pub(super) fn mount_root(
         None => file::open_at(libc::AT_FDCWD, c"/..", libc::O_PATH | libc::O_DIRECTORY)?,
     };
     if late {
-        remount_all(&root, attr, below, context)?;
+        remount_all(&root, attr, submounts, context)?;
     }
     mount_state.root.set(root);
     Ok(())

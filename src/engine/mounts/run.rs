@@ -30,12 +30,12 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
             cloned
         }
         MountOp::SetFsIds => ids::set_fs_ids_to_root(),
-        MountOp::Attach { tree, point, attr, below, .. } => {
+        MountOp::Attach { tree, point, attr, submounts, .. } => {
             let tree_state = mount_state.tree(*tree)?;
             at(point, context, |root, target| {
                 let mount = attach(tree_state, root, target, point, context)?;
                 if tree_state.needs_remount.load(SeqCst) {
-                    remount_all(&mount, *attr, below, context)?;
+                    remount_all(&mount, *attr, submounts, context)?;
                 }
                 Ok(mount)
             })
@@ -55,7 +55,7 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
         MountOp::CreateLink { point, text } => in_root(context, |root| {
             point.in_dir(root, mount_state, |dir, name| make_link(dir, name, text))
         }),
-        MountOp::Root { base, attr, below } => mount_root(base, *attr, below, context),
+        MountOp::Root { base, attr, submounts } => mount_root(base, *attr, submounts, context),
         MountOp::MakeRootReadOnly => {
             in_root(context, |root| match set_attr(root, Attr::READ_ONLY, false) {
                 Err(Errno::NOSYS | Errno::PERM) => remount(root, Attr::READ_ONLY, context),
@@ -135,7 +135,7 @@ fn at(
     in_root(context, |root| {
         let target = point.reach(root, mount_state, context.slot)?;
         is_below(root, &target)?;
-        mount_state.note(point, work(root, &target)?, &target)
+        mount_state.record(point, work(root, &target)?, &target)
     })
 }
 
@@ -151,7 +151,7 @@ fn if_there(
         target => {
             let target = target?;
             is_below(root, &target)?;
-            mount_state.note(point, work(root, &target)?, &target)
+            mount_state.record(point, work(root, &target)?, &target)
         }
     })
 }

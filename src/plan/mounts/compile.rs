@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::mount_point::{EarlierMount, Make, MountPoint};
+use super::mount_point::{Create, EarlierMount, MountPoint};
 use super::overlay::{Layers, TOP, Upper};
 use super::{Attr, MountOp, Tree};
 use crate::diagnosis::is_nested;
@@ -83,15 +83,15 @@ pub(crate) fn compile(setup: &Setup, rights: MountRights) -> Result<Vec<MountOp>
 /// Numbers those mounts in which a later step lies, and replaces the indices of steps by these numbers.
 fn number(steps: &mut [MountOp]) {
     let places = steps.iter_mut().filter_map(MountOp::point_mut);
-    let bases = places.flat_map(|point| point.bases_mut().iter().map(|base| base.mount));
+    let bases = places.flat_map(|point| point.bases.iter().map(|base| base.mount));
     let needed: BTreeSet<usize> = bases.collect();
     let numbers: HashMap<usize, usize> = needed.into_iter().zip(0..).collect();
     for (index, step) in steps.iter_mut().enumerate() {
         let Some(point) = step.point_mut() else { continue };
         if let Some(&number) = numbers.get(&index) {
-            point.set_number(number);
+            point.number = Some(number);
         }
-        for base in point.bases_mut() {
+        for base in &mut point.bases {
             base.mount = numbers.get(&base.mount).copied().unwrap_or(usize::MAX);
         }
     }
@@ -100,10 +100,10 @@ fn number(steps: &mut [MountOp]) {
 impl Compiler {
     fn root(&mut self, rootfs: &Rootfs) -> Result<()> {
         let attr = Attr { read_only: rootfs.read_only, propagation: None };
-        let (base, attr, below) = match &rootfs.base {
+        let (base, attr, submounts) = match &rootfs.base {
             mounts::Base::Dir(path) => {
-                let (tree, below) = self.tree(path, attr, rootfs.idmap.as_ref())?;
-                (super::RootSource::Tree { tree, what: c_path(path)? }, attr, below)
+                let (tree, submounts) = self.tree(path, attr, rootfs.idmap.as_ref())?;
+                (super::RootSource::Tree { tree, what: c_path(path)? }, attr, submounts)
             }
             mounts::Base::Tmpfs => {
                 (super::RootSource::New(NewFs::tmpfs(0o755).into()), Attr::default(), Vec::new())
@@ -115,7 +115,7 @@ impl Compiler {
         if rootfs.idmap.is_some() && !matches!(base, super::RootSource::Tree { .. }) {
             return Err(Error::invalid("idmapped is an option of a root that is a directory"));
         }
-        self.steps.push(MountOp::Root { base, attr, below });
+        self.steps.push(MountOp::Root { base, attr, submounts });
         Ok(())
     }
 
@@ -131,7 +131,7 @@ impl Compiler {
             MountKind::New(fs) => self.new_fs(fs.clone(), target, attr),
             MountKind::Overlay(overlay) => {
                 let layers = self.layers(overlay)?;
-                let point = self.point(target, Make::Dir);
+                let point = self.point(target, Create::Dir);
                 self.mounts_on(&point, true);
                 self.steps.push(MountOp::Overlay { layers, point, attr });
             }
@@ -140,12 +140,12 @@ impl Compiler {
                 let (null, _) = self.tree(Path::new("/dev/null"), Attr::default(), None)?;
                 self.unless_other_device(NULL_DEVICE)?;
                 let empty = NewFs::tmpfs(0o555).into();
-                let point = self.point(target, Make::Nothing);
+                let point = self.point(target, Create::Nothing);
                 self.mounts_on(&point, false);
                 self.steps.push(MountOp::Mask { null, empty, point });
             }
             MountKind::Protect => {
-                let point = self.point(target, Make::Nothing);
+                let point = self.point(target, Create::Nothing);
                 self.mounts_on(&point, false);
                 self.steps.push(MountOp::MakeReadOnly(point));
             }
@@ -154,21 +154,21 @@ impl Compiler {
     }
 
     /// A target, with the earlier mounts in which it lies: what is mounted over another one hides that.
-    fn point(&self, target: &MountTarget, make: Make) -> MountPoint {
-        let mut point = MountPoint::of(target.names().to_vec(), make);
-        let above = point.paths().len().saturating_sub(1);
+    fn point(&self, target: &MountTarget, create: Create) -> MountPoint {
+        let mut point = MountPoint::of(target.names().to_vec(), create);
+        let above = point.paths.len().saturating_sub(1);
         let is_own =
-            self.has_root || point.paths()[..above].iter().any(|path| self.own.contains(path));
+            self.has_root || point.paths[..above].iter().any(|path| self.own.contains(path));
         if !is_own {
-            point.make_nothing();
+            point.create = Create::Nothing;
         }
         let mut bases: Vec<EarlierMount> = Vec::new();
-        for (path, depth) in point.paths().iter().zip(1..) {
+        for (path, depth) in point.paths.iter().zip(1..) {
             let steps = self.mounted.get(path).into_iter().flatten();
             bases.extend(steps.map(|&mount| EarlierMount { mount, depth }));
         }
         bases.sort_unstable_by_key(|base| core::cmp::Reverse(base.mount));
-        *point.bases_mut() = bases;
+        point.bases = bases;
         point
     }
 
@@ -188,17 +188,17 @@ impl Compiler {
         attr: Attr,
         idmap: Option<&Arc<NsFd>>,
     ) -> Result<()> {
-        let (tree, below) = self.tree(source, attr, idmap)?;
+        let (tree, submounts) = self.tree(source, attr, idmap)?;
         let is_dir = matches!(self.takes.last(), Some(MountOp::OpenSource(tree)) if tree.is_dir);
-        let point = self.point(target, if is_dir { Make::Dir } else { Make::File });
+        let point = self.point(target, if is_dir { Create::Dir } else { Create::File });
         let what = c_path(source)?;
         self.mounts_on(&point, false);
-        self.steps.push(MountOp::Attach { tree, what, point, attr, below });
+        self.steps.push(MountOp::Attach { tree, what, point, attr, submounts });
         Ok(())
     }
 
     fn new_fs(&mut self, fs: NewFs, target: &MountTarget, attr: Attr) {
-        let point = self.point(target, Make::Dir);
+        let point = self.point(target, Create::Dir);
         self.mounts_on(&point, true);
         self.steps.push(MountOp::New { fs: fs.into(), point, attr });
     }
@@ -227,10 +227,10 @@ impl Compiler {
             ("ptmx", c"pts/ptmx"),
         ];
         for (name, text) in links {
-            let point = self.point(&target.join(name), Make::Nothing);
+            let point = self.point(&target.join(name), Create::Nothing);
             self.steps.push(MountOp::CreateLink { point, text });
         }
-        let point = self.point(&target.join("shm"), Make::Nothing);
+        let point = self.point(&target.join("shm"), Create::Nothing);
         self.steps.push(MountOp::CreateDir { point, mode: 0o1777 });
         self.new_fs(NewFs::devpts(), &target.join("pts"), Attr::default());
         Ok(())
@@ -326,9 +326,9 @@ impl Compiler {
         let index = self.takes.len();
         let tree = open(index, path, attr, idmap)?;
         let one_by_one = tree.is_dir && !attr.is_empty() && !features::mount_setattr();
-        let below = if one_by_one { mounts_below(path)? } else { Vec::new() };
+        let submounts = if one_by_one { submounts_of(path)? } else { Vec::new() };
         self.takes.push(MountOp::OpenSource(tree));
-        Ok((index, below))
+        Ok((index, submounts))
     }
 }
 
@@ -370,7 +370,7 @@ fn id_mapped(held: &OwnedFd, namespace: &NsFd) -> crate::sys::Result<OwnedFd> {
 }
 
 /// The mount points below a directory, seen from there: before Linux 5.12, which changes them with it.
-fn mounts_below(path: &Path) -> Result<Vec<MountPoint>> {
+fn submounts_of(path: &Path) -> Result<Vec<MountPoint>> {
     const LIST: &str = "/proc/thread-self/mountinfo";
     // What is not known to be there would stay writable.
     let unknown = |error: std::io::Error| {
@@ -392,7 +392,7 @@ fn mounts_below(path: &Path) -> Result<Vec<MountPoint>> {
         if !names.is_empty() {
             let names =
                 names.iter().filter_map(|name| CString::new(name.as_os_str().as_bytes()).ok());
-            places.push(MountPoint::of(names.collect(), Make::Nothing));
+            places.push(MountPoint::of(names.collect(), Create::Nothing));
         }
     }
     Ok(places)

@@ -32,7 +32,7 @@ pub(crate) enum MountOp {
         what: CString,
         point: MountPoint,
         attr: Attr,
-        below: Vec<MountPoint>,
+        submounts: Vec<MountPoint>,
     },
     New {
         fs: Fs,
@@ -62,7 +62,7 @@ pub(crate) enum MountOp {
     Root {
         base: RootSource,
         attr: Attr,
-        below: Vec<MountPoint>,
+        submounts: Vec<MountPoint>,
     },
     MakeRootReadOnly,
     PivotRoot,
@@ -138,7 +138,7 @@ impl MountOp {
             Self::SetFsIds => Step::SetUid,
             Self::PivotRoot => Step::PivotRoot,
             Self::ChangeRoot => Step::ChangeRoot,
-            _ if detail == mount_point::MAKING => Step::CreateMountPoint,
+            _ if detail == mount_point::CREATING => Step::CreateMountPoint,
             _ => Step::Mount,
         }
     }

@@ -4,12 +4,12 @@
 
 use std::ffi::{CStr, CString};
 
-/// The detail of a step that failed at making the mount point.
-pub(crate) const MAKING: usize = 1;
+/// The detail of a step that failed to create the mount point.
+pub(crate) const CREATING: usize = 1;
 
 /// What a missing mount point becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Make {
+pub(crate) enum Create {
     Nothing,
     Dir,
     File,
@@ -20,7 +20,7 @@ pub(crate) struct MountPoint {
     pub(crate) names: Vec<CString>,
     /// The path, from the root, up to each of the names.
     pub(crate) paths: Vec<CString>,
-    pub(crate) make: Make,
+    pub(crate) create: Create,
     /// Earlier mounts of the same plan in which it lies, the latest first.
     pub(crate) bases: Vec<EarlierMount>,
     /// What later places know the mount here by, if one lies in it.
@@ -35,37 +35,17 @@ pub(crate) struct EarlierMount {
 }
 
 impl MountPoint {
-    pub(crate) fn of(names: Vec<CString>, make: Make) -> Self {
+    pub(crate) fn of(names: Vec<CString>, create: Create) -> Self {
         let longer = |path: &mut Vec<u8>, name: &CString| {
             path.push(b'/');
             path.extend(name.to_bytes());
             CString::new(path.clone()).ok()
         };
         let paths = names.iter().scan(Vec::new(), longer).collect();
-        Self { names, paths, make, bases: Vec::new(), number: None }
+        Self { names, paths, create, bases: Vec::new(), number: None }
     }
 
     pub(crate) fn path(&self) -> &CStr {
         self.paths.last().map_or(c"/", |path| path)
-    }
-
-    pub(crate) fn paths(&self) -> &[CString] {
-        &self.paths
-    }
-
-    pub(crate) fn make_nothing(&mut self) {
-        self.make = Make::Nothing;
-    }
-
-    pub(crate) fn bases_mut(&mut self) -> &mut Vec<EarlierMount> {
-        &mut self.bases
-    }
-
-    pub(crate) fn number(&self) -> Option<usize> {
-        self.number
-    }
-
-    pub(crate) fn set_number(&mut self, number: usize) {
-        self.number = Some(number);
     }
 }
