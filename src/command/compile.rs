@@ -106,17 +106,17 @@ impl Command {
             self.become_init(init, inside, &mut ops);
         }
         ops.push(Op::ConnectStdio);
-        ops.extend(self.lock_mounts.then_some(Op::LockMounts));
+        ops.extend(self.credentials.lock_mounts.then_some(Op::LockMounts));
         self.change_ids(inside, &mut ops);
         if let Some(dir) = &self.current_dir {
             ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
         }
         let flags = [
-            (self.place.keep_caps, Op::KeepCaps),
-            (self.no_new_privs, Op::NoNewPrivs),
+            (self.credentials.keep_caps, Op::KeepCaps),
+            (self.credentials.no_new_privs, Op::NoNewPrivs),
             // Behind every change of ids, which would undo it.
-            (self.kill_on_parent_exit && self.init.is_none(), Op::DieWithParent),
-            (self.close_other_fds, Op::CloseFds),
+            (self.process.kill_on_parent_exit && self.init.is_none(), Op::DieWithParent),
+            (self.process.close_other_fds, Op::CloseFds),
             (self.ignores_children(), Op::IgnoreChildren),
             (true, Op::ResetSignals),
         ];
@@ -132,7 +132,7 @@ impl Command {
             set_tid: self.pids()?,
             cgroup: self.cgroup.clone(),
             maps_outside: maps.outside,
-            die_with_parent: self.kill_on_parent_exit,
+            die_with_parent: self.process.kill_on_parent_exit,
             arrives_by_exec: route.arrives_by_exec,
             ops,
         })
@@ -144,7 +144,9 @@ impl Command {
         let mut ops = Vec::new();
         ops.extend(hides_memory.then_some(Op::HideMemory));
         // Inside it may be denied.
-        ops.extend((inside.becomes_root && self.groups.is_none()).then_some(Op::DropGroups));
+        ops.extend(
+            (inside.becomes_root && self.credentials.groups.is_none()).then_some(Op::DropGroups),
+        );
         ops.extend(has_joins.then_some(Op::Enter(joins)));
         // To enter a user namespace and to change ids resets the mark to what fs.suid_dumpable says.
         ops.extend((hides_memory && has_joins).then_some(Op::HideMemory));
@@ -159,21 +161,24 @@ impl Command {
         if inside.becomes_root_late() {
             ops.extend([Op::DropGroups, Op::BecomeRootGroup, Op::BecomeRoot]);
         }
-        ops.extend(self.kill_on_parent_exit.then_some(Op::DieWithParent));
+        ops.extend(self.process.kill_on_parent_exit.then_some(Op::DieWithParent));
         // Not before: the files of an undumpable process belong to root.
         ops.extend([Op::HideMemory, init]);
         ops.extend(self.session_ops());
     }
 
     fn change_ids(&self, inside: Inside, ops: &mut Vec<Op>) {
-        let changes_ids = self.uid.is_some() || self.gid.is_some() || inside.becomes_root;
-        ops.extend((self.place.keep_caps && changes_ids).then_some(Op::KeepCapsOverIds));
-        let drops_groups = self.uid.is_some() || inside.becomes_root;
+        let changes_ids =
+            self.credentials.uid.is_some() || self.credentials.gid.is_some() || inside.becomes_root;
+        ops.extend((self.credentials.keep_caps && changes_ids).then_some(Op::KeepCapsOverIds));
+        let drops_groups = self.credentials.uid.is_some() || inside.becomes_root;
         let drop_groups = drops_groups.then_some(Op::DropGroups);
-        ops.extend(self.groups.clone().map(Op::SetGroups).or(drop_groups));
+        ops.extend(self.credentials.groups.clone().map(Op::SetGroups).or(drop_groups));
         let becomes_root = inside.becomes_root_late();
-        ops.extend(self.gid.map(Op::SetGid).or(becomes_root.then_some(Op::BecomeRootGroup)));
-        ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));
+        ops.extend(
+            self.credentials.gid.map(Op::SetGid).or(becomes_root.then_some(Op::BecomeRootGroup)),
+        );
+        ops.extend(self.credentials.uid.map(Op::SetUid).or(becomes_root.then_some(Op::BecomeRoot)));
         // Until exec the memory is a copy of ours, whatever fs.suid_dumpable says.
         ops.extend(changes_ids.then_some(Op::HideMemory));
     }
@@ -189,7 +194,7 @@ impl Command {
             ends_in_code: matches!(last, Op::Run(_)),
             has_pre_exec: !self.pre_exec.is_empty(),
             changes_ids: makes_files_as_root
-                || (self.init.is_none() && self.uid.or(self.gid).is_some()),
+                || (self.init.is_none() && self.credentials.uid.or(self.credentials.gid).is_some()),
             can_share_memory: can_share_memory(),
             has_clone3: !new.contains(NamespaceSet::TIME) || features::clone3(),
             exec_enters_time: false,

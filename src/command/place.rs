@@ -1,5 +1,4 @@
-//! Where the program stands: directories that were opened before the child went anywhere; and what
-//! capabilities it keeps.
+//! Where the program stands: directories that were opened before the child went anywhere.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +13,6 @@ use crate::plan::op::Op;
 pub(super) struct Place {
     root: Option<Arc<OwnedFd>>,
     dir: Option<Arc<OwnedFd>>,
-    pub(super) keep_caps: bool,
 }
 
 impl Place {

@@ -3,6 +3,26 @@
 #![forbid(unsafe_code)]
 
 use super::Command;
+use crate::error::{Error, Result};
+
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    pub(super) new_session: bool,
+    pub(super) group: Option<i32>,
+    pub(super) close_other_fds: bool,
+    pub(super) kill_on_parent_exit: bool,
+}
+
+impl Process {
+    pub(super) fn check(&self) -> Result<()> {
+        match self.group {
+            Some(group) if group < 0 => Err(Error::invalid(format!(
+                "process_group: {group} is not a process group; use 0 for a new one, or the pid of its leader"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Session, process group, descriptors and lifetime of the program.
 impl Command {
@@ -20,7 +40,7 @@ impl Command {
     /// ```
     #[doc(alias = "setsid")]
     pub fn new_session(&mut self) -> &mut Self {
-        self.new_session = true;
+        self.process.new_session = true;
         self
     }
 
@@ -41,7 +61,7 @@ impl Command {
     /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for a negative number; the spawn `EPERM`
     /// for a group that does not exist in this session.
     pub fn process_group(&mut self, group: i32) -> &mut Self {
-        self.process_group = Some(group);
+        self.process.group = Some(group);
         self
     }
 
@@ -61,7 +81,7 @@ impl Command {
     /// ```
     #[doc(alias = "close_range")]
     pub fn close_other_fds(&mut self) -> &mut Self {
-        self.close_other_fds = true;
+        self.process.close_other_fds = true;
         self
     }
 
@@ -86,7 +106,7 @@ impl Command {
     /// [`PR_SET_PDEATHSIG`](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)
     #[doc(alias = "PR_SET_PDEATHSIG")]
     pub fn kill_on_parent_exit(&mut self) -> &mut Self {
-        self.kill_on_parent_exit = true;
+        self.process.kill_on_parent_exit = true;
         self
     }
 }
