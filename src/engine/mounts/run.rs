@@ -14,7 +14,8 @@ use crate::plan::mounts::{Attr, Fs, MountOp, RootSource, Tree};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
 use crate::sys::in_root::{
-    NoUmask, identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags, mount_id,
+    identity, is_mount_root, is_root_of_mount, make_dir, make_link, mount_flags, mount_id,
+    without_umask,
 };
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::{Errno, Result, file, in_root, process};
@@ -62,8 +63,8 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
         }
         MountOp::Protect(point) => protect(point, context),
         MountOp::MakeDir { point, mode } => in_root(context, |root| {
-            let _exactly = NoUmask::begin();
-            point.in_dir(root, mount_state, |dir, name| make_dir(dir, name, *mode))
+            let make = |dir, name: &CStr| without_umask(|| make_dir(dir, name, *mode));
+            point.in_dir(root, mount_state, make)
         }),
         MountOp::MakeLink { point, text } => in_root(context, |root| {
             point.in_dir(root, mount_state, |dir, name| make_link(dir, name, text))
