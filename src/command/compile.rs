@@ -111,6 +111,8 @@ impl Command {
         if let Some(dir) = &self.current_dir {
             ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
         }
+        // Behind all that creates files.
+        ops.extend(self.process.umask.map(Op::SetUmask));
         let flags = [
             (self.credentials.keep_caps, Op::KeepCaps),
             (self.credentials.no_new_privs, Op::NoNewPrivs),

@@ -15,7 +15,7 @@ impl Command {
     /// process is. An entered time namespace is the program's own.
     ///
     /// After a failure nothing is undone: this thread may be in other namespaces and have other ids, the
-    /// process may have another root and working directory and other standard streams, be undumpable, and
+    /// process may have another root, working directory and umask and other standard streams, be undumpable, and
     /// have `SIGPIPE` at its default.
     ///
     /// # Examples

@@ -1,4 +1,4 @@
-//! Session, process group, descriptors and lifetime of the program.
+//! Session, process group, umask, descriptors and lifetime of the program.
 
 #![forbid(unsafe_code)]
 
@@ -9,22 +9,29 @@ use crate::error::{Error, Result};
 pub(super) struct Process {
     pub(super) new_session: bool,
     pub(super) group: Option<i32>,
+    pub(super) umask: Option<u32>,
     pub(super) close_other_fds: bool,
     pub(super) kill_on_parent_exit: bool,
 }
 
 impl Process {
     pub(super) fn check(&self) -> Result<()> {
-        match self.group {
-            Some(group) if group < 0 => Err(Error::invalid(format!(
+        if let Some(group) = self.group.filter(|&group| group < 0) {
+            return Err(Error::invalid(format!(
                 "process_group: {group} is not a process group; use 0 for a new one, or the pid of its leader"
-            ))),
-            _ => Ok(()),
+            )));
         }
+        // The kernel ignores other bits.
+        if let Some(mask) = self.umask.filter(|&mask| mask > 0o777) {
+            return Err(Error::invalid(format!(
+                "umask: {mask:#o} has bits that are not permissions; use 0 to 0o777"
+            )));
+        }
+        Ok(())
     }
 }
 
-/// Session, process group, descriptors and lifetime of the program.
+/// Session, process group, umask, descriptors and lifetime of the program.
 impl Command {
     /// Starts the program in a new session, without a controlling terminal: it cannot push
     /// characters into the parent's.
@@ -62,6 +69,35 @@ impl Command {
     /// for a group that does not exist in this session.
     pub fn process_group(&mut self, group: i32) -> &mut Self {
         self.process.group = Some(group);
+        self
+    }
+
+    /// Sets the program's file mode creation mask: permissions in it are turned off in files that the program creates.
+    ///
+    /// The child sets it after all mounts, so it does not affect mount points and other files that the command creates.
+    /// Code given to [`pre_exec`](Self::pre_exec) runs with it and may change it. Without this the program inherits the
+    /// caller's umask; an [`init`](Self::init) always does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let output = Command::new("sh").args(["-c", "umask"]).umask(0o077).output()?;
+    /// assert_eq!(output.stdout, b"0077\n");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for bits above `0o777`, which the kernel
+    /// ignores.
+    ///
+    /// # References
+    ///
+    /// [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html)
+    pub fn umask(&mut self, mask: u32) -> &mut Self {
+        self.process.umask = Some(mask);
         self
     }
 

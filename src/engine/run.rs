@@ -126,6 +126,7 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
         Op::ReturnToDirectory { path, fallback } => {
             return_to(path.as_deref(), fallback.as_deref(), context)
         }
+        Op::SetUmask(mask) => file::umask(*mask).map(drop),
         Op::LockMounts => caps::drop_those_over_mounts(),
         Op::KeepCapsOverIds => caps::keep_over_ids(),
         Op::KeepCaps => caps::keep_over_exec(),

@@ -71,6 +71,7 @@ pub(crate) enum Op {
         path: Option<CString>,
         fallback: Option<CString>,
     },
+    SetUmask(u32),
     /// What could change the mounts, or reach around them.
     LockMounts,
     KeepCaps,
@@ -211,6 +212,7 @@ impl Op {
                 let paths: String = path.chain(fallback).collect();
                 (Step::ChangeDirectory, format!(" again, as it is by now{paths}"))
             }
+            Self::SetUmask(mask) => (Step::SetUmask, format!(": {mask:03o}")),
             Self::LockMounts => plain(Step::LockMounts),
             Self::KeepCaps => plain(Step::KeepCaps),
             Self::NoNewPrivs => plain(Step::NoNewPrivs),
