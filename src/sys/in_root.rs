@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use std::os::fd::{OwnedFd, RawFd};
 
 use super::args::{arg, owned};
-use super::file::{Fd, open_at, readlink_at};
+use super::file::{Fd, open_at, readlink_at, umask};
 use super::syscall::syscall;
 use super::{Errno, Result, abi};
 
@@ -424,24 +424,12 @@ pub(crate) fn is_mount_root(file: RawFd) -> Result<bool> {
     Ok(statx_of_mount(file)?.attributes & MOUNT_ROOT != 0)
 }
 
-/// Makes things with exactly the given permissions.
-pub(crate) struct NoUmask(usize);
-
-impl NoUmask {
-    pub(crate) fn begin() -> Self {
-        Self(umask(0))
-    }
-}
-
-impl Drop for NoUmask {
-    fn drop(&mut self) {
-        umask(self.0);
-    }
-}
-
-fn umask(mask: usize) -> usize {
-    // SAFETY: no pointers. It always succeeds.
-    unsafe { syscall(libc::SYS_umask, [mask]) }.unwrap_or(0)
+/// Creates things with exactly the given permissions.
+pub(crate) fn without_umask<T>(create: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = umask(0)?;
+    let created = create();
+    umask(before)?;
+    created
 }
 
 /// `mkdirat(2)`.

@@ -14,7 +14,7 @@ use super::new_fs::create_fs;
 use crate::plan::mounts::Attr;
 use crate::plan::mounts::overlay::{Layers, TOP};
 use crate::sys::file::Fd;
-use crate::sys::in_root::{MS_NOSYMFOLLOW, NoUmask, make_dir, mount_flags};
+use crate::sys::in_root::{MS_NOSYMFOLLOW, make_dir, mount_flags, without_umask};
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::{Errno, Result, file};
 
@@ -25,7 +25,8 @@ impl Layers {
         let here = working_directory()?;
         let stage = create_fs(&self.stage, Attr::default())?;
         attach_to_root(&stage)?;
-        let merged = file::fchdir(stage.raw()).and_then(|()| self.merge(&stage, mount_state));
+        let merge = || without_umask(|| self.merge(&stage, mount_state));
+        let merged = file::fchdir(stage.raw()).and_then(|()| merge());
         let left = file::fchdir(stage.raw()).and_then(|()| mount::detach_here());
         let left = left.and_then(|()| file::fchdir(here.raw()));
         let merged = merged?;
@@ -34,7 +35,6 @@ impl Layers {
 
     /// In the stage, which is the working directory.
     fn merge(&self, stage: &Fd, mount_state: &MountState) -> Result<Fd> {
-        let _exactly = NoUmask::begin();
         make_dir(stage.raw(), MERGED, 0o755)?;
         for (tree, name) in &self.lowers {
             make_dir(stage.raw(), name, 0o755)?;
