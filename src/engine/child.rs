@@ -10,7 +10,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::os::fd::AsRawFd;
 
-use crate::engine::pid_fd_socket::{SENDING_PID_FD, send_own_pid_fd};
+use crate::engine::handshake::INTRODUCING;
 use crate::engine::run::Context;
 use crate::engine::steps::run_all;
 use crate::namespace::NamespaceSet;
@@ -63,7 +63,7 @@ impl<'a> ChildJob<'a> {
             // this one use.
             return unsafe { self.start_program(self.mode(self.stack), 0, blocked) };
         }
-        // SAFETY: its child is seen to by `await_intermediate`.
+        // SAFETY: its child is seen to by `take_child`; where it has a copy of the memory there is no need.
         unsafe { self.start_intermediate(blocked) }
     }
 
@@ -75,11 +75,17 @@ impl<'a> ChildJob<'a> {
     /// Should the intermediate child be killed, its child is killed and waited for before self or the plan changes.
     unsafe fn start_intermediate(&self, blocked: SignalsBlocked<'_>) -> Result<NewProcess<'a>> {
         let request = CloneRequest {
+            flags: if self.shares_table() { abi::CLONE_FILES } else { 0 },
             exit_signal: self.exit_signal(),
             ..CloneRequest::new(self.mode(None), Some(&self.context.slot.intermediate_pid_fd))
         };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, run_intermediate, blocked) }
+    }
+
+    /// Whether the intermediate process has the parent's table of descriptors.
+    fn shares_table(&self) -> bool {
+        self.context.handshake.is_none()
     }
 
     /// None: until exec sets `SIGCHLD`, no other wait of the process takes notice, and a child that was killed before
@@ -109,13 +115,15 @@ impl<'a> ChildJob<'a> {
         let Plan { namespaces, clone_flags, .. } = self.plan;
         let flags = flags | u64::from(namespaces.bits()) | clone_flags;
         let is_sibling = flags & abi::CLONE_PARENT != 0;
+        // Whether its pidfd comes to be in the parent's table.
+        let is_ours = !is_sibling || self.shares_table();
         let request = CloneRequest {
             flags,
             exit_signal: if is_sibling { 0 } else { self.exit_signal() },
             pid: is_sibling.then_some(&self.context.slot.pid),
             set_tid: &self.plan.set_tid,
             cgroup: self.plan.cgroup.as_ref().map(|dir| dir.as_raw_fd()),
-            ..CloneRequest::new(mode, (!is_sibling).then_some(&self.context.slot.pid_fd))
+            ..CloneRequest::new(mode, is_ours.then_some(&self.context.slot.pid_fd))
         };
         // SAFETY: the caller's contract.
         unsafe { self.clone(request, become_program, blocked) }
@@ -140,6 +148,9 @@ impl<'a> ChildJob<'a> {
 /// Does what comes before, makes the child, and ends.
 fn run_intermediate(job: &ChildJob<'_>, child: InChild) -> ! {
     let slot = job.context.slot;
+    if let Some(ends) = job.context.handshake {
+        ends.leave(child);
+    }
     let done = run_all(&job.plan.intermediate_ops, 0, &job.context, Some(child));
     let done = done.and_then(|()| start_inside(job, child));
     if let Err(errno) = done {
@@ -160,7 +171,9 @@ fn start_inside(job: &ChildJob<'_>, child: InChild) -> Result<()> {
     };
     // SAFETY: the stack is for this one use; without it our memory is a copy, in which nobody runs if we are
     // killed.
-    unsafe { job.start_program(mode, abi::CLONE_PARENT, child.signals_blocked()) }.map(drop)
+    let made = unsafe { job.start_program(mode, abi::CLONE_PARENT, child.signals_blocked()) }?;
+    slot.pid.store(made.pid, SeqCst);
+    Ok(())
 }
 
 /// The steps of the plan, the last of which is exec.
@@ -182,9 +195,9 @@ fn become_program(job: &ChildJob<'_>, child: InChild) -> ! {
 fn prepare(job: &ChildJob<'_>, child: InChild) -> Result<()> {
     let clone = job.plan.intermediate_ops.len();
     job.context.slot.begin(clone);
-    if let Some(socket) = job.context.pid_fd_socket {
-        job.context.slot.set_detail(SENDING_PID_FD);
-        send_own_pid_fd(socket)?;
+    if let Some(ends) = job.context.handshake {
+        job.context.slot.set_detail(INTRODUCING);
+        ends.introduce()?;
         job.context.slot.set_detail(0);
     }
     if !job.is_legacy() {

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::diagnosis::has_threads;
+use crate::engine::handshake::INTRODUCING;
 use crate::engine::map_tool::{self, Log};
-use crate::engine::pid_fd_socket::SENDING_PID_FD;
 use crate::engine::slot::Slot;
 use crate::error::{Error, ErrorKind, Step};
 use crate::namespace::{Namespace, NamespaceSet};
@@ -105,8 +105,8 @@ pub(crate) fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<Ow
         return died(plan, slot, ended);
     };
     if plan.op(failure.step).is_none() {
-        return if slot.detail() == SENDING_PID_FD {
-            pid_fd_not_received(failure.errno)
+        return if slot.detail() == INTRODUCING {
+            child_not_met(failure.errno)
         } else {
             clone_refused(plan, failure.errno)
         };
@@ -118,7 +118,7 @@ pub(crate) fn what_became(plan: &Plan, log: &Log, slot: &Slot, pid_fd: Option<Ow
 pub(crate) fn died(plan: &Plan, slot: &Slot, ended: Option<Ended>) -> Error {
     let step = match plan.op(slot.step()) {
         Some(op) => op.step_at(slot.detail()),
-        None if slot.detail() == SENDING_PID_FD => Step::OpenProcess,
+        None if slot.detail() == INTRODUCING => Step::OpenProcess,
         None => Step::Clone,
     };
     let how = match ended {
@@ -139,6 +139,6 @@ pub(crate) fn refusal(step: Step, targets: &[JoinTarget], index: usize, errno: E
 }
 
 /// The pidfd of a child that an intermediate process made did not come.
-pub(crate) fn pid_fd_not_received(errno: Errno) -> Error {
+pub(crate) fn child_not_met(errno: Errno) -> Error {
     Error::os(Step::OpenProcess, errno).on("of the child, for its parent")
 }

@@ -1,18 +1,23 @@
 //! The process that enters namespaces and makes the child: how the child comes to its parent, which did not make it.
 //!
-//! Nobody but the parent can wait for the child, so its number is its own until it has run exec. The child's first step
-//! sends a pidfd of itself. If it is not there when the intermediate process is gone, the child has not run exec: then the
-//! number leads to it, which the kernel wrote when it made the child, and only then.
+//! Where the parent sleeps for the intermediate process, that shares the parent's table of descriptors, in which the
+//! kernel puts the child's pidfd; it opens nothing else there. Who can kill it could also kill the parent. Where it has a
+//! copy of the memory it may belong to somebody else: then child and parent meet by a [`Handshake`].
 
-#![forbid(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "it takes over a descriptor that another process opened in our table"
+)]
 
 use core::sync::atomic::Ordering::SeqCst;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::engine::child::ChildJob;
-use crate::engine::pid_fd_socket::PidFdSocket;
+use crate::engine::handshake::Handshake;
+use crate::namespace::Namespace;
+use crate::ns_fd::NsFd;
 use crate::plan::Memory;
 use crate::sys::wait::Ended;
 use crate::sys::{Errno, Result, pidfd, wait};
@@ -25,89 +30,139 @@ pub(crate) enum Outcome {
     Failed,
     /// It was killed, and no child is left.
     Killed(Option<Ended>),
-    /// This process has no room for the child's descriptor, and no child is left.
-    NoRoom(Errno),
+    /// The child could not be met, and is not left.
+    NotMet(Errno),
 }
 
-/// Awaits the end of the intermediate process, or that it is of no use any more.
-pub(crate) fn await_intermediate(
+/// Of an intermediate process that this one slept for.
+pub(crate) fn take_child(job: &ChildJob<'_>, intermediate: &OwnedFd) -> Outcome {
+    let slot = job.context.slot;
+    let ended = wait::await_end(intermediate.as_raw_fd());
+    let pid = slot.pid.load(SeqCst);
+    // A clone that was killed may leave a number that the kernel took back. clone3 tells the pid only if there is a child.
+    let is_made = |number| pid != 0 || (job.is_legacy() && wait::can_wait(number));
+    let Some(number) = slot.pid_fd.number().filter(|&number| is_made(number)) else {
+        return without_child(job, ended);
+    };
+    // SAFETY: so the kernel made it for us.
+    let child = unsafe { OwnedFd::from_raw_fd(number) };
+    let lets_go =
+        || job.plan.memory != Memory::Shared || wait::has_surely_run_exec(child.as_raw_fd());
+    if slot.is_finished() || (pid != 0 && lets_go()) {
+        return Outcome::Child(pid, child);
+    }
+    // It may not be done yet with the memory that we are about to free.
+    let _ = pidfd::send_signal(child.as_raw_fd(), libc::SIGKILL);
+    wait::await_end(child.as_raw_fd());
+    Outcome::Killed(ended)
+}
+
+fn without_child(job: &ChildJob<'_>, ended: Option<Ended>) -> Outcome {
+    if job.context.slot.is_finished() { Outcome::Failed } else { Outcome::Killed(ended) }
+}
+
+/// Of one that has a copy of the memory.
+pub(crate) fn meet_child(
     job: &ChildJob<'_>,
     intermediate: &OwnedFd,
-    pid_fd_socket: &PidFdSocket,
+    handshake: &Handshake,
 ) -> Outcome {
-    let slot = job.context.slot;
-    let has_copy = job.plan.memory != Memory::Shared;
     let is_done =
         |child: &OwnedFd| job.plan.stays_in_copy() || wait::has_surely_run_exec(child.as_raw_fd());
-    let mut received = Ok(None);
-    // Who may signal it in the entered user namespace can stop it when the program runs already.
-    while has_copy && has_not_ended(intermediate) {
-        if let Ok(None) = received {
-            received = pid_fd_socket.receive();
+    let mut child = None;
+    loop {
+        let has_ended = wait_for_either(intermediate, child.is_none().then_some(handshake));
+        if child.is_none() {
+            match handshake.pid().and_then(|pid| meet(pid, handshake)) {
+                Ok(met) => child = met,
+                Err(errno) => return not_met(job, intermediate, errno),
+            }
         }
-        if matches!(&received, Ok(Some(child)) if is_done(child)) {
+        if has_ended {
+            break;
+        }
+        // Who may signal it in the entered user namespace can stop it when the program runs already.
+        if child.as_ref().is_some_and(|(_, child)| is_done(child)) {
             let _ = pidfd::send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
             break;
         }
     }
     let ended = wait::await_end(intermediate.as_raw_fd());
-    let pid = slot.pid.load(SeqCst);
-    let received = match received {
-        Ok(None) => pid_fd_socket.receive(),
-        received => received,
-    };
-    let child = match received {
-        Ok(None) if pid == 0 => {
-            return if slot.is_finished() { Outcome::Failed } else { Outcome::Killed(ended) };
-        }
-        Ok(None) => open_by_pid(pid, pid_fd_socket),
-        received => received,
-    };
     match child {
-        // What was killed had nothing left to do but to sleep, and a child of a copy does not use our memory.
-        Ok(Some(child)) if slot.is_finished() || has_copy || is_done(&child) => {
-            Outcome::Child(pid, opened_here(pid, child))
+        // What was killed had nothing left to do but to sleep, and its child does not use our memory.
+        Some((pid, child)) => Outcome::Child(pid, child),
+        None => match job.context.slot.pid.load(SeqCst) {
+            0 => without_child(job, ended),
+            pid => late_child(pid, handshake, ended),
+        },
+    }
+}
+
+fn meet(pid: Option<u32>, handshake: &Handshake) -> Result<Option<(u32, OwnedFd)>> {
+    pid.map(|pid| handshake.meet(pid).map(|child| (pid, child))).transpose()
+}
+
+/// A child that waits for ever has not run exec.
+fn not_met(job: &ChildJob<'_>, intermediate: &OwnedFd, errno: Errno) -> Outcome {
+    let _ = pidfd::send_signal(intermediate.as_raw_fd(), libc::SIGKILL);
+    wait::await_end(intermediate.as_raw_fd());
+    let pid = job.context.slot.pid.load(SeqCst);
+    if pid != 0 && children_are_here() {
+        wait::end_child(pid);
+    }
+    Outcome::NotMet(errno)
+}
+
+/// Whether children are born in this process's pid namespace, so that the numbers of an intermediate process are ours.
+fn children_are_here() -> bool {
+    let id = |it: crate::error::Result<NsFd>| it.and_then(|it| it.id());
+    match (id(NsFd::current(Namespace::Pid)), id(NsFd::for_children(Namespace::Pid))) {
+        (Ok(ours), Ok(theirs)) => ours == theirs,
+        _ => false,
+    }
+}
+
+/// A child that has not introduced itself, made by a process that was killed. It will, or it has ended.
+fn late_child(pid: u32, handshake: &Handshake, ended: Option<Ended>) -> Outcome {
+    let met = if children_are_here() {
+        match pidfd::open(pid, 0) {
+            Ok(child) => handshake.let_go(child).map(|child| Some((pid, child))),
+            // Another thread has waited with `__WALL`.
+            Err(Errno::SRCH) => Ok(None),
+            Err(errno) => {
+                wait::end_child(pid);
+                Err(errno)
+            }
         }
-        Ok(Some(child)) => {
-            // It may not be done yet with the memory that we are about to free.
-            let _ = pidfd::send_signal(child.as_raw_fd(), libc::SIGKILL);
-            wait::await_end(child.as_raw_fd());
-            Outcome::Killed(ended)
-        }
+    } else if wait_for(handshake, 1) {
+        handshake.pid().and_then(|pid| meet(pid, handshake))
+    } else {
+        Ok(None)
+    };
+    match met {
+        Ok(Some((pid, child))) => Outcome::Child(pid, child),
         Ok(None) => Outcome::Killed(ended),
-        Err(errno) => {
-            wait::end_child(pid);
-            Outcome::NoRoom(errno)
-        }
+        Err(errno) => Outcome::NotMet(errno),
     }
 }
 
-/// The same pidfd, opened by this process: who opens one keeps its user namespace with it (`f_cred`), here that of the
-/// child. The number is the child's own while nobody has waited for that.
-fn opened_here(pid: u32, child: OwnedFd) -> OwnedFd {
-    match pidfd::open(pid, 0) {
-        Ok(opened) if wait::can_wait(child.as_raw_fd()) => opened,
-        _ => child,
-    }
-}
-
-/// The child that has not sent its pidfd. What comes now is its own; otherwise it had not run exec when the
-/// descriptor was opened, so that nobody can have waited for it.
-fn open_by_pid(pid: u32, pid_fd_socket: &PidFdSocket) -> Result<Option<OwnedFd>> {
-    let opened = pidfd::open(pid, 0);
-    match (pid_fd_socket.receive()?, opened) {
-        (Some(child), _) => Ok(Some(child)),
-        (None, Ok(child)) => Ok(Some(child)),
-        // Another thread has waited with `__WALL`.
-        (None, Err(Errno::SRCH)) => Ok(None),
-        (None, Err(errno)) => Err(errno),
-    }
-}
-
-/// Whether it is still there a while later.
-fn has_not_ended(process: &OwnedFd) -> bool {
+/// Waits until a process has ended or somebody has introduced himself, or for a while. Says whether it has ended.
+fn wait_for_either(process: &OwnedFd, handshake: Option<&Handshake>) -> bool {
     let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-    let mut ready = [PollFd::new(process, PollFlags::IN)];
-    // A filter may refuse the call.
-    matches!(poll(&mut ready, Some(&pause)), Ok(0) | Err(Errno::INTR))
+    let mut ready = [PollFd::new(process, PollFlags::IN), PollFd::new(process, PollFlags::IN)];
+    if let Some(socket) = handshake {
+        ready[1] = PollFd::new(socket, PollFlags::IN);
+    }
+    match poll(&mut ready, Some(&pause)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        // A filter refuses the call: whether it has ended is known when it is waited for.
+        Err(_) => return handshake.is_none(),
+    }
+    !ready[0].revents().is_empty()
+}
+
+fn wait_for(handshake: &Handshake, seconds: i64) -> bool {
+    let pause = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let mut ready = [PollFd::new(handshake, PollFlags::IN)];
+    matches!(poll(&mut ready, Some(&pause)), Ok(1))
 }

@@ -5,7 +5,7 @@ pub(crate) mod exec_here;
 pub(crate) mod failure;
 pub(crate) mod supervise_and_exit;
 pub(crate) mod cgroup;
-pub(crate) mod pid_fd_socket;
+pub(crate) mod handshake;
 pub(crate) mod helper;
 pub(crate) mod intermediate;
 pub(crate) mod join;

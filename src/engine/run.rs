@@ -10,6 +10,7 @@ use core::ffi::CStr;
 use core::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
+use crate::engine::handshake::HandshakeEnds;
 use crate::engine::join::join_all;
 use crate::engine::mounts::{self, MountState};
 use crate::engine::slot::Slot;
@@ -41,8 +42,8 @@ pub(crate) struct Context<'a> {
     pub(crate) exec: Option<&'a ExecArgs>,
     /// Where a child that goes on without exec says that it does: the end of a pipe, 3 or more.
     pub(crate) started: Option<BorrowedFd<'a>>,
-    /// Where a child that an intermediate process made sends its pidfd.
-    pub(crate) pid_fd_socket: Option<BorrowedFd<'a>>,
+    /// Where a child meets the parent that did not make it.
+    pub(crate) handshake: Option<HandshakeEnds<'a>>,
     /// Whether the last step is the caller's code.
     pub(crate) has_no_exec: bool,
     /// The parent's ends of the child's streams, of which a child without exec has copies.
@@ -62,7 +63,7 @@ impl<'a> Context<'a> {
             stdio: [None; 3],
             exec: None,
             started: None,
-            pid_fd_socket: None,
+            handshake: None,
             has_no_exec: false,
             parent_stdio: [None; 3],
         }
@@ -249,7 +250,8 @@ fn run_spawn_fn(work: &SpawnFn, context: &Context<'_>, child: InChild) -> Result
     };
     // With its own copies open it would never see the end of its input. The others may lead out of a root
     // of its own, also for those who can look into `/proc/1/fd` there.
-    let ours = [context.proc, context.helper, context.parent, context.pid_fd_socket];
+    let socket = context.handshake.map(|ends| ends.childs);
+    let ours = [context.proc, context.helper, context.parent, socket];
     let copies = context.parent_stdio.iter().chain(&ours).flatten().map(AsRawFd::as_raw_fd);
     // What is lower is a standard stream by now.
     copies.filter(|&copy| copy > 2).for_each(|copy| file::close_copy(copy, child));

@@ -34,9 +34,10 @@
 //!    helper be killed meanwhile, only its own check of the owner is left.
 //! 6. *A program with a time namespace of its own is in it when the spawn answers:* exec enters it only
 //!    after it has woken the parent, which therefore looks, and waits (`engine/watch.rs`).
-//! 7. *The parent's table of descriptors is its own.* Nobody shares it but the helper, until it starts work. A pidfd of
-//!    the child comes to the parent with `clone3`, or from the child itself where an intermediate process made it
-//!    (`engine/intermediate.rs`).
+//! 7. *The parent's table of descriptors is its own.* The helper shares it until it starts work, and an intermediate
+//!    process that shares the parent's memory, too, for the pidfd of the child that it makes. With a copy it may belong to
+//!    somebody else, who kills it when he likes: then the child says that it is there, and goes on when the parent has a
+//!    pidfd of it (`engine/handshake.rs`, `engine/intermediate.rs`).
 
 #![forbid(unsafe_code)]
 

@@ -13,12 +13,12 @@ use std::process::id;
 
 use crate::engine::cgroup::check_cgroup;
 use crate::engine::child::ChildJob;
-use crate::engine::failure::{clone_refused, died, pid_fd_not_received, what_became};
+use crate::engine::failure::{child_not_met, clone_refused, died, what_became};
+use crate::engine::handshake::Handshake;
 use crate::engine::helper::{Helper, HelperJob, HelperMemory};
-use crate::engine::intermediate::{Outcome, await_intermediate};
+use crate::engine::intermediate::{Outcome, meet_child, take_child};
 use crate::engine::map_tool::Log;
 use crate::engine::mounts::MountState;
-use crate::engine::pid_fd_socket::PidFdSocket;
 use crate::engine::prepare::{no_pid_namespace_pending, open_proc};
 use crate::engine::run::{Context, ExecArgs};
 use crate::engine::slot::Slot;
@@ -77,8 +77,8 @@ struct SpawnResources {
     parent: Option<PidFd>,
     log: Log,
     start: Option<StartPipe>,
-    /// Where an intermediate process makes the child.
-    pid_fd_socket: Option<PidFdSocket>,
+    /// Where an intermediate process makes the child, and has a copy of the memory.
+    handshake: Option<Handshake>,
     stack: Option<Stack>,
     mount_state: MountState,
     /// Whether this thread sleeps in `clone3`.
@@ -120,7 +120,7 @@ impl SpawnResources {
         Ok(Self {
             log: Log::for_writes(&plan.maps_outside)?,
             start: is_watched.then(StartPipe::new).transpose()?,
-            pid_fd_socket: has_intermediate.then(PidFdSocket::new).transpose()?,
+            handshake: (has_intermediate && !sleeps).then(Handshake::new).transpose()?,
             stack: stack_for(plan).map_err(prepare)?,
             mount_state: MountState::of(mounts_of(&plan.ops)),
             proc,
@@ -184,11 +184,11 @@ impl Launch {
         let made = job.begin(blocked.proof());
         // Handlers may not run in children that share our memory. They have all signals blocked, too.
         drop(blocked);
-        let child = match (made, &resources.pid_fd_socket) {
-            (Err(errno), None) => Err(clone_refused(plan, errno)),
-            (Err(errno), Some(_)) => Err(Error::os(Step::Clone, errno)),
-            (Ok(made), None) => Ok((made.pid, made.into_pid_fd())),
-            (Ok(made), Some(pid_fd_socket)) => child_of(&job, made, pid_fd_socket),
+        let child = match (made, plan.intermediate_ops.is_empty()) {
+            (Err(errno), true) => Err(clone_refused(plan, errno)),
+            (Err(errno), false) => Err(Error::os(Step::Clone, errno)),
+            (Ok(made), true) => Ok((made.pid, made.into_pid_fd())),
+            (Ok(made), false) => child_of(&job, made, resources.handshake.as_ref()),
         };
         let runs = match &child {
             Ok((_, Some(pid_fd))) => wait_until_running(plan, slot, start, pid_fd),
@@ -222,7 +222,7 @@ impl Launch {
                 .map(|at: usize| self.streams[at].parent.as_ref().map(AsFd::as_fd)),
             exec: Some(&self.exec),
             started: start.map(StartPipe::for_child),
-            pid_fd_socket: resources.pid_fd_socket.as_ref().map(PidFdSocket::for_child),
+            handshake: resources.handshake.as_ref().map(Handshake::ends),
             has_no_exec: self.plan.has_no_exec(),
             ..Context::new(resources.slot.get(), &resources.mount_state, mask)
         }
@@ -233,15 +233,19 @@ impl Launch {
 fn child_of(
     job: &ChildJob<'_>,
     intermediate: NewProcess<'_>,
-    pid_fd_socket: &PidFdSocket,
+    handshake: Option<&Handshake>,
 ) -> Result<(u32, Option<OwnedFd>)> {
     let died = |ended| died(job.plan, job.context.slot, ended);
     let intermediate = intermediate.into_pid_fd().ok_or_else(|| died(None))?;
-    match await_intermediate(job, &intermediate, pid_fd_socket) {
+    let outcome = match handshake {
+        Some(handshake) => meet_child(job, &intermediate, handshake),
+        None => take_child(job, &intermediate),
+    };
+    match outcome {
         Outcome::Child(pid, pid_fd) => Ok((pid, Some(pid_fd))),
         Outcome::Failed => Ok((0, None)),
         Outcome::Killed(ended) => Err(died(ended)),
-        Outcome::NoRoom(errno) => Err(pid_fd_not_received(errno)),
+        Outcome::NotMet(errno) => Err(child_not_met(errno)),
     }
 }
 

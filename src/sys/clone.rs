@@ -269,9 +269,10 @@ unsafe fn clone_legacy(
         later |= u64::from(abi::CLONE_NEWCGROUP);
     }
     let flags = (request.all_flags() & u64::from(u32::MAX) & !later) | request.exit_signal;
-    let flags = word(flags | abi::CLONE_CHILD_SETTID);
-    let top = request.mode.stack().map_or(0, |_| at.expose_provenance());
     // One argument is for either.
+    let not_told = if request.pid_fd.is_some() { abi::CLONE_PARENT_SETTID } else { 0 };
+    let flags = word((flags & !not_told) | abi::CLONE_CHILD_SETTID);
+    let top = request.mode.stack().map_or(0, |_| at.expose_provenance());
     let told = request.pid.filter(|_| request.pid_fd.is_none());
     let told = told.map_or(request.pid_fd_at(), |pid| pid.as_ptr().expose_provenance());
     let words = clone_legacy_args(flags, top, told, at.expose_provenance());

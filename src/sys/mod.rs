@@ -33,7 +33,7 @@ pub(crate) mod mount;
 pub(crate) mod namespaces;
 pub(crate) mod net;
 pub(crate) mod nsfs;
-pub(crate) mod scm_rights;
+pub(crate) mod scm_credentials;
 pub(crate) mod pidfd;
 pub(crate) mod prctl;
 pub(crate) mod process;

@@ -3,23 +3,15 @@
 use core::ptr;
 use std::os::fd::{OwnedFd, RawFd};
 
+use super::Result;
 use super::abi::{self, PidfdInfo};
 use super::args::{arg, owned};
-use super::file::Fd;
 use super::syscall::syscall;
-use super::{Result, process};
 
 /// `pidfd_open(2)`.
 pub(crate) fn open(pid: u32, flags: u32) -> Result<OwnedFd> {
     // SAFETY: no pointers.
     unsafe { syscall(libc::SYS_pidfd_open, [pid as usize, flags as usize]) }.map(owned)
-}
-
-/// `pidfd_open(2)` of this process, whatever its number is. A child keeps it raw.
-pub(crate) fn open_own() -> Result<Fd> {
-    let own = process::getpid() as usize;
-    // SAFETY: no pointers.
-    unsafe { syscall(libc::SYS_pidfd_open, [own, 0]) }.map(Fd::new)
 }
 
 /// `pidfd_getfd(2)`: a copy of a descriptor of that process, close-on-exec. Linux 5.6.

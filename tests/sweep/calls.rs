@@ -144,6 +144,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_setpgid, "setpgid", &[], &[EPERM, EACCES, ESRCH]),
     row(libc::SYS_setresgid, "setresgid", &[], IDS),
     row(libc::SYS_setresuid, "setresuid", &[], IDS),
+    row(libc::SYS_setsockopt, "setsockopt", &[], &[EPERM, ENOMEM]),
     row(libc::SYS_setsid, "setsid", &[], FILTERED),
     row(libc::SYS_sigaltstack, "sigaltstack", &[], FILTERED),
     row(libc::SYS_signalfd4, "signalfd4", &[], &[EMFILE, ENOMEM, ENOSYS, EPERM]),

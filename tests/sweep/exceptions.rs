@@ -86,6 +86,7 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     in_all("parent close", &[], Succeeds, "the number is free whatever the call answers"),
     in_all("child close", &[], Succeeds, "as above"),
     in_all("helper close", &[], Succeeds, "as above"),
+    in_all("intermediate close", &[], Succeeds, "as above"),
     in_all("program close", &[], Succeeds, "as above"),
     in_all("parent openat2 \"thread-self/status\"", &[], Succeeds, "a tracer that cannot be looked for is none"),
     in_all("parent read \"status\"", &[], Succeeds, "as above"),
@@ -106,7 +107,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     sometimes(only("spawn::time", "parent pidfd_open", &[], Succeeds, "as above")),
     sometimes(only("spawn::time", "parent openat \"time\"", &[], Succeeds, "as above")),
     sometimes(only("spawn::time", "parent statx \"time\"", &[], Succeeds, "as above")),
-    only("spawn::in", "parent pidfd_open", &[], Succeeds, "the child's own, which it has sent, serves"),
     in_all("parent pidfd_send_signal", &[ESRCH], Succeeds, "to kill who has ended is no failure"),
 
     // Another way where a filter hides a call, or an old kernel lacks it.
@@ -465,6 +465,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("setresgid", &["SetGid"]),
     ("setresuid", &["SetUid"]),
     ("setsid", &["NewSession"]),
+    ("setsockopt", &["Prepare"]),
     ("socketpair", &["Prepare"]),
     ("socket", &["QueryNamespace", "LoopbackUp"]),
     // Whether /dev/null is the device.

@@ -9,7 +9,8 @@ pub(crate) enum Kind {
     Parent,
     /// It shares the table of descriptors and its parent goes on: it writes id maps.
     Helper,
-    /// Made after a pair of sockets, over which its child sends a pidfd: it enters namespaces.
+    /// It enters namespaces: made after a pair of sockets, over which its child meets the parent, or with the table of
+    /// descriptors of a parent that sleeps.
     Intermediate,
     /// It becomes the program, or an init.
     Child,
@@ -25,13 +26,16 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn of(parent: Self, flags: u64, has_sockets: bool) -> Self {
         const FILES: u64 = libc::CLONE_FILES as u64;
+        // The intermediate process has one of these.
+        const OTHERS: u64 = libc::CLONE_VFORK as u64 | 1 << 32;
         if flags & libc::CLONE_THREAD as u64 != 0 {
             return Self::Thread;
         }
         match parent {
             Self::Child => Self::Program,
             Self::Helper => Self::Tool,
-            _ if flags & FILES != 0 => Self::Helper,
+            _ if flags & FILES != 0 && flags & OTHERS == 0 => Self::Helper,
+            _ if flags & FILES != 0 => Self::Intermediate,
             Self::Parent if has_sockets => Self::Intermediate,
             _ => Self::Child,
         }
