@@ -20,8 +20,9 @@ use crate::mountinfo;
 use crate::namespace::Namespace;
 use crate::ns_fd::NsFd;
 use crate::sys::file::{cached_statx, is_on};
-use crate::sys::in_root::{identity, open_on_same_mount_here};
+use crate::sys::in_root::open_on_same_mount_here;
 use crate::sys::mount::is_known_on;
+use crate::sys::stat::identity;
 use crate::sys::{Errno, abi, ids, pidfd, process};
 
 /// Whether a thread of this process is in a root that somebody else laid out, so that nobody else pays for the care that

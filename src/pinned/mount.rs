@@ -11,7 +11,7 @@ use crate::mountinfo;
 use crate::ns_fd::NsFd;
 use crate::proc_fs::ProcFs;
 use crate::sys::Errno;
-use crate::sys::in_root::mount_id;
+use crate::sys::stat::mount_id;
 
 /// Mounts a namespace's file on a file. The mount itself, which [`bind`] does not always know.
 pub(super) fn attach(namespace: &NsFd, target: impl AsFd) -> Result<Option<OwnedFd>> {

@@ -8,8 +8,9 @@ use std::os::fd::RawFd;
 use super::MountState;
 use crate::engine::slot::Slot;
 use crate::plan::mounts::mount_point::{CREATING, Create, EarlierMount, MountPoint};
+use crate::sys::create::{NoUmask, mkdir, mknod};
 use crate::sys::file::{self, Fd};
-use crate::sys::in_root::{NoUmask, Within, make_dir, make_file, open_in_root};
+use crate::sys::in_root::{Within, open_in_root};
 use crate::sys::{Errno, Result};
 
 /// Where a lookup starts.
@@ -125,7 +126,7 @@ impl MountPoint {
 
 fn create(dir: RawFd, name: &CStr, is_file: bool) -> Result<()> {
     let _exactly = NoUmask::begin();
-    let made = if is_file { make_file(dir, name) } else { make_dir(dir, name, 0o755) };
+    let made = if is_file { mknod(dir, name) } else { mkdir(dir, name, 0o755) };
     match made {
         // A link that leads nowhere, or somebody else was faster: opening it tells.
         Err(Errno::EXIST) => Ok(()),

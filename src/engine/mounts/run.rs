@@ -12,10 +12,11 @@ use super::root::{enter_root, in_root, mount_root};
 use crate::engine::run::Context;
 use crate::plan::mounts::mount_point::MountPoint;
 use crate::plan::mounts::{Attr, Fs, MountOp, Tree};
+use crate::sys::create::{NoUmask, mkdir, symlink};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
-use crate::sys::in_root::{NoUmask, identity, make_dir, make_link, mount_id};
 use crate::sys::mount::{self, clone_tree};
+use crate::sys::stat::{identity, mount_id};
 use crate::sys::{Errno, Result, file, ids};
 
 pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
@@ -50,10 +51,10 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
         MountOp::MakeReadOnly(point) => make_read_only(point, context),
         MountOp::CreateDir { point, mode } => in_root(context, |root| {
             let _exactly = NoUmask::begin();
-            point.in_dir(root, mount_state, |dir, name| make_dir(dir, name, *mode))
+            point.in_dir(root, mount_state, |dir, name| mkdir(dir, name, *mode))
         }),
         MountOp::CreateLink { point, text } => in_root(context, |root| {
-            point.in_dir(root, mount_state, |dir, name| make_link(dir, name, text))
+            point.in_dir(root, mount_state, |dir, name| symlink(dir, name, text))
         }),
         MountOp::Root { base, attr, submounts } => mount_root(base, *attr, submounts, context),
         MountOp::MakeRootReadOnly => {

@@ -25,8 +25,9 @@ use crate::plan::setup::Setup;
 use crate::proc_fs::ProcFs;
 use crate::process_state;
 use crate::sys::file::{NULL_DEVICE, is_device};
-use crate::sys::in_root::{identity, open_inside_here};
+use crate::sys::in_root::open_inside_here;
 use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
+use crate::sys::stat::identity;
 use crate::sys::{Errno, features};
 
 /// What the process that mounts is allowed, beyond what its new namespaces say.
