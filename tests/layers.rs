@@ -56,6 +56,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("files_use_what_is_below", files_use_what_is_below),
         trial("unsafe_code_is_where_it_is_expected", unsafe_code_is_where_it_is_expected),
+        trial("pages_name_files_that_exist", pages_name_files_that_exist),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -215,5 +216,20 @@ fn unsafe_code_is_where_it_is_expected() {
         assert!(may_have || has_any || forbids || declares, "{module} does not forbid unsafe code");
         let is_listed = UNSAFE.contains(&&*module);
         assert!(has_any || !is_listed, "{module} is expected to have unsafe code, and has none");
+    }
+}
+
+fn pages_name_files_that_exist() {
+    let root = Path::new(SOURCES).parent().unwrap();
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        let is_path = |name: &&str| {
+            ["src/", "tests/", "docs/", "examples/", ".ci/"].iter().any(|dir| name.starts_with(dir))
+        };
+        let named: Vec<_> = text.split('`').skip(1).step_by(2).filter(is_path).collect();
+        assert!(named.len() > 10, "hardly any was found in {page}");
+        for name in named {
+            assert!(root.join(name).exists(), "{page} names {name}, which is not there");
+        }
     }
 }

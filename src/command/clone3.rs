@@ -3,7 +3,18 @@
 #![forbid(unsafe_code)]
 
 use super::Command;
+use super::route::Route;
+use crate::error::{Error, Result};
 use crate::namespace::NamespaceSet;
+use crate::sys::abi;
+
+#[derive(Debug, Default)]
+pub(super) struct Clone3 {
+    pub(super) set_tid: Vec<u32>,
+    auto_reap: bool,
+    kill_on_drop: bool,
+    empty_mount_namespace: bool,
+}
 
 /// Options that need `clone3(2)`, most of them of new kernels.
 impl Command {
@@ -41,7 +52,7 @@ impl Command {
     ///
     /// `set_tid` in [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html), Linux 5.5
     pub fn set_tid(&mut self, pids: impl Into<Vec<u32>>) -> &mut Self {
-        self.set_tid = pids.into();
+        self.clone3.set_tid = pids.into();
         self
     }
 
@@ -66,7 +77,7 @@ impl Command {
     /// program that enters namespaces, nor for an init or code of the caller's with clocks of its own.
     #[doc(alias = "CLONE_AUTOREAP")]
     pub fn auto_reap(&mut self) -> &mut Self {
-        self.auto_reap = true;
+        self.clone3.auto_reap = true;
         self
     }
 
@@ -98,7 +109,7 @@ impl Command {
     /// As of [`auto_reap`](Self::auto_reap).
     #[doc(alias = "CLONE_PIDFD_AUTOKILL")]
     pub fn kill_on_drop(&mut self) -> &mut Self {
-        self.kill_on_drop = true;
+        self.clone3.kill_on_drop = true;
         self
     }
 
@@ -111,7 +122,42 @@ impl Command {
     #[doc(alias = "CLONE_EMPTY_MNTNS")]
     pub fn empty_mount_namespace(&mut self) -> &mut Self {
         self.setup.namespaces |= NamespaceSet::MOUNT;
-        self.empty_mount_namespace = true;
+        self.clone3.empty_mount_namespace = true;
         self
+    }
+}
+
+impl Command {
+    pub(super) fn pids(&self) -> Result<Vec<i32>> {
+        let number = |&pid: &u32| match i32::try_from(pid) {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(Error::invalid(format!("{pid} is no pid: they go from 1 to 4194304"))),
+        };
+        self.clone3.set_tid.iter().map(number).collect()
+    }
+
+    /// The flags of `clone3` that `clone` has not.
+    pub(super) fn clone_flags(&self, route: Route) -> Result<u64> {
+        let mut flags = 0;
+        if self.clone3.auto_reap {
+            flags |= abi::CLONE_AUTOREAP;
+        }
+        if self.clone3.kill_on_drop {
+            flags |= abi::CLONE_AUTOREAP | abi::CLONE_PIDFD_AUTOKILL;
+            if self.credentials.no_new_privs {
+                // Who has no privileges may kill so only what can gain none.
+                flags |= abi::CLONE_NNP;
+            }
+        }
+        if self.clone3.empty_mount_namespace {
+            flags |= abi::CLONE_EMPTY_MNTNS;
+        }
+        if route.has_intermediate && flags & abi::CLONE_AUTOREAP != 0 {
+            return Err(Error::invalid(
+                "a child made by an intermediate process, which enters namespaces or sets clocks, cannot \
+                 be reaped or killed by the kernel for us: it is not ours from the start",
+            ));
+        }
+        Ok(flags)
     }
 }

@@ -116,7 +116,7 @@ impl Command {
             set_tid: self.pids()?,
             cgroup: self.cgroup.clone(),
             maps_outside: maps.outside,
-            die_with_parent: self.kill_on_parent_exit,
+            die_with_parent: self.process.kill_on_parent_exit,
             enters_time_by_exec: route.enters_time_by_exec,
             ops,
         })
@@ -133,7 +133,10 @@ impl Command {
         let mut ops = Vec::new();
         ops.extend(sets_undumpable.then_some(Op::SetDumpable));
         // Inside it may be denied.
-        ops.extend((entered_user.becomes_root && self.groups.is_none()).then_some(Op::DropGroups));
+        ops.extend(
+            (entered_user.becomes_root && self.credentials.groups.is_none())
+                .then_some(Op::DropGroups),
+        );
         ops.extend(has_joins.then_some(Op::Enter(joins)));
         // To enter a user namespace and to change ids resets the mark to what fs.suid_dumpable says.
         ops.extend((sets_undumpable && has_joins).then_some(Op::SetDumpable));
@@ -148,7 +151,7 @@ impl Command {
         if entered_user.becomes_root_late() {
             ops.extend([Op::DropGroups, Op::SetGidToRoot, Op::SetUidToRoot]);
         }
-        ops.extend(self.kill_on_parent_exit.then_some(Op::SetParentDeathSignal));
+        ops.extend(self.process.kill_on_parent_exit.then_some(Op::SetParentDeathSignal));
         // Not before: the files of an undumpable process belong to root.
         ops.extend([Op::SetDumpable, init]);
         ops.extend(self.session_ops());
@@ -162,17 +165,19 @@ impl Command {
         ops: &mut Vec<Op>,
     ) -> Result<()> {
         ops.push(Op::ConnectStdio);
-        ops.extend(self.lock_mounts.then_some(Op::LockMounts));
+        ops.extend(self.credentials.lock_mounts.then_some(Op::LockMounts));
         self.change_ids(entered_user, ops);
         if let Some(dir) = &self.current_dir {
             ops.push(Op::ChangeDirectory(c_path(dir)?, dir_lookup));
         }
+        // Behind all that creates files.
+        ops.extend(self.process.umask.map(Op::SetUmask));
         let flags = [
-            (self.keep_caps, Op::KeepCaps),
-            (self.no_new_privs, Op::NoNewPrivs),
+            (self.credentials.keep_caps, Op::KeepCaps),
+            (self.credentials.no_new_privs, Op::NoNewPrivs),
             // Behind every change of ids, which would undo it.
-            (self.kill_on_parent_exit && self.init.is_none(), Op::SetParentDeathSignal),
-            (self.close_other_fds, Op::CloseFds),
+            (self.process.kill_on_parent_exit && self.init.is_none(), Op::SetParentDeathSignal),
+            (self.process.close_other_fds, Op::CloseFds),
             (self.ignores_children(), Op::IgnoreSigchld),
             (true, Op::ResetSignals),
         ];
@@ -182,14 +187,20 @@ impl Command {
     }
 
     fn change_ids(&self, entered_user: EnteredUserNamespace, ops: &mut Vec<Op>) {
-        let changes_ids = self.uid.is_some() || self.gid.is_some() || entered_user.becomes_root;
-        ops.extend((self.keep_caps && changes_ids).then_some(Op::KeepCapsOverIds));
-        let drops_groups = self.uid.is_some() || entered_user.becomes_root;
+        let changes_ids = self.credentials.uid.is_some()
+            || self.credentials.gid.is_some()
+            || entered_user.becomes_root;
+        ops.extend((self.credentials.keep_caps && changes_ids).then_some(Op::KeepCapsOverIds));
+        let drops_groups = self.credentials.uid.is_some() || entered_user.becomes_root;
         let drop_groups = drops_groups.then_some(Op::DropGroups);
-        ops.extend(self.groups.clone().map(Op::SetGroups).or(drop_groups));
+        ops.extend(self.credentials.groups.clone().map(Op::SetGroups).or(drop_groups));
         let becomes_root = entered_user.becomes_root_late();
-        ops.extend(self.gid.map(Op::SetGid).or(becomes_root.then_some(Op::SetGidToRoot)));
-        ops.extend(self.uid.map(Op::SetUid).or(becomes_root.then_some(Op::SetUidToRoot)));
+        ops.extend(
+            self.credentials.gid.map(Op::SetGid).or(becomes_root.then_some(Op::SetGidToRoot)),
+        );
+        ops.extend(
+            self.credentials.uid.map(Op::SetUid).or(becomes_root.then_some(Op::SetUidToRoot)),
+        );
         // Until exec the memory is a copy of ours, whatever fs.suid_dumpable says.
         ops.extend(changes_ids.then_some(Op::SetDumpable));
     }
@@ -205,7 +216,7 @@ impl Command {
             ends_in_code: matches!(last, Op::SpawnFn(_)),
             has_pre_exec: !self.pre_exec.is_empty(),
             changes_ids: makes_files_as_root
-                || (self.init.is_none() && self.uid.or(self.gid).is_some()),
+                || (self.init.is_none() && self.credentials.uid.or(self.credentials.gid).is_some()),
             can_share_memory: can_share_memory(),
             has_clone3: !new.contains(NamespaceSet::TIME) || features::clone3(),
             exec_enters_time: false,

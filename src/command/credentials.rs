@@ -3,6 +3,33 @@
 #![forbid(unsafe_code)]
 
 use super::Command;
+use crate::error::{Error, Result};
+
+#[derive(Debug, Default)]
+pub(super) struct Credentials {
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    pub(super) groups: Option<Vec<u32>>,
+    pub(super) no_new_privs: bool,
+    pub(super) lock_mounts: bool,
+    pub(super) keep_caps: bool,
+}
+
+impl Credentials {
+    /// To the kernel an id of -1 means "leave it as it is": the program would keep the caller's.
+    pub(super) fn check(&self) -> Result<()> {
+        let groups = self.groups.iter().flatten().map(|&id| ("groups", id));
+        let ids = [("uid", self.uid), ("gid", self.gid)];
+        let ids = ids.into_iter().filter_map(|(name, id)| Some((name, id?)));
+        match ids.chain(groups).find(|&(_, id)| id == u32::MAX) {
+            Some((name, id)) => Err(Error::invalid(format!(
+                "{name}: {id} is not an id (it is -1, which means \"unchanged\" to the kernel); use 0 to \
+                 4294967294, or do not call {name} to keep the caller's"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Credentials of the program.
 impl Command {
@@ -30,7 +57,7 @@ impl Command {
     ///
     /// `CAP_SETUID` there, for another id than one's own.
     pub fn uid(&mut self, id: u32) -> &mut Self {
-        self.uid = Some(id);
+        self.credentials.uid = Some(id);
         self
     }
 
@@ -44,7 +71,7 @@ impl Command {
     ///
     /// `CAP_SETGID` there.
     pub fn gid(&mut self, id: u32) -> &mut Self {
-        self.gid = Some(id);
+        self.credentials.gid = Some(id);
         self
     }
 
@@ -59,7 +86,7 @@ impl Command {
     ///
     /// `CAP_SETGID`, and `setgroups(2)` not denied: see [`setgroups`](Self::setgroups).
     pub fn groups(&mut self, groups: impl Into<Vec<u32>>) -> &mut Self {
-        self.groups = Some(groups.into());
+        self.credentials.groups = Some(groups.into());
         self
     }
 
@@ -77,7 +104,7 @@ impl Command {
     /// ```
     #[doc(alias = "PR_SET_NO_NEW_PRIVS")]
     pub fn no_new_privs(&mut self) -> &mut Self {
-        self.no_new_privs = true;
+        self.credentials.no_new_privs = true;
         self
     }
 
@@ -138,7 +165,7 @@ impl Command {
     /// mount namespaces"
     #[doc(alias = "PR_CAPBSET_DROP")]
     pub fn lock_mounts(&mut self) -> &mut Self {
-        self.lock_mounts = true;
+        self.credentials.lock_mounts = true;
         self
     }
 
@@ -172,7 +199,7 @@ impl Command {
     /// [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html), "Ambient"
     #[doc(alias = "PR_CAP_AMBIENT")]
     pub fn keep_caps(&mut self) -> &mut Self {
-        self.keep_caps = true;
+        self.credentials.keep_caps = true;
         self
     }
 }

@@ -15,7 +15,7 @@ impl Command {
     /// process is. An entered time namespace is the program's own.
     ///
     /// After a failure nothing is undone: this thread may be in other namespaces and have other ids, the
-    /// process may have another root and working directory and other standard streams, be undumpable, and
+    /// process may have another root, working directory and umask and other standard streams, be undumpable, and
     /// have `SIGPIPE` at its default.
     ///
     /// # Examples
@@ -60,10 +60,10 @@ impl Command {
             ));
         }
         for (asked, name) in [
-            (self.kill_on_parent_exit, "kill_on_parent_exit"),
-            (self.close_other_fds, "close_other_fds"),
+            (self.process.kill_on_parent_exit, "kill_on_parent_exit"),
+            (self.process.close_other_fds, "close_other_fds"),
             (self.cgroup.is_some(), "cgroup"),
-            (!self.set_tid.is_empty(), "set_tid"),
+            (!self.clone3.set_tid.is_empty(), "set_tid"),
             (plan.clone_flags != 0, "auto_reap, kill_on_drop or empty_mount_namespace"),
         ] {
             if asked {

@@ -35,7 +35,10 @@ use crate::init::Init;
 use crate::plan::op::PreExec;
 use crate::plan::setup::Setup;
 
+use clone3::Clone3;
+use credentials::Credentials;
 use open_dirs::OpenDirs;
+use process::Process;
 use supervised::Supervised;
 
 pub use std_ext::CommandExt;
@@ -95,21 +98,10 @@ pub struct Command {
     stdio: [Option<Stdio>; 3],
     setup: Setup,
     enter: Enter,
-    new_session: bool,
-    process_group: Option<i32>,
-    groups: Option<Vec<u32>>,
-    gid: Option<u32>,
-    uid: Option<u32>,
-    no_new_privs: bool,
-    keep_caps: bool,
-    lock_mounts: bool,
-    kill_on_parent_exit: bool,
-    close_other_fds: bool,
-    set_tid: Vec<u32>,
+    credentials: Credentials,
+    process: Process,
     cgroup: Option<Arc<OwnedFd>>,
-    auto_reap: bool,
-    kill_on_drop: bool,
-    empty_mount_namespace: bool,
+    clone3: Clone3,
     init: Option<Init>,
     supervised: Option<Supervised>,
     pre_exec: Vec<PreExec>,

@@ -1,10 +1,37 @@
-//! Session, process group, descriptors and lifetime of the program.
+//! Session, process group, umask, descriptors and lifetime of the program.
 
 #![forbid(unsafe_code)]
 
 use super::Command;
+use crate::error::{Error, Result};
 
-/// Session, process group, descriptors and lifetime of the program.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    pub(super) new_session: bool,
+    pub(super) group: Option<i32>,
+    pub(super) umask: Option<u32>,
+    pub(super) close_other_fds: bool,
+    pub(super) kill_on_parent_exit: bool,
+}
+
+impl Process {
+    pub(super) fn check(&self) -> Result<()> {
+        if let Some(group) = self.group.filter(|&group| group < 0) {
+            return Err(Error::invalid(format!(
+                "process_group: {group} is not a process group; use 0 for a new one, or the pid of its leader"
+            )));
+        }
+        // The kernel ignores other bits.
+        if let Some(mask) = self.umask.filter(|&mask| mask > 0o777) {
+            return Err(Error::invalid(format!(
+                "umask: {mask:#o} has bits that are not permissions; use 0 to 0o777"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Session, process group, umask, descriptors and lifetime of the program.
 impl Command {
     /// Starts the program in a new session, without a controlling terminal: it cannot push
     /// characters into the parent's.
@@ -20,7 +47,7 @@ impl Command {
     /// ```
     #[doc(alias = "setsid")]
     pub fn new_session(&mut self) -> &mut Self {
-        self.new_session = true;
+        self.process.new_session = true;
         self
     }
 
@@ -41,7 +68,36 @@ impl Command {
     /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for a negative number; the spawn `EPERM`
     /// for a group that does not exist in this session.
     pub fn process_group(&mut self, group: i32) -> &mut Self {
-        self.process_group = Some(group);
+        self.process.group = Some(group);
+        self
+    }
+
+    /// Sets the program's file mode creation mask: permissions in it are turned off in files that the program creates.
+    ///
+    /// The child sets it after all mounts, so it does not affect mount points and other files that the command creates.
+    /// Code given to [`pre_exec`](Self::pre_exec) runs with it and may change it. Without this the program inherits the
+    /// caller's umask; an [`init`](Self::init) always does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_namespaces::Command;
+    ///
+    /// let output = Command::new("sh").args(["-c", "umask"]).umask(0o077).output()?;
+    /// assert_eq!(output.stdout, b"0077\n");
+    /// # Ok::<(), linux_namespaces::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plan returns [`InvalidInput`](crate::ErrorKind::InvalidInput) for bits above `0o777`, which the kernel
+    /// ignores.
+    ///
+    /// # References
+    ///
+    /// [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html)
+    pub fn umask(&mut self, mask: u32) -> &mut Self {
+        self.process.umask = Some(mask);
         self
     }
 
@@ -61,7 +117,7 @@ impl Command {
     /// ```
     #[doc(alias = "close_range")]
     pub fn close_other_fds(&mut self) -> &mut Self {
-        self.close_other_fds = true;
+        self.process.close_other_fds = true;
         self
     }
 
@@ -86,7 +142,7 @@ impl Command {
     /// [`PR_SET_PDEATHSIG`](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)
     #[doc(alias = "PR_SET_PDEATHSIG")]
     pub fn kill_on_parent_exit(&mut self) -> &mut Self {
-        self.kill_on_parent_exit = true;
+        self.process.kill_on_parent_exit = true;
         self
     }
 }

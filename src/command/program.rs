@@ -7,7 +7,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::Command;
+use super::clone3::Clone3;
+use super::credentials::Credentials;
 use super::open_dirs::OpenDirs;
+use super::process::Process;
 use super::stdio::Stdio;
 use crate::enter::Enter;
 use crate::plan::setup::Setup;
@@ -47,21 +50,10 @@ impl Command {
             stdio: [None, None, None],
             setup: Setup::default(),
             enter: Enter::new(),
-            new_session: false,
-            process_group: None,
-            groups: None,
-            gid: None,
-            uid: None,
-            no_new_privs: false,
-            keep_caps: false,
-            lock_mounts: false,
-            kill_on_parent_exit: false,
-            close_other_fds: false,
-            set_tid: Vec::new(),
+            credentials: Credentials::default(),
+            process: Process::default(),
             cgroup: None,
-            auto_reap: false,
-            kill_on_drop: false,
-            empty_mount_namespace: false,
+            clone3: Clone3::default(),
             init: None,
             supervised: None,
             pre_exec: Vec::new(),

@@ -78,9 +78,9 @@ impl Command {
         let mut ops = Vec::new();
         match placement {
             Some(Placement::Session) => ops.extend([Op::NewSession, Op::TakeTerminal]),
-            _ if self.new_session => ops.push(Op::NewSession),
+            _ if self.process.new_session => ops.push(Op::NewSession),
             Some(Placement::Group) => ops.push(Op::TakeForeground),
-            _ => ops.extend(self.process_group.map(Op::SetProcessGroup)),
+            _ => ops.extend(self.process.group.map(Op::SetProcessGroup)),
         }
         ops
     }

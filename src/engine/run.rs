@@ -129,6 +129,7 @@ pub(crate) fn run(op: &Op, context: &Context<'_>, child: Option<InChild>) -> Res
         Op::ReturnToDirectory { path, fallback } => {
             return_to(path.as_deref(), fallback.as_deref(), context)
         }
+        Op::SetUmask(mask) => file::umask(*mask).map(drop),
         Op::LockMounts => caps::drop_mount_capabilities(),
         Op::KeepCapsOverIds => caps::keep_over_ids(),
         Op::KeepCaps => caps::keep_over_exec(),

@@ -50,6 +50,7 @@ const LOOP_OR_SHARED: &str = "a mount namespace cannot be pinned in itself, nor 
     such a loop would never end: let a process pin it that stayed in an older one; nor in a directory whose \
     mounts propagate to others: make it private, as PinDir::create does; nor in a directory of another mount \
     namespace than this thread's";
+const ONLY_FILTERED: &str = "this call cannot fail by itself: a seccomp filter blocks it";
 const NOT_MAPPED: &str = "an id is not mapped in this user namespace";
 
 #[rustfmt::skip]
@@ -193,6 +194,8 @@ const TABLE: &[Row] = &[
     (Step::ChangeDirectory, None, Errno::NOENT, "no such directory, as seen by the child in its mount namespace"),
     (Step::ChangeDirectory, None, Errno::NOTDIR, "a part of the path is no directory"),
     (Step::ChangeDirectory, None, Errno::ACCESS, "a directory on the way may not be searched by the child's user"),
+    (Step::SetUmask, None, Errno::PERM, ONLY_FILTERED),
+    (Step::SetUmask, None, Errno::NOSYS, ONLY_FILTERED),
     (Step::SetParentDeathSignal, None, Errno::SRCH, "the parent had ended already"),
     (Step::CloseFds, None, Errno::NOSYS, FILTERED),
     (Step::Exec, None, Errno::NOENT, "no such program (in PATH, as seen by the child), or the interpreter that its first line or its ELF header names is missing"),

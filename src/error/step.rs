@@ -104,6 +104,8 @@ pub enum Step {
     ChangeRoot,
     /// `chdir(2)`, `fchdir(2)`.
     ChangeDirectory,
+    /// Set the program's file mode creation mask: `umask(2)`.
+    SetUmask,
     /// Give up the capabilities that could change the mounts: `capset(2)`, `PR_CAPBSET_DROP`.
     LockMounts,
     /// Leave capabilities to the program: `PR_SET_KEEPCAPS`, `PR_CAP_AMBIENT`.
@@ -183,6 +185,7 @@ impl fmt::Display for Step {
             Self::SetUid => "set the user id",
             Self::ChangeRoot => "change the root directory",
             Self::ChangeDirectory => "change the working directory",
+            Self::SetUmask => "set the umask",
             Self::LockMounts => "lock the mounts",
             Self::KeepCaps => "keep the capabilities",
             Self::NoNewPrivs => "give up new privileges",

@@ -71,6 +71,7 @@ pub(crate) enum Op {
         path: Option<CString>,
         fallback: Option<CString>,
     },
+    SetUmask(u32),
     /// What could change the mounts, or reach around them.
     LockMounts,
     KeepCaps,
@@ -165,41 +166,79 @@ pub(crate) fn mounts_of(ops: &[Op]) -> impl Iterator<Item = &MountOp> {
 }
 
 impl Op {
-    pub(crate) fn step(&self) -> Step {
+    /// The step, and what its line in a plan says beyond that.
+    fn row(&self) -> (Step, String) {
+        let plain = |step| (step, String::new());
         match self {
-            Self::SetDumpable => Step::SetDumpable,
-            Self::Enter(_) => Step::Enter,
-            Self::Unshare(_) => Step::Unshare,
-            Self::BecomeInit(_) => Step::BecomeInit,
-            Self::NewSession => Step::NewSession,
-            Self::TakeTerminal | Self::TakeForeground => Step::TakeTerminal,
-            Self::SetProcessGroup(_) => Step::SetProcessGroup,
-            Self::WriteIdMap(write) => write.file.step(),
-            Self::WaitForIdMaps => Step::WriteUidMap,
-            Self::WriteTimeOffsets(_) => Step::WriteTimeOffsets,
-            Self::SetPropagation(_) => Step::SetPropagation,
-            Self::Mount(op) => op.step(0),
-            Self::SetHostname(_) => Step::SetHostname,
-            Self::SetDomainname(_) => Step::SetDomainname,
-            Self::LoopbackUp => Step::LoopbackUp,
-            Self::ConnectStdio => Step::ConnectStdio,
-            Self::SetGroups(_) | Self::DropGroups => Step::SetGroups,
-            Self::SetGid(_) | Self::SetGidToRoot => Step::SetGid,
-            Self::SetUid(_) | Self::SetUidToRoot => Step::SetUid,
-            Self::ChangeRoot(_) => Step::ChangeRoot,
-            Self::KeepCapsOverIds | Self::KeepCaps => Step::KeepCaps,
-            Self::Fchdir(_) | Self::ChangeDirectory(..) | Self::ReturnToDirectory { .. } => {
-                Step::ChangeDirectory
+            Self::SetDumpable => plain(Step::SetDumpable),
+            Self::Enter(joins) => (Step::Enter, format!(": {}", joins.set())),
+            Self::Unshare(set) => (Step::Unshare, format!(": {set}")),
+            Self::BecomeInit(_) => {
+                (Step::BecomeInit, ", and make the process that goes on from here".to_owned())
             }
-            Self::LockMounts => Step::LockMounts,
-            Self::NoNewPrivs => Step::NoNewPrivs,
-            Self::SetParentDeathSignal => Step::SetParentDeathSignal,
-            Self::CloseFds => Step::CloseFds,
-            Self::IgnoreSigchld | Self::ResetSignals => Step::ResetSignals,
-            Self::PreExec(_) => Step::PreExec,
-            Self::Exec(..) => Step::Exec,
-            Self::SpawnFn(_) => Step::SpawnFn,
+            Self::NewSession => plain(Step::NewSession),
+            Self::TakeTerminal => (Step::TakeTerminal, ", where it is nobody's".to_owned()),
+            Self::TakeForeground => {
+                let how = ", with a process group of its own, where it is ours";
+                (Step::TakeTerminal, how.to_owned())
+            }
+            Self::SetProcessGroup(group) => (Step::SetProcessGroup, format!(": {group}")),
+            Self::WriteIdMap(write) => (write.file.step(), format!(": {}", one_line(&write.text))),
+            Self::WaitForIdMaps => plain(Step::WriteUidMap),
+            Self::WriteTimeOffsets(text) => {
+                (Step::WriteTimeOffsets, format!(": {}", one_line(text)))
+            }
+            Self::SetPropagation(propagation) => (Step::SetPropagation, format!(": {propagation}")),
+            Self::Mount(op) => (op.step(0), op.to_string()),
+            Self::SetHostname(name) => (Step::SetHostname, format!(": {name}")),
+            Self::SetDomainname(name) => (Step::SetDomainname, format!(": {name}")),
+            Self::LoopbackUp => plain(Step::LoopbackUp),
+            Self::ChangeRoot(dir) => {
+                (Step::ChangeRoot, format!(": descriptor {}", dir.as_raw_fd()))
+            }
+            Self::Fchdir(dir) => {
+                (Step::ChangeDirectory, format!(": descriptor {}", dir.as_raw_fd()))
+            }
+            Self::ConnectStdio => plain(Step::ConnectStdio),
+            Self::KeepCapsOverIds => (Step::KeepCaps, " when the ids change".to_owned()),
+            Self::SetGroups(groups) => (Step::SetGroups, format!(": {groups:?}")),
+            Self::DropGroups => (Step::SetGroups, ": none, where that is allowed".to_owned()),
+            Self::SetGid(id) => (Step::SetGid, format!(": {id}")),
+            Self::SetUid(id) => (Step::SetUid, format!(": {id}")),
+            Self::SetGidToRoot => (Step::SetGid, ": 0, if it is mapped".to_owned()),
+            Self::SetUidToRoot => (Step::SetUid, ": 0, if it is mapped".to_owned()),
+            Self::ChangeDirectory(path, _) => (Step::ChangeDirectory, format!(": {path:?}")),
+            Self::ReturnToDirectory { path, fallback } => {
+                let path = path.iter().map(|path| format!(": {path:?}"));
+                let fallback = fallback.iter().map(|path| format!(", or else {path:?}"));
+                let paths: String = path.chain(fallback).collect();
+                (Step::ChangeDirectory, format!(" again, as it is by now{paths}"))
+            }
+            Self::SetUmask(mask) => (Step::SetUmask, format!(": {mask:03o}")),
+            Self::LockMounts => plain(Step::LockMounts),
+            Self::KeepCaps => plain(Step::KeepCaps),
+            Self::NoNewPrivs => plain(Step::NoNewPrivs),
+            Self::SetParentDeathSignal => plain(Step::SetParentDeathSignal),
+            Self::CloseFds => plain(Step::CloseFds),
+            Self::IgnoreSigchld => (Step::ResetSignals, ": SIGCHLD is ignored".to_owned()),
+            Self::ResetSignals => plain(Step::ResetSignals),
+            Self::PreExec(_) => plain(Step::PreExec),
+            Self::Exec(candidates, _) => {
+                let which = match &candidates[..] {
+                    [one] => format!(": {one:?}"),
+                    [first, others @ ..] => {
+                        format!(": {first:?} or {} other places in PATH", others.len())
+                    }
+                    [] => String::new(),
+                };
+                (Step::Exec, which)
+            }
+            Self::SpawnFn(_) => plain(Step::SpawnFn),
         }
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        self.row().0
     }
 
     /// With what the slot tells of where in the step it was.
@@ -225,45 +264,8 @@ impl Op {
 /// The step, and on what.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.step())?;
-        match self {
-            Self::Enter(joins) => write!(f, ": {}", joins.set()),
-            Self::Unshare(set) => write!(f, ": {set}"),
-            Self::BecomeInit(_) => f.write_str(", and make the process that goes on from here"),
-            Self::TakeForeground => {
-                f.write_str(", with a process group of its own, where it is ours")
-            }
-            Self::TakeTerminal => f.write_str(", where it is nobody's"),
-            Self::IgnoreSigchld => f.write_str(": SIGCHLD is ignored"),
-            Self::SetProcessGroup(group) => write!(f, ": {group}"),
-            Self::WriteIdMap(write) => write!(f, ": {}", one_line(&write.text)),
-            Self::WriteTimeOffsets(text) => write!(f, ": {}", one_line(text)),
-            Self::SetPropagation(propagation) => write!(f, ": {propagation}"),
-            Self::Mount(op) => write!(f, "{op}"),
-            Self::SetHostname(name) | Self::SetDomainname(name) => write!(f, ": {name}"),
-            Self::SetGroups(groups) => write!(f, ": {groups:?}"),
-            Self::DropGroups => f.write_str(": none, where that is allowed"),
-            Self::SetGid(id) | Self::SetUid(id) => write!(f, ": {id}"),
-            Self::SetGidToRoot | Self::SetUidToRoot => f.write_str(": 0, if it is mapped"),
-            Self::ChangeRoot(dir) | Self::Fchdir(dir) => {
-                write!(f, ": descriptor {}", dir.as_raw_fd())
-            }
-            Self::KeepCapsOverIds => f.write_str(" when the ids change"),
-            Self::ChangeDirectory(path, _) => write!(f, ": {path:?}"),
-            Self::ReturnToDirectory { path, fallback } => {
-                f.write_str(" again, as it is by now")?;
-                path.iter().try_for_each(|path| write!(f, ": {path:?}"))?;
-                fallback.iter().try_for_each(|path| write!(f, ", or else {path:?}"))
-            }
-            Self::Exec(candidates, _) => match &candidates[..] {
-                [one] => write!(f, ": {one:?}"),
-                [first, ..] => {
-                    write!(f, ": {first:?} or {} other places in PATH", candidates.len() - 1)
-                }
-                [] => Ok(()),
-            },
-            _ => Ok(()),
-        }
+        let (step, what) = self.row();
+        write!(f, "{step}{what}")
     }
 }
 

@@ -5,26 +5,15 @@ use std::os::fd::RawFd;
 
 use super::Result;
 use super::args::arg;
+use super::file::umask;
 use super::syscall::syscall;
 
-/// Makes things with exactly the given permissions.
-pub(crate) struct NoUmask(usize);
-
-impl NoUmask {
-    pub(crate) fn begin() -> Self {
-        Self(umask(0))
-    }
-}
-
-impl Drop for NoUmask {
-    fn drop(&mut self) {
-        umask(self.0);
-    }
-}
-
-fn umask(mask: usize) -> usize {
-    // SAFETY: no pointers. It always succeeds.
-    unsafe { syscall(libc::SYS_umask, [mask]) }.unwrap_or(0)
+/// Creates things with exactly the given permissions.
+pub(crate) fn without_umask<T>(create: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = umask(0)?;
+    let created = create();
+    umask(before)?;
+    created
 }
 
 /// `mkdirat(2)`.

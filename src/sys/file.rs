@@ -247,6 +247,13 @@ pub(crate) fn fchdir(dir: RawFd) -> Result<()> {
     unsafe { syscall(libc::SYS_fchdir, [arg(dir)]) }.map(drop)
 }
 
+/// Sets the file mode creation mask, and returns the old one. Fails only where a filter refuses the call.
+pub(crate) fn umask(mask: u32) -> Result<u32> {
+    // SAFETY: no pointers.
+    let old = unsafe { syscall(libc::SYS_umask, [mask as usize]) }?;
+    u32::try_from(old).map_err(|_| Errno::INVAL)
+}
+
 /// `chroot(".")`.
 pub(crate) fn chroot_here() -> Result<()> {
     let path = c".".as_ptr().expose_provenance();

@@ -10,7 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use linux_namespaces::{Command, ErrorKind, Namespace, NamespaceSet, Signal, Stdio, Step};
+use linux_namespaces::{
+    Command, ErrorKind, Init, Mount, Namespace, NamespaceSet, Signal, Stdio, Step,
+};
 
 use crate::harness::cases;
 use crate::kernel;
@@ -34,6 +36,7 @@ cases! {"command":
     a_session_and_a_process_group_are_made [],
     a_child_dies_with_its_parent [],
     no_new_privs_is_set [],
+    the_umask_is_the_program_s_alone [UserNamespaces],
     the_caller_s_code_runs_in_the_child [],
     a_panic_of_the_caller_s_code_ends_the_child [],
     a_user_without_groups_has_none_of_ours [Root, OtherIds],
@@ -263,6 +266,41 @@ fn no_new_privs_is_set() {
     assert_eq!(seen(&mut program()), inherited);
     assert_eq!(seen(program().no_new_privs()), "1");
     assert_eq!(kernel::status("NoNewPrivs"), inherited);
+}
+
+fn the_umask_is_the_program_s_alone() {
+    let seen = |command: &mut Command| kernel::fields(&text(command), &["Umask"]).concat();
+    let program = || sh("cat /proc/self/status");
+    let inherited = kernel::status("Umask");
+    assert_eq!(seen(&mut program()), inherited);
+    for (mask, expected) in [(0, "0000"), (0o27, "0027"), (0o777, "0777")] {
+        assert_eq!(seen(program().umask(mask)), expected);
+    }
+    let mut changed = program();
+    // SAFETY: system calls only.
+    unsafe {
+        changed.umask(0o77).pre_exec(|| {
+            libc::umask(libc::umask(0) | 0o100);
+            Ok(())
+        });
+    }
+    assert_eq!(seen(&mut changed), "0177");
+    let plan = program().map_root().mount(Mount::tmpfs("/tmp").unwrap()).umask(0o7).plan().unwrap();
+    let at = |wanted: Step| plan.steps().position(|step| step == wanted).unwrap();
+    assert!(at(Step::Mount) < at(Step::SetUmask), "{plan}");
+    assert!(plan.to_string().contains("set the umask: 007"), "{plan}");
+    // The init has the parent's.
+    let mut command = Command::new("sleep");
+    let mut child = command.arg("600").map_root().init(Init::new()).umask(0o72).spawn().unwrap();
+    let of = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        kernel::fields(&text, &["Umask"]).concat()
+    };
+    let program = child.program().unwrap().pid().unwrap().unwrap();
+    assert_eq!([of(child.id()), of(program)], [inherited.clone(), "0072".to_owned()]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(kernel::status("Umask"), inherited);
 }
 
 fn the_caller_s_code_runs_in_the_child() {

@@ -248,13 +248,14 @@ fn what_is_filtered() {
         Command::new("sleep").arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
     let set = NamespaceSet::USER | NamespaceSet::UTS;
     let enter = Enter::new().process(held.pidfd().try_clone().unwrap(), set);
-    for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_close_range] {
+    for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_close_range, libc::SYS_umask] {
         refuse(call, libc::ENOSYS);
     }
     for (error, step) in [
         (Unshare::new(NamespaceSet::USER).apply().unwrap_err(), Step::Unshare),
         (enter.apply().unwrap_err(), Step::Enter),
         (spawn(Command::new("true").close_other_fds()), Step::CloseFds),
+        (spawn(Command::new("true").umask(0o77)), Step::SetUmask),
     ] {
         expect(error, step, libc::ENOSYS, ErrorKind::Unsupported, "filter");
     }

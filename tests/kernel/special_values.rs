@@ -52,6 +52,9 @@ fn other_special_numbers_are_refused() {
     let invalid = |error: Error| assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:#}");
     let errno = |error: Error, errno| assert_eq!(error.raw_os_error(), Some(errno), "{error:#}");
     invalid(IdMap::single(NONE, 0).unwrap_err());
+    for mask in [0o1000, 0o4777, NONE] {
+        invalid(Command::new("true").umask(mask).plan().unwrap_err());
+    }
     invalid(IdMap::single(0, NONE).unwrap_err());
     invalid(IdMap::new([extent(NONE - 1, 0, 2)]).unwrap_err());
     invalid(IdMap::new([extent(0, 1, NONE)]).unwrap_err());

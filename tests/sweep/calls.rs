@@ -153,7 +153,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_statx, "statx", &[Path(1)], LOOK),
     row(libc::SYS_symlinkat, "symlinkat", &[Path(0)], &[EACCES, EROFS, ENOSPC, EPERM]),
     row(libc::SYS_tgkill, "tgkill", &[], &[EPERM, ESRCH]),
-    row(libc::SYS_umask, "umask", &[], NEVER),
+    row(libc::SYS_umask, "umask", &[], FILTERED),
     row(libc::SYS_umount2, "umount2", &[Path(0)], &[EPERM, EINVAL, EBUSY, ENOMEM]),
     row(libc::SYS_uname, "uname", &[], FILTERED),
     row(libc::SYS_unlinkat, "unlinkat", &[Path(1)], &[EACCES, EPERM, EROFS, EIO, ENOENT]),

@@ -380,6 +380,7 @@ pub(crate) const STEPS: &[(&str, &[&str])] = &[
     ("memfd_create", &["Prepare"]),
     ("mkdirat", &["CreateMountPoint", "CreateFile", "Mount", "CreatePinDir"]),
     ("mknodat", &["CreateMountPoint"]),
+    ("umask", &["SetUmask", "CreateMountPoint", "CreateFile", "Mount"]),
     ("mmap", &["Prepare", "StartIdMapHelper", "Clone"]),
     // MS_REC | MS_PRIVATE.
     ("mount \"/\" 0x44000", &["SetPropagation"]),

@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 use super::MountState;
 use crate::engine::slot::Slot;
 use crate::plan::mounts::mount_point::{CREATING, Create, EarlierMount, MountPoint};
-use crate::sys::create::{NoUmask, mkdir, mknod};
+use crate::sys::create::{mkdir, mknod, without_umask};
 use crate::sys::file::{self, Fd};
 use crate::sys::in_root::{Within, open_in_root};
 use crate::sys::{Errno, Result};
@@ -125,9 +125,8 @@ impl MountPoint {
 }
 
 fn create(dir: RawFd, name: &CStr, is_file: bool) -> Result<()> {
-    let _exactly = NoUmask::begin();
-    let made = if is_file { mknod(dir, name) } else { mkdir(dir, name, 0o755) };
-    match made {
+    let make = || if is_file { mknod(dir, name) } else { mkdir(dir, name, 0o755) };
+    match without_umask(make) {
         // A link that leads nowhere, or somebody else was faster: opening it tells.
         Err(Errno::EXIST) => Ok(()),
         made => made,

@@ -13,7 +13,7 @@ use super::attach::{attach_mount, attach_to_root, working_directory};
 use super::new_fs::create_fs;
 use crate::plan::mounts::Attr;
 use crate::plan::mounts::overlay::{Layers, TOP};
-use crate::sys::create::{NoUmask, mkdir};
+use crate::sys::create::{mkdir, without_umask};
 use crate::sys::file::Fd;
 use crate::sys::mount::{self, clone_tree};
 use crate::sys::stat::{MS_NOSYMFOLLOW, mount_flags};
@@ -26,7 +26,8 @@ impl Layers {
         let here = working_directory()?;
         let stage = create_fs(&self.stage, Attr::default())?;
         attach_to_root(&stage)?;
-        let merged = file::fchdir(stage.raw()).and_then(|()| self.merge(&stage, mount_state));
+        let merge = || without_umask(|| self.merge(&stage, mount_state));
+        let merged = file::fchdir(stage.raw()).and_then(|()| merge());
         let left = file::fchdir(stage.raw()).and_then(|()| mount::detach_here());
         let left = left.and_then(|()| file::fchdir(here.raw()));
         let merged = merged?;
@@ -35,7 +36,6 @@ impl Layers {
 
     /// In the stage, which is the working directory.
     fn merge(&self, stage: &Fd, mount_state: &MountState) -> Result<Fd> {
-        let _exactly = NoUmask::begin();
         mkdir(stage.raw(), MERGED, 0o755)?;
         for (tree, name) in &self.lowers {
             mkdir(stage.raw(), name, 0o755)?;

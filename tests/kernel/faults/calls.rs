@@ -101,6 +101,7 @@ pub(crate) fn steps_of_a_child() -> Vec<At> {
         at(Step::SetGid, libc::SYS_setresgid, option!(gid(0)), COPIES, USUAL),
         at(Step::SetUid, libc::SYS_setresuid, option!(uid(0)), copies_as_root, &[libc::EPERM, libc::EAGAIN]),
         at(Step::ChangeDirectory, libc::SYS_chdir, option!(current_dir("/")), ALL, &[libc::EACCES, libc::EIO]),
+        at(Step::SetUmask, libc::SYS_umask, option!(umask(0o77)), ALL, USUAL),
         at(Step::NoNewPrivs, prctl(libc::PR_SET_NO_NEW_PRIVS), option!(no_new_privs()), ALL, USUAL),
         at(Step::SetParentDeathSignal, prctl(libc::PR_SET_PDEATHSIG), option!(kill_on_parent_exit()), ALL, USUAL),
         at(Step::SetParentDeathSignal, libc::SYS_ppoll, option!(kill_on_parent_exit()), polls_alone, USUAL),

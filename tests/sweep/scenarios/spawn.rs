@@ -137,6 +137,7 @@ fn output() -> Answer {
 
 fn usual_options(command: &mut Command) {
     command.new_session().no_new_privs().close_other_fds().current_dir("/").kill_on_parent_exit();
+    command.umask(0o77);
 }
 
 /// A program that does not end by itself, tied to its parent.
