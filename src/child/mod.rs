@@ -264,7 +264,7 @@ impl Child {
             return self.pid_fd.try_clone();
         }
         let proc = ProcFs::open()?;
-        if !proc.counts_as_here()? {
+        if !proc.is_of_own_pid_namespace()? {
             let why =
                 "/proc belongs to another pid namespace, whose numbers mean other processes here";
             return Err(Error::new(ErrorKind::UntrustedProc, why).at_step(Step::ReadProc));

@@ -55,7 +55,7 @@ fn descriptor(
     fd: u32,
     name: &str,
 ) -> sys::Result<()> {
-    let place = match scan.proc.place_of(dir, name) {
+    let place = match scan.proc.open_target(dir, name) {
         Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
         place => place?,
     };

@@ -128,7 +128,7 @@ fn roots(
 fn root_seen(proc: &ProcFs, task: &str) -> sys::Result<Root> {
     let (link, mut buffer) = (format!("{task}/../root"), [MaybeUninit::uninit(); 4096]);
     let path = proc.read_link(proc.as_fd(), &link, &mut buffer)?.to_vec();
-    Ok((path, proc.mount_behind(proc.as_fd(), &link)?))
+    Ok((path, proc.mount_of_target(proc.as_fd(), &link)?))
 }
 
 /// By the first one of the tasks that is still there.
@@ -190,7 +190,7 @@ fn look(
 /// The root directory of the task with this directory `ns`: what is behind a link.
 pub(super) fn root_of(proc: &ProcFs, task: &OwnedFd) -> sys::Result<OwnedFd> {
     let task = proc.open_below(task.as_fd(), "..", OFlags::PATH | OFlags::DIRECTORY)?;
-    proc.place_of(task.as_fd(), "root")
+    proc.open_target(task.as_fd(), "root")
 }
 
 /// Without a wait: no file system is asked for what the kernel does not know already, as it does of every

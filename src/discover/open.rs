@@ -87,7 +87,7 @@ impl Opener<'_> {
             }
             Holder::Fd { pid, fd } => {
                 let dir = self.proc.open_below(self.proc.as_fd(), &format!("{pid}/fd"), DIR)?;
-                self.namespace_at(&self.proc.place_of(dir.as_fd(), &fd.to_string())?, found)
+                self.namespace_at(&self.proc.open_target(dir.as_fd(), &fd.to_string())?, found)
             }
             Holder::BindMount { mount_namespace, path } => {
                 self.mounted(*mount_namespace, path, found)

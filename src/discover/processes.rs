@@ -110,7 +110,7 @@ fn children(
 
 /// How many threads the process has: each is a directory in `task`.
 fn threads(proc: &ProcFs, dir: BorrowedFd<'_>) -> u32 {
-    proc.links_to(dir, "../task")
+    proc.count_dirs(dir, "../task")
 }
 
 fn threads_in_other_namespaces(

@@ -33,7 +33,7 @@ impl Scan {
     pub(super) fn new() -> Result<Self> {
         let mut proc = ProcFs::open()?;
         let mounts = proc.read(proc.as_fd(), "thread-self/mountinfo").at_step(Step::ReadProc)?;
-        proc.look_for_covers(&mounts, process_state::is_in_other_root());
+        proc.check_covers(&mounts, process_state::is_in_other_root());
         let own = proc.namespace("thread-self", "pid")?;
         let about = rustix::fs::fstat(&own).at_step(Step::QueryNamespace)?;
         let mut buffer = [MaybeUninit::uninit(); 4096];

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use crate::engine::init_process::{InitOrigin, InitProcess};
 use crate::init::main_loop::MainLoop;
 use crate::init::policy::BROKEN;
-use crate::proc_fs::{ProcFs, arguments};
+use crate::proc_fs::{ProcFs, command_line};
 use crate::sys::image::Image;
 use crate::sys::in_child::OnlyThread;
 use crate::sys::memory::CommandLine;
@@ -22,7 +22,7 @@ pub(crate) fn supervise_and_exit(mut main_loop: MainLoop) -> ! {
     let proc = ProcFs::open().ok().map(ManuallyDrop::new);
     let fd = proc.as_ref().map_or(-1, |proc| proc.as_raw_fd());
     let lists_children =
-        proc.as_ref().is_some_and(|proc| matches!(proc.counts_as_here(), Ok(true)));
+        proc.as_ref().is_some_and(|proc| matches!(proc.is_of_own_pid_namespace(), Ok(true)));
     main_loop.proc = if lists_children { fd } else { -1 };
     // Of a process that cannot tell whether others share its memory, all but that is given up.
     let only_thread = OnlyThread::ask().or_else(|| {
@@ -32,7 +32,7 @@ pub(crate) fn supervise_and_exit(mut main_loop: MainLoop) -> ! {
     if let Some(only_thread) = only_thread {
         let command_line = proc.as_ref().and_then(|proc| {
             let stat = proc.read_once(proc.as_fd(), "self/stat").ok()?;
-            let (start, end) = arguments(&stat)?;
+            let (start, end) = command_line(&stat)?;
             Some(CommandLine::new(Span { start, end }))
         });
         let image = Image::own().filter(|_| only_thread.owns_memory());

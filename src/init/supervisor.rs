@@ -177,7 +177,7 @@ impl Supervisor {
         })?;
         // Without it only the others' end remains to be waited for.
         let proc = (role == Role::Subreaper).then(ProcFs::open).and_then(Result::ok);
-        let proc = proc.filter(|proc| proc.counts_as_here().is_ok_and(|same| same));
+        let proc = proc.filter(|proc| proc.is_of_own_pid_namespace().is_ok_and(|same| same));
         if role == Role::Parent && !was_subreaper {
             Notice::AdoptsNone.tell(policy.verbosity);
         }

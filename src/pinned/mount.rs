@@ -11,7 +11,7 @@ use crate::mountinfo;
 use crate::ns_fd::NsFd;
 use crate::proc_fs::ProcFs;
 use crate::sys::Errno;
-use crate::sys::in_root::mount_id;
+use crate::sys::stat::mount_id;
 
 /// Mounts a namespace's file on a file. The mount itself, which [`bind`] does not always know.
 pub(super) fn attach(namespace: &NsFd, target: impl AsFd) -> Result<Option<OwnedFd>> {
@@ -42,7 +42,7 @@ fn bind(
         return moved.map(Some).at_step(step);
     }
     let proc = ProcFs::open()?;
-    let (source, target) = (proc.path_of(source)?, proc.path_of(target)?);
+    let (source, target) = (proc.fd_path(source)?, proc.fd_path(target)?);
     if deep.is_empty() {
         rustix::mount::mount_bind(source, target)
     } else {
@@ -54,7 +54,7 @@ fn bind(
 
 /// Whether mounts below pass on to peers. `EINVAL` for a directory that is no mount point.
 pub(super) fn propagate(dir: impl AsFd, how: MountPropagationFlags) -> Result<()> {
-    let path = ProcFs::open()?.path_of(dir.as_fd())?;
+    let path = ProcFs::open()?.fd_path(dir.as_fd())?;
     rustix::mount::mount_change(path, how).at_step(Step::CreatePinDir)
 }
 
@@ -73,6 +73,6 @@ pub(super) fn is_covered(mount: impl AsFd) -> Result<bool> {
 
 /// Unmounts the mount that a descriptor is on, wherever that is by now, or else what is mounted on it.
 pub(super) fn detach(mount: impl AsFd) -> Result<()> {
-    let path = ProcFs::open()?.path_of(mount.as_fd())?;
+    let path = ProcFs::open()?.fd_path(mount.as_fd())?;
     rustix::mount::unmount(path, UnmountFlags::DETACH).at_step(Step::Unpin)
 }

@@ -6,7 +6,8 @@ use std::os::fd::RawFd;
 
 use super::args::arg;
 use super::file::Fd;
-use super::in_root::{PATH_MAX, PathBuffer, open_inside};
+use super::in_root::open_inside;
+use super::path_buffer::{PATH_MAX, PathBuffer};
 use super::syscall::syscall;
 use super::{Errno, Result};
 

@@ -13,8 +13,10 @@ use super::args::arg;
 use super::elf::{Interpreter, ProgramFile};
 use super::exec::{CStringArray, MOST_SCRIPTS, ROOM};
 use super::file::{self, Fd, open_at};
-use super::in_root::{MOST_LINKS, PathBuffer, identity, open_inside};
+use super::in_root::{MOST_LINKS, open_inside};
+use super::path_buffer::PathBuffer;
 use super::script;
+use super::stat::identity;
 use super::syscall::syscall;
 use super::{Errno, Result};
 

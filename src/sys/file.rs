@@ -210,11 +210,7 @@ pub(super) fn may_execute(dir: RawFd, name: &CStr) -> Result<()> {
         Err(Errno::NOSYS | Errno::PERM) => {
             let flags = libc::O_PATH | libc::O_NOFOLLOW;
             let file = open_at(dir, name, flags)?;
-            if super::in_root::nobody_may_execute(file.raw())? {
-                Err(Errno::ACCESS)
-            } else {
-                Ok(())
-            }
+            if super::stat::nobody_may_execute(file.raw())? { Err(Errno::ACCESS) } else { Ok(()) }
         }
         answer => answer.map(drop),
     }

@@ -12,8 +12,9 @@ use crate::engine::run::Context;
 use crate::plan::mounts::Attr;
 use crate::plan::mounts::mount_point::MountPoint;
 use crate::sys::file::{self, Fd};
-use crate::sys::in_root::{identity, is_mount_root, mount_flags, open_on_same_mount};
+use crate::sys::in_root::open_on_same_mount;
 use crate::sys::mount;
+use crate::sys::stat::{identity, is_mount_root, mount_flags};
 use crate::sys::{Errno, Result};
 
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;

@@ -13,7 +13,7 @@ use std::os::fd::RawFd;
 use crate::plan::mounts::MountOp;
 use crate::plan::mounts::mount_point::MountPoint;
 use crate::sys::file::{self, AtomicFd, Fd};
-use crate::sys::in_root::{is_mount_root, mount_id};
+use crate::sys::stat::{is_mount_root, mount_id};
 use crate::sys::{Errno, Result};
 
 pub(crate) use run::run;

@@ -8,8 +8,9 @@ use std::os::fd::RawFd;
 use super::MountState;
 use crate::engine::slot::Slot;
 use crate::plan::mounts::mount_point::{CREATING, Create, EarlierMount, MountPoint};
+use crate::sys::create::{mkdir, mknod, without_umask};
 use crate::sys::file::{self, Fd};
-use crate::sys::in_root::{Within, make_dir, make_file, open_in_root, without_umask};
+use crate::sys::in_root::{Within, open_in_root};
 use crate::sys::{Errno, Result};
 
 /// Where a lookup starts.
@@ -124,7 +125,7 @@ impl MountPoint {
 }
 
 fn create(dir: RawFd, name: &CStr, is_file: bool) -> Result<()> {
-    let make = || if is_file { make_file(dir, name) } else { make_dir(dir, name, 0o755) };
+    let make = || if is_file { mknod(dir, name) } else { mkdir(dir, name, 0o755) };
     match without_umask(make) {
         // A link that leads nowhere, or somebody else was faster: opening it tells.
         Err(Errno::EXIST) => Ok(()),

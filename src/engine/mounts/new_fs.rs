@@ -9,8 +9,8 @@ use crate::engine::run::Context;
 use crate::plan::mounts::mount_point::MountPoint;
 use crate::plan::mounts::{Attr, Fs};
 use crate::sys::file::Fd;
-use crate::sys::in_root::is_root_of_mount;
 use crate::sys::mount;
+use crate::sys::stat::is_root_of_mount;
 use crate::sys::{Errno, Result};
 
 /// A mount of a new file system that is attached nowhere.

@@ -13,9 +13,10 @@ use super::attach::{attach_mount, attach_to_root, working_directory};
 use super::new_fs::create_fs;
 use crate::plan::mounts::Attr;
 use crate::plan::mounts::overlay::{Layers, TOP};
+use crate::sys::create::{mkdir, without_umask};
 use crate::sys::file::Fd;
-use crate::sys::in_root::{MS_NOSYMFOLLOW, make_dir, mount_flags, without_umask};
 use crate::sys::mount::{self, clone_tree};
+use crate::sys::stat::{MS_NOSYMFOLLOW, mount_flags};
 use crate::sys::{Errno, Result, file};
 
 const MERGED: &CStr = c"merged";
@@ -35,12 +36,12 @@ impl Layers {
 
     /// In the stage, which is the working directory.
     fn merge(&self, stage: &Fd, mount_state: &MountState) -> Result<Fd> {
-        make_dir(stage.raw(), MERGED, 0o755)?;
+        mkdir(stage.raw(), MERGED, 0o755)?;
         for (tree, name) in &self.lowers {
-            make_dir(stage.raw(), name, 0o755)?;
+            mkdir(stage.raw(), name, 0o755)?;
             put(stage, name, *tree, mount_state)?;
         }
-        make_dir(stage.raw(), TOP, 0o755)?;
+        mkdir(stage.raw(), TOP, 0o755)?;
         let open_top = || file::open_at(stage.raw(), TOP, libc::O_PATH | libc::O_DIRECTORY);
         match &self.upper {
             Some(upper) => {
@@ -54,8 +55,8 @@ impl Layers {
             }
             None => {
                 let top = open_top()?;
-                make_dir(top.raw(), c"upper", self.mode)?;
-                make_dir(top.raw(), c"work", 0o755)?;
+                mkdir(top.raw(), c"upper", self.mode)?;
+                mkdir(top.raw(), c"work", 0o755)?;
             }
         }
         mount::mount(Some(c"overlay"), MERGED, Some(c"overlay"), 0, Some(&self.data))?;
@@ -76,7 +77,7 @@ fn put(stage: &Fd, name: &CStr, tree: usize, mount_state: &MountState) -> Result
 
 /// One that is no link to elsewhere.
 fn make_own_dir(dir: &Fd, name: &CStr) -> Result<()> {
-    match make_dir(dir.raw(), name, 0o755) {
+    match mkdir(dir.raw(), name, 0o755) {
         Ok(()) | Err(Errno::EXIST) => {}
         refused => return refused,
     }

@@ -12,10 +12,11 @@ use super::root::{enter_root, in_root, mount_root};
 use crate::engine::run::Context;
 use crate::plan::mounts::mount_point::MountPoint;
 use crate::plan::mounts::{Attr, Fs, MountOp, Tree};
+use crate::sys::create::{mkdir, symlink, without_umask};
 use crate::sys::file::Fd;
 use crate::sys::in_child::InChild;
-use crate::sys::in_root::{identity, make_dir, make_link, mount_id, without_umask};
 use crate::sys::mount::{self, clone_tree};
+use crate::sys::stat::{identity, mount_id};
 use crate::sys::{Errno, Result, file, ids};
 
 pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -> Result<()> {
@@ -49,11 +50,11 @@ pub(crate) fn run(op: &MountOp, context: &Context<'_>, child: Option<InChild>) -
         MountOp::Mask { null, empty, point } => mask(*null, empty, point, context),
         MountOp::MakeReadOnly(point) => make_read_only(point, context),
         MountOp::CreateDir { point, mode } => in_root(context, |root| {
-            let make = |dir, name: &core::ffi::CStr| without_umask(|| make_dir(dir, name, *mode));
+            let make = |dir, name: &core::ffi::CStr| without_umask(|| mkdir(dir, name, *mode));
             point.in_dir(root, mount_state, make)
         }),
         MountOp::CreateLink { point, text } => in_root(context, |root| {
-            point.in_dir(root, mount_state, |dir, name| make_link(dir, name, text))
+            point.in_dir(root, mount_state, |dir, name| symlink(dir, name, text))
         }),
         MountOp::Root { base, attr, submounts } => mount_root(base, *attr, submounts, context),
         MountOp::MakeRootReadOnly => {

@@ -4,30 +4,21 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{CStr, CString, OsStr};
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags};
-
 use super::mount_point::{Create, EarlierMount, MountPoint};
 use super::overlay::{Layers, TOP, Upper};
-use super::{Attr, MountOp, Tree};
+use super::{Attr, MountOp, source};
 use crate::diagnosis::is_nested;
 use crate::error::{AtStep, Error, Result, Step};
-use crate::mountinfo;
 use crate::mounts::{self, Mount, MountKind, MountTarget, NewFs, Overlay, Rootfs, c_path};
 use crate::namespace::NamespaceSet;
 use crate::ns_fd::NsFd;
 use crate::plan::setup::Setup;
-use crate::proc_fs::ProcFs;
-use crate::process_state;
+use crate::sys::features;
 use crate::sys::file::{NULL_DEVICE, is_device};
-use crate::sys::in_root::{identity, open_inside_here};
-use crate::sys::mount::{IDMAP, MountAttr, clone_one, set_attributes};
-use crate::sys::{Errno, features};
 
 /// What the process that mounts is allowed, beyond what its new namespaces say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +32,7 @@ pub(crate) struct MountRights {
 /// Steps under way.
 #[derive(Default)]
 struct Compiler {
-    takes: Vec<MountOp>,
+    sources: Vec<MountOp>,
     steps: Vec<MountOp>,
     /// The steps that mount something, by the path where they do, in order.
     mounted: HashMap<CString, Vec<usize>>,
@@ -76,8 +67,8 @@ pub(crate) fn compile(setup: &Setup, rights: MountRights) -> Result<Vec<MountOp>
         compiler.steps.push(if rootfs.chroot { MountOp::ChangeRoot } else { MountOp::PivotRoot });
     }
     number(&mut compiler.steps);
-    compiler.takes.append(&mut compiler.steps);
-    Ok(compiler.takes)
+    compiler.sources.append(&mut compiler.steps);
+    Ok(compiler.sources)
 }
 
 /// Numbers those mounts in which a later step lies, and replaces the indices of steps by these numbers.
@@ -189,7 +180,7 @@ impl Compiler {
         idmap: Option<&Arc<NsFd>>,
     ) -> Result<()> {
         let (tree, submounts) = self.tree(source, attr, idmap)?;
-        let is_dir = matches!(self.takes.last(), Some(MountOp::OpenSource(tree)) if tree.is_dir);
+        let is_dir = matches!(self.sources.last(), Some(MountOp::OpenSource(tree)) if tree.is_dir);
         let point = self.point(target, if is_dir { Create::Dir } else { Create::File });
         let what = c_path(source)?;
         self.mounts_on(&point, false);
@@ -238,7 +229,7 @@ impl Compiler {
 
     /// In a root that others laid out, any file may have the name of a device.
     fn unless_other_device(&self, numbers: (u32, u32)) -> Result<()> {
-        let Some(MountOp::OpenSource(tree)) = self.takes.last() else {
+        let Some(MountOp::OpenSource(tree)) = self.sources.last() else {
             return Ok(());
         };
         let refused = |error: Error| error.at(OsStr::from_bytes(tree.path.to_bytes()));
@@ -263,7 +254,7 @@ impl Compiler {
             let (tree, _) = self.tree(lower, Attr::default(), idmap)?;
             lowers.push((tree, c_name(&lowers.len().to_string())));
         }
-        let mode = match self.takes.iter().nth_back(lowers.len() - 1) {
+        let mode = match self.sources.iter().nth_back(lowers.len() - 1) {
             Some(MountOp::OpenSource(tree)) => {
                 let about = rustix::fs::fstat(&tree.held);
                 about
@@ -323,77 +314,15 @@ impl Compiler {
         attr: Attr,
         idmap: Option<&Arc<NsFd>>,
     ) -> Result<(usize, Vec<MountPoint>)> {
-        let index = self.takes.len();
-        let tree = open(index, path, attr, idmap)?;
+        let index = self.sources.len();
+        let tree = source::open(index, path, attr, idmap)?;
         let one_by_one = tree.is_dir && !attr.is_empty() && !features::mount_setattr();
-        let submounts = if one_by_one { submounts_of(path)? } else { Vec::new() };
-        self.takes.push(MountOp::OpenSource(tree));
+        let submounts = if one_by_one { source::submounts_of(path)? } else { Vec::new() };
+        self.sources.push(MountOp::OpenSource(tree));
         Ok((index, submounts))
     }
 }
 
 fn c_name(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
-}
-
-fn open(index: usize, path: &Path, attr: Attr, idmap: Option<&Arc<NsFd>>) -> Result<Tree> {
-    let refused = |error: Error| error.at(path);
-    let held = if process_state::is_in_other_root() {
-        open_inside_here(&c_path(path)?)
-    } else {
-        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-    };
-    let held = held.at_step(Step::OpenSource).map_err(refused)?;
-    let identity = identity(held.as_raw_fd()).at_step(Step::OpenSource).map_err(refused)?;
-    let is_dir = identity.is_dir();
-    let held = match idmap {
-        Some(namespace) => {
-            id_mapped(&held, namespace).at_step(Step::IdmapMount).map_err(refused)?
-        }
-        None => held,
-    };
-    Ok(Tree { index, path: c_path(path)?, is_dir, held, is_ready: idmap.is_some(), attr })
-}
-
-/// With the caller's rights, since a child in a user namespace of its own has none over the file system.
-fn id_mapped(held: &OwnedFd, namespace: &NsFd) -> crate::sys::Result<OwnedFd> {
-    let mount = clone_one(held.as_raw_fd())?;
-    let attr = MountAttr {
-        set: IDMAP,
-        #[allow(clippy::useless_conversion, reason = "it has 32 bits on some architectures")]
-        propagation: libc::MS_PRIVATE.into(),
-        user_namespace: u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX),
-        ..MountAttr::default()
-    };
-    set_attributes(mount.as_raw_fd(), &attr, false)?;
-    Ok(mount)
-}
-
-/// The mount points below a directory, seen from there: before Linux 5.12, which changes them with it.
-fn submounts_of(path: &Path) -> Result<Vec<MountPoint>> {
-    const LIST: &str = "/proc/thread-self/mountinfo";
-    // What is not known to be there would stay writable.
-    let unknown = |error: std::io::Error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        Error::os(Step::MakeReadOnly, errno).at(path)
-    };
-    let proc = ProcFs::open()?;
-    let text = proc
-        .read(proc.as_fd(), "thread-self/mountinfo")
-        .map_err(|errno| Error::os(Step::ReadProc, errno).at(LIST))?;
-    let top = fs::canonicalize(path).map_err(unknown)?;
-    let mut places = Vec::new();
-    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let mount = mountinfo::line(line);
-        let mount = mount.ok_or_else(|| Error::os(Step::ReadProc, Errno::IO).at(LIST))?;
-        let point = Path::new(OsStr::from_bytes(&mount.point));
-        let names: Vec<_> =
-            point.strip_prefix(&top).unwrap_or(Path::new("")).components().collect();
-        if !names.is_empty() {
-            let names =
-                names.iter().filter_map(|name| CString::new(name.as_os_str().as_bytes()).ok());
-            places.push(MountPoint::of(names.collect(), Create::Nothing));
-        }
-    }
-    Ok(places)
 }

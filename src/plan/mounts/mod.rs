@@ -5,6 +5,7 @@
 mod compile;
 pub(crate) mod mount_point;
 pub(crate) mod overlay;
+mod source;
 
 use core::fmt;
 use std::ffi::{CStr, CString, OsStr};
