@@ -1,0 +1,560 @@
+//! `discover()` and `NsFd::holders()` on namespaces that the trial makes itself.
+
+pub(crate) mod reuse;
+pub(crate) mod sight;
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read as _};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+
+use linux_namespaces::{
+    Child, Command, Discovery, ErrorKind, Found, Gap, Holder, Mount, Namespace, NamespaceSet, NsFd,
+    NsId, Stdio, Unshare, discover,
+};
+
+use crate::harness::cases;
+use crate::kernel;
+use crate::machine::Need::{
+    InitialUserNamespace, MountNamespaceList, NewProc, Ordinary, Program, Root, UserNamespaces,
+};
+use crate::machine::lists_namespaces;
+use crate::stage;
+
+cases! {
+    a_process_is_found_in_all_its_namespaces [UserNamespaces],
+    a_thread_that_is_elsewhere_is_found [UserNamespaces],
+    an_open_file_is_found_by_whatever_name [UserNamespaces],
+    mounts_of_a_foreign_namespace_are_found [UserNamespaces, Program("unshare"), Program("mount")],
+    a_proc_that_is_covered_is_not_waited_for [UserNamespaces, NewProc],
+    a_covered_mount_is_taken_for_what_it_is [UserNamespaces, Program("unshare"), Program("mount")],
+    a_proc_tells_whom_it_shows [UserNamespaces, NewProc],
+    a_proc_out_of_reach_is_told [UserNamespaces, NewProc, Program("mount")],
+    who_sees_less_hides_no_mount [UserNamespaces],
+    where_children_will_be_born_is_found [UserNamespaces],
+    a_parent_without_a_process_is_found [UserNamespaces, Program("unshare")],
+    pid_namespaces_form_a_tree [UserNamespaces, NewProc, Program("unshare")],
+    a_mount_namespace_without_a_process_is_listed [Root, MountNamespaceList, InitialUserNamespace],
+    what_only_a_socket_holds_is_found_through_it [Root],
+    what_may_not_be_seen_is_told [Ordinary],
+    nothing_is_invented_while_processes_come_and_go [UserNamespaces, Program("unshare")],
+    a_dead_process_s_directory_is_no_later_one_s [Root],
+    members_end_and_the_wait_ends [UserNamespaces],
+}
+
+fn id(ino: u64) -> NsId {
+    NsId { dev: fs::metadata("/proc/self/ns/uts").unwrap().dev(), ino }
+}
+
+pub(crate) fn id_of(pid: impl std::fmt::Display, name: &str) -> NsId {
+    id(kernel::ns(pid, name))
+}
+
+fn me() -> u32 {
+    std::process::id()
+}
+
+pub(crate) fn find(all: &Discovery, id: NsId) -> &Found {
+    all.find(id).unwrap_or_else(|| panic!("{id:?} was not found"))
+}
+
+/// By way of its holders.
+fn opens(all: &Discovery, found: &Found) {
+    let opened = all.open(found).unwrap();
+    assert_eq!((opened.kind(), opened.id().unwrap()), (found.kind(), found.id()));
+}
+
+/// Of a namespace that had no process. Another program's may have its number by now.
+fn is_gone(all: &Discovery, id: NsId) -> bool {
+    all.find(id).is_none_or(|found| found.processes() > 0)
+}
+
+fn sleeper(set: NamespaceSet) -> Child {
+    let mut command = Command::new("sleep");
+    // Longer than any trial takes.
+    command.arg("600").unshare(set).map_root();
+    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// A program that says numbers on a line when it is ready.
+fn ready(command: &mut Command) -> (Child, Vec<u64>) {
+    let mut child = command.stdout(Stdio::piped()).kill_on_parent_exit().spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, line.split_whitespace().map(|word| word.parse().unwrap()).collect())
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn a_process_is_found_in_all_its_namespaces() {
+    let child = sleeper(NamespaceSet::all() - NamespaceSet::TIME);
+    let all = discover().unwrap();
+    let user = find(&all, id_of(child.id(), "user"));
+    assert_eq!(user.parent(), Some(id_of("self", "user")));
+    // SAFETY: asks for a number.
+    assert_eq!(user.owner_uid(), Some(unsafe { libc::geteuid() }));
+    for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Time) {
+        let found = find(&all, id_of(child.id(), kind.name()));
+        assert_eq!((found.kind(), found.processes()), (kind, 1));
+        assert_eq!(found.oldest(), Some(child.id()));
+        let info = found.process(child.id()).unwrap().unwrap();
+        assert_eq!((info.pid(), info.parent()), (child.id(), Some(me())));
+        assert_eq!(info.command_line(), ["sleep", "600"]);
+        // SAFETY: asks for a number.
+        assert_eq!(info.uid(), unsafe { libc::geteuid() });
+        assert_eq!(all.open(found).unwrap(), child.namespace(kind).unwrap());
+        assert!(found.holders().contains(&Holder::Process { pid: child.id() }), "{found:?}");
+        let owner = if kind == Namespace::User { user.parent() } else { Some(user.id()) };
+        assert_eq!(found.owner(), owner, "{kind}");
+        let handle = child.namespace(kind).unwrap();
+        assert_eq!(found.unique_id(), handle.unique_id().unwrap());
+        if kind != Namespace::User {
+            assert!(all.owned(user).any(|owned| owned.id() == found.id()), "{kind}");
+        }
+    }
+    let parent = find(&all, id_of("self", "user"));
+    assert!(all.children(parent).any(|child| child.id() == user.id()));
+    // Of a process that is gone nothing is told, and nothing of the one that has its number now.
+    let net = find(&all, id_of(child.id(), "net"));
+    end(child);
+    assert_eq!(net.process(net.oldest().unwrap()).unwrap(), None);
+    assert_eq!(all.open(net).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// The end of this process's only other thread: for a moment after a join it is still in its namespaces.
+fn join<T>(thread: thread::JoinHandle<T>) -> T {
+    let value = thread.join().unwrap();
+    while fs::read_dir("/proc/self/task").unwrap().count() > 1 {
+        thread::yield_now();
+    }
+    value
+}
+
+fn a_thread_that_is_elsewhere_is_found() {
+    Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
+    let (tell, told) = mpsc::channel();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        Unshare::new(NamespaceSet::UTS).apply().unwrap();
+        // SAFETY: asks for a number.
+        let tid = unsafe { libc::gettid() }.cast_unsigned();
+        tell.send((tid, kernel::ns("thread-self", "uts"))).unwrap();
+        stopped.recv().ok();
+    });
+    let (tid, uts) = told.recv().unwrap();
+    let all = discover().unwrap();
+    let found = find(&all, id(uts));
+    assert_eq!(found.holders(), [Holder::Thread { pid: me(), tid }]);
+    opens(&all, found);
+    assert_eq!((found.processes(), found.oldest()), (0, None));
+    assert_eq!(found.owner(), Some(id_of("self", "user")));
+    drop(stop);
+    join(thread);
+    kernel::until(|| is_gone(&discover().unwrap(), id(uts)));
+}
+
+/// A UTS namespace that only its handle holds.
+fn alone() -> NsFd {
+    let make = || {
+        Unshare::new(NamespaceSet::UTS).apply().unwrap();
+        NsFd::current(Namespace::Uts).unwrap()
+    };
+    join(thread::spawn(make))
+}
+
+fn an_open_file_is_found_by_whatever_name() {
+    Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
+    let handle = alone();
+    let uts = handle.id().unwrap();
+    let descriptor =
+        |file: &NsFd| Holder::Descriptor { pid: me(), fd: file.as_raw_fd().try_into().unwrap() };
+    let all = discover().unwrap();
+    assert_eq!(find(&all, uts).holders(), [descriptor(&handle)]);
+    opens(&all, find(&all, uts));
+    assert_eq!(handle.holders().unwrap().iter().count(), 0, "besides the handle");
+    // By the path of its mount, and by no name at all.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a b");
+    fs::write(&path, "").unwrap();
+    stage::private();
+    stage::bind(format!("/proc/self/fd/{}", handle.as_raw_fd()), &path);
+    drop(handle);
+    let opened = NsFd::open(&path).unwrap();
+    let mount = Holder::Mount { mount_namespace: id_of("self", "mnt"), path: path.clone() };
+    let all = discover().unwrap();
+    assert_eq!(find(&all, uts).holders(), [mount.clone(), descriptor(&opened)]);
+    let quick = Discovery::without_descriptors().unwrap();
+    assert_eq!(find(&quick, uts).holders(), [mount]);
+    opens(&quick, find(&quick, uts));
+    stage::unmount(&path);
+    assert_eq!(find(&discover().unwrap(), uts).holders(), [descriptor(&opened)]);
+    drop(opened);
+    kernel::until(|| is_gone(&discover().unwrap(), uts));
+}
+
+/// Covers the link to its pid namespace by one to a FIFO, until its input ends.
+pub(crate) fn cover_own_proc() -> ExitCode {
+    stage::tmpfs("/proc/1/ns");
+    // None that is known already.
+    let name = "pid:[1]";
+    std::os::unix::fs::symlink(name, "/proc/1/ns/pid").unwrap();
+    let path = std::ffi::CString::new(format!("/proc/1/ns/{name}")).unwrap();
+    // SAFETY: a C string.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+    println!("ready");
+    std::io::stdin().read_to_string(&mut String::new()).unwrap();
+    ExitCode::SUCCESS
+}
+
+fn a_proc_that_is_covered_is_not_waited_for() {
+    let mut command = crate::library::counts::command("cover");
+    command.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    let all = discover().unwrap();
+    let id = id_of(child.id(), "pid");
+    assert!(!all.find(id).unwrap().holders().iter().any(|it| matches!(it, Holder::Proc { .. })));
+    assert!(all.find(NsId { ino: 1, ..id }).is_none());
+    let mount_namespace = id_of(child.id(), "mnt");
+    assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: "/proc".into() }));
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// A shell in new user and mount namespaces, which has its own `/sys`.
+fn in_foreign_mounts(script: &str) -> (Child, Vec<u64>) {
+    let script = format!("mount -t tmpfs none /sys && cd /sys && {script}; exec sleep 600");
+    let mut command = Command::new("sh");
+    ready(command.args(["-c", &script]).unshare(NamespaceSet::MOUNT).map_root())
+}
+
+fn mounts_of_a_foreign_namespace_are_found() {
+    let script = "d=$(printf 'a b\\n\\\\c\\303\\244'); mkdir \"$d\"; touch \"$d/uts\"; \
+        unshare --uts=\"$d/uts\" true; stat -c %i \"$d/uts\"";
+    let (child, inos) = in_foreign_mounts(script);
+    let all = discover().unwrap();
+    let found = find(&all, id(inos[0]));
+    let path = PathBuf::from("/sys/a b\n\\cä/uts");
+    let holder = Holder::Mount { mount_namespace: id_of(child.id(), "mnt"), path };
+    assert_eq!((found.kind(), found.holders()), (Namespace::Uts, &[holder][..]));
+    opens(&all, found);
+    assert_eq!(found.owner(), Some(id_of(child.id(), "user")), "it was opened and asked");
+    end(child);
+    // What said the number may not have been waited for.
+    reap_orphans();
+    kernel::until(|| is_gone(&discover().unwrap(), id(inos[0])));
+}
+
+fn a_covered_mount_is_taken_for_what_it_is() {
+    let script = "touch x; unshare --uts=/sys/x true; u=$(stat -c %i x); \
+        unshare --ipc=/sys/x true; echo $u $(stat -c %i x)";
+    let (child, inos) = in_foreign_mounts(script);
+    let all = discover().unwrap();
+    let (mount_namespace, path) = (id_of(child.id(), "mnt"), PathBuf::from("/sys/x"));
+    for (ino, kind) in inos.iter().zip([Namespace::Uts, Namespace::Ipc]) {
+        let found = find(&all, id(*ino));
+        let holder = Holder::Mount { mount_namespace, path: path.clone() };
+        assert_eq!((found.kind(), found.holders()), (kind, &[holder][..]));
+    }
+    // One of them can be reached, and the other one is told to be out of reach, unless the kernel lists it.
+    let owner = Some(id_of(child.id(), "user"));
+    assert_eq!(find(&all, id(inos[1])).owner(), owner);
+    assert_eq!(find(&all, id(inos[0])).owner(), owner.filter(|_| lists_namespaces()));
+    opens(&all, find(&all, id(inos[1])));
+    let covered = all.open(find(&all, id(inos[0])));
+    assert_eq!(covered.is_ok(), lists_namespaces(), "{covered:?}");
+    assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path }));
+    end(child);
+    reap_orphans();
+}
+
+fn a_proc_tells_whom_it_shows() {
+    let mut command = Command::new("sleep");
+    command.arg("600").unshare(NamespaceSet::PID).map_root();
+    let child = command.mount(Mount::proc("/proc").unwrap()).spawn().unwrap();
+    let all = discover().unwrap();
+    let found = find(&all, id_of(child.id(), "pid"));
+    let mount_namespace = id_of(child.id(), "mnt");
+    let holder = Holder::Proc { mount_namespace, path: "/proc".into() };
+    // The one below it is another one's.
+    assert_eq!(found.holders().iter().filter(|it| **it == holder).count(), 1, "{found:?}");
+    end(child);
+}
+
+fn a_proc_out_of_reach_is_told() {
+    let script = "mount -t tmpfs none /sys && cd /sys && mkdir a b b/c d e && mount -t proc none a && \
+        mount -t tmpfs none a && mount -t proc none b/c && mount -t tmpfs none b && \
+        mount -t proc none d && mount --bind d e && mount -t tmpfs none d && echo && exec sleep 600";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).unshare(NamespaceSet::PID | NamespaceSet::MOUNT).map_root();
+    let (child, _) = ready(&mut command);
+    let all = discover().unwrap();
+    let mount_namespace = id_of(child.id(), "mnt");
+    let is_gap =
+        |path: &str| all.gaps().contains(&Gap::CoveredMount { mount_namespace, path: path.into() });
+    assert_eq!(["/sys/a", "/sys/b/c", "/sys/d", "/sys/e"].map(is_gap), [true, true, false, false]);
+    // The same proc is in sight elsewhere.
+    let found = find(&all, id_of(child.id(), "pid"));
+    for path in ["/sys/d", "/sys/e"] {
+        let holder = Holder::Proc { mount_namespace, path: path.into() };
+        assert!(found.holders().contains(&holder), "{path} {found:?}");
+    }
+    end(child);
+}
+
+/// Pins a UTS namespace in mounts of its own, which only the youngest of its processes sees, if any.
+pub(crate) fn hide_a_pin(how: &str) -> ExitCode {
+    let (count, how) = how.split_once(',').unwrap();
+    stage::tmpfs("/sys");
+    fs::create_dir("/sys/root").unwrap();
+    if how == "mounted" {
+        stage::tmpfs("/sys/root");
+    }
+    let root = |number: usize| match how {
+        "apart" => format!("/sys/root/{number}"),
+        // The mount on top of the root directory.
+        "over" => "/..".to_owned(),
+        _ => "/sys/root".to_owned(),
+    };
+    let stay = |root: Option<String>, ready: std::io::PipeWriter| {
+        // SAFETY: this process alone, which ends with the first one.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        root.into_iter().for_each(|root| std::os::unix::fs::chroot(root).unwrap());
+        drop(ready);
+        loop {
+            // SAFETY: sleeps.
+            unsafe { libc::pause() };
+        }
+    };
+    // Of a namespace that no process is in.
+    // SAFETY: this process alone.
+    let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUTS) }, 0);
+    fs::write("/sys/pin", "").unwrap();
+    unshare();
+    stage::bind("/proc/self/ns/uts", "/sys/pin");
+    let ino = kernel::ns("self", "uts");
+    unshare();
+    if how == "over" {
+        stage::tmpfs("/");
+    }
+    let count: usize = count.parse().unwrap();
+    for number in 0..=count {
+        fs::create_dir_all(root(number)).unwrap();
+        let (mut told, ready) = std::io::pipe().unwrap();
+        // SAFETY: this process has one thread.
+        if unsafe { libc::fork() } == 0 {
+            drop(told);
+            stay((number < count || how == "all").then(|| root(number)), ready);
+        }
+        drop(ready);
+        told.read_to_end(&mut Vec::new()).unwrap();
+    }
+    std::os::unix::fs::chroot(root(0)).unwrap();
+    println!("{ino}");
+    std::io::stdin().read_to_string(&mut String::new()).unwrap();
+    ExitCode::SUCCESS
+}
+
+fn who_sees_less_hides_no_mount() {
+    // How many, how; whether the pin is found, and whether there is more to find.
+    let cases = [
+        ("20,together", true, false),
+        ("1,mounted", true, false),
+        ("1,over", true, false),
+        ("20,apart", true, true),
+        ("1,all", false, true),
+    ];
+    for (how, is_found, has_gap) in cases {
+        let mut command = crate::library::counts::command(&format!("hide={how}"));
+        command.unshare(NamespaceSet::MOUNT).map_root().stdin(Stdio::piped());
+        let (child, inos) = ready(&mut command);
+        let all = discover().unwrap();
+        let mount_namespace = id_of(child.id(), "mnt");
+        let holder = Holder::Mount { mount_namespace, path: "/sys/pin".into() };
+        let found = all.find(id(inos[0])).filter(|found| found.holders() == [holder.clone()]);
+        assert_eq!(found.is_some(), is_found, "{how}");
+        found.into_iter().for_each(|found| opens(&all, found));
+        assert_eq!(all.gaps().contains(&Gap::Mounts { mount_namespace }), has_gap, "{how}");
+        end(child);
+        reap_orphans();
+    }
+}
+
+fn where_children_will_be_born_is_found() {
+    Unshare::new(NamespaceSet::PID | NamespaceSet::TIME).map_root().apply().unwrap();
+    let child = Command::new("sleep").arg("600").spawn().unwrap();
+    let all = discover().unwrap();
+    for name in ["pid", "time"] {
+        let found = find(&all, id_of("thread-self", &format!("{name}_for_children")));
+        let holders: HashSet<_> = found.holders().iter().collect();
+        let expected =
+            [Holder::Children { pid: me(), tid: me() }, Holder::Process { pid: child.id() }];
+        assert_eq!(holders, expected.iter().collect(), "{name}");
+        assert_eq!(found.processes(), 1);
+        opens(&all, found);
+    }
+    end(child);
+}
+
+fn a_parent_without_a_process_is_found() {
+    let mut command = Command::new("unshare");
+    command.args([
+        "-r",
+        "unshare",
+        "-r",
+        "sh",
+        "-c",
+        "stat -Lc %i /proc/self/ns/user; exec sleep 600",
+    ]);
+    let (child, inos) = ready(&mut command);
+    let all = discover().unwrap();
+    let inner = find(&all, id(inos[0]));
+    let outer = find(&all, inner.parent().unwrap());
+    assert_eq!((outer.kind(), outer.processes()), (Namespace::User, 0));
+    assert_eq!(outer.holders(), [Holder::Child(inner.id())]);
+    opens(&all, outer);
+    assert_eq!(outer.parent(), Some(id_of("self", "user")), "it was asked as well");
+    let names: Vec<_> = all.children(outer).map(Found::id).collect();
+    assert_eq!(names, [inner.id()]);
+    // From a root down to it.
+    let above = find(&all, outer.parent().unwrap());
+    assert!(all.children(above).any(|child| child.id() == outer.id()));
+    assert!(all.roots(Namespace::User).all(|root| root.id() != outer.id()));
+    end(child);
+    reap_orphans();
+}
+
+fn pid_namespaces_form_a_tree() {
+    let mut command = Command::new("unshare");
+    let script = "stat -Lc %i /proc/self/ns/pid; exec sleep 600";
+    command.args(["-rpf", "--mount-proc", "--kill-child", "unshare", "-pf", "--mount-proc"]);
+    let (child, inos) = ready(command.args(["--kill-child", "sh", "-c", script]));
+    let all = discover().unwrap();
+    let inner = find(&all, id(inos[0]));
+    let outer = find(&all, inner.parent().unwrap());
+    assert_eq!(outer.parent(), Some(id_of("self", "pid")));
+    assert!(outer.holders().contains(&Holder::Child(inner.id())), "{outer:?}");
+    assert_eq!(outer.processes(), 1);
+    // What said the number may not have been waited for yet.
+    assert!(inner.processes() >= 1);
+    let here = find(&all, id_of("self", "pid"));
+    assert!(all.children(here).any(|child| child.id() == outer.id()));
+    end(child);
+    reap_orphans();
+}
+
+/// What the programs in between left to this process, when they died with their namespaces.
+fn reap_orphans() {
+    // SAFETY: waits for children; there are no others.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+}
+
+fn a_mount_namespace_without_a_process_is_listed() {
+    let make = || {
+        Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
+        NsFd::current(Namespace::Mount).unwrap()
+    };
+    let handle = join(thread::spawn(make));
+    let id = handle.id().unwrap();
+    // A quick look does not see the descriptor, so that only the kernel's list has it.
+    let all = Discovery::without_descriptors().unwrap();
+    assert!(find(&all, id).holders().is_empty());
+    // By the unique id, if there is one.
+    let opened = all.open(find(&all, id));
+    assert_eq!(opened.is_ok(), handle.unique_id().unwrap().is_some(), "{opened:?}");
+    drop((opened, handle));
+    // Whoever looks at the machine just now may hold it for a moment.
+    kernel::until(|| is_gone(&Discovery::without_descriptors().unwrap(), id));
+}
+
+fn what_only_a_socket_holds_is_found_through_it() {
+    let make = || {
+        Unshare::new(NamespaceSet::NET).apply().unwrap();
+        let id = NsFd::current(Namespace::Net).unwrap().id().unwrap();
+        (std::net::UdpSocket::bind("0.0.0.0:0").unwrap(), id)
+    };
+    let (socket, id) = join(thread::spawn(make));
+    // Nor does Linux 6.19 list what nobody uses.
+    kernel::until(|| is_gone(&discover().unwrap(), id));
+    let net = NsFd::of_socket(&socket).unwrap();
+    assert_eq!(net.id().unwrap(), id);
+    assert_eq!(find(&discover().unwrap(), id).kind(), Namespace::Net);
+}
+
+fn what_may_not_be_seen_is_told() {
+    let all = discover().unwrap();
+    assert!(all.gaps().contains(&Gap::Process { pid: 1 }), "{:?}", all.gaps());
+    assert!(all.namespaces().all(|found| !found.holders().contains(&Holder::Process { pid: 1 })));
+    // It is found for what owns ours, but not as one that may be asked.
+    let mine = find(&all, id_of("self", "uts"));
+    assert!(mine.holders().contains(&Holder::Process { pid: me() }));
+    assert_eq!(
+        mine.owner(),
+        NsFd::current(Namespace::Uts).unwrap().owner().ok().map(|it| it.id().unwrap())
+    );
+}
+
+fn nothing_is_invented_while_processes_come_and_go() {
+    let stable = sleeper(NamespaceSet::UTS | NamespaceSet::IPC);
+    let churn = "while :; do unshare -ru true & unshare -ri true; wait; done";
+    let spawn = |_| {
+        let mut command = Command::new("setsid");
+        command.args(["-w", "sh", "-c", churn]).unshare(NamespaceSet::PID).map_root();
+        command.kill_on_parent_exit().spawn().unwrap()
+    };
+    let churners: Vec<_> = (0..3).map(spawn).collect();
+    for _ in 0..40 {
+        let all = discover().unwrap();
+        for name in ["uts", "ipc"] {
+            let found = find(&all, id_of(stable.id(), name));
+            assert_eq!(found.holders(), [Holder::Process { pid: stable.id() }]);
+            assert_eq!(found.owner(), Some(id_of(stable.id(), "user")));
+        }
+        let ids: HashSet<_> = all.namespaces().map(Found::id).collect();
+        assert_eq!(ids.len(), all.namespaces().len(), "each once");
+        for found in all.namespaces() {
+            let relatives = [found.owner(), found.parent()];
+            assert!(relatives.into_iter().flatten().all(|id| ids.contains(&id)), "{found:?}");
+        }
+    }
+    // With the PID 1 of each ends all that it started.
+    churners.into_iter().for_each(end);
+    end(stable);
+}
+
+/// What the walk rests on.
+fn a_dead_process_s_directory_is_no_later_one_s() {
+    let first = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = first.id();
+    let dir = kernel::open_path(&format!("/proc/{pid}/ns"), libc::O_DIRECTORY);
+    let link = format!("/proc/self/fd/{}/uts", dir.as_raw_fd());
+    assert!(fs::read_link(&link).is_ok());
+    end(first);
+    let second = Command::new("sleep").arg("600").set_tid([pid]).spawn();
+    assert!(fs::read_link(&link).is_err());
+    // Unless somebody was faster.
+    second.map(end).ok();
+}
+
+fn members_end_and_the_wait_ends() {
+    let child = sleeper(NamespaceSet::UTS);
+    let uts = child.namespace(Namespace::Uts).unwrap();
+    let members = uts.members().unwrap();
+    let pids: Vec<_> = members.iter().map(|it| it.pid().unwrap()).collect();
+    assert_eq!(pids, [Some(child.id())]);
+    assert!(!uts.wait_until_empty(Some(std::time::Duration::ZERO)).unwrap());
+    let killer = thread::spawn(move || end(child));
+    assert!(uts.wait_until_empty(None).unwrap());
+    killer.join().unwrap();
+    assert!(members[0].has_ended().unwrap());
+    assert!(uts.members().unwrap().is_empty());
+}

@@ -1,0 +1,278 @@
+//! A file system whose server does not respond, below an overlay: whoever queries the overlay waits for ever, whatever
+//! the rights, since the overlay queries its layers with those of the user who mounted it.
+
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::process::{ChildStdout, ExitCode};
+
+use linux_namespaces::{Child, Gap, Mount, NamespaceSet, Stdio, discover};
+
+use crate::fork::in_fork;
+use crate::harness::{cases, limit};
+use crate::kernel::open_path;
+use crate::library::counts::command;
+use crate::library::discover::id_of;
+use crate::library::discover::reuse::discover_with;
+use crate::machine::Need::{Fuse, Overlays, Root, UserNamespaces};
+use crate::machine::fuse_device;
+use crate::stage;
+
+cases! {
+    a_survey_waits_for_no_cover [Root, Fuse, Overlays, UserNamespaces],
+    a_survey_waits_for_nothing_with_the_number_of_a_proc [Root, Fuse, Overlays, UserNamespaces],
+}
+
+/// The processes of the attack, which end with this: the server first, so that nobody is left waiting.
+struct Stalled {
+    child: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl Stalled {
+    fn new(attack: &str) -> Self {
+        let (_dir, device) = fuse_device().unwrap();
+        let mut command = command(&format!("stall={attack}:{}", device.display()));
+        command.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let says = BufReader::new(child.stdout.take().unwrap());
+        let mut stalled = Self { child, says };
+        assert_eq!(stalled.line(), "ready\n");
+        stalled
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// What `discover` has to tell.
+    fn gap(&self, path: &str) -> Gap {
+        Gap::CoveredMount { mount_namespace: id_of(self.child.id(), "mnt"), path: path.into() }
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().ok();
+    }
+}
+
+/// As PID 1, in mounts of its own, until its input ends.
+pub(crate) fn act(attack: &str) -> ExitCode {
+    let (attack, device) = attack.split_once(':').unwrap();
+    stage::tmpfs("/sys");
+    for name in ["fuse", "layer", "overlay", "proc"] {
+        fs::create_dir(format!("/sys/{name}")).unwrap();
+    }
+    let server = serve(device);
+    // SAFETY: the process made above.
+    let stop = || unsafe {
+        libc::kill(server, libc::SIGSTOP);
+        libc::waitpid(server, std::ptr::null_mut(), libc::WUNTRACED);
+    };
+    let mut held = None;
+    match attack {
+        "proc" => {
+            overlay("/sys/overlay");
+            stage::proc("/sys/proc");
+            stage::bind("/sys/overlay", "/sys/proc");
+        }
+        "pin" => {
+            overlay("/sys/overlay");
+            // Of a namespace that no process is in.
+            // SAFETY: this process alone.
+            let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUTS) }, 0);
+            File::create("/sys/pin").unwrap();
+            unshare();
+            stage::bind("/proc/self/ns/uts", "/sys/pin");
+            unshare();
+            stage::bind("/sys/overlay/file", "/sys/pin");
+            held = Some(open_path("/sys/pin", 0));
+        }
+        _ => {
+            stage::proc("/sys/proc");
+            println!("ready");
+            std::io::stdin().read_line(&mut String::new()).unwrap();
+            println!("{}", take_the_number_of_proc());
+        }
+    }
+    stop();
+    println!("ready");
+    std::io::stdin().read_to_string(&mut String::new()).unwrap();
+    // SAFETY: as above.
+    unsafe {
+        libc::kill(server, libc::SIGKILL);
+        libc::waitpid(server, std::ptr::null_mut(), 0);
+    }
+    drop(held);
+    ExitCode::SUCCESS
+}
+
+/// An overlay in the place of the proc, with its device and inode number, unless somebody else got the former.
+fn take_the_number_of_proc() -> bool {
+    let device = |path| fs::metadata(path).unwrap().dev();
+    let number = device("/sys/proc");
+    stage::unmount("/sys/proc");
+    // The lowest one that is free is the next.
+    for _ in 0..1000 {
+        stage::tmpfs("/sys/layer");
+        if device("/sys/layer") == number {
+            break;
+        }
+    }
+    stage::unmount("/sys/layer");
+    overlay("/sys/proc");
+    assert_eq!(fs::metadata("/sys/proc").unwrap().ino(), 1);
+    device("/sys/proc") == number
+}
+
+/// Layers of one file system, whose inode numbers are those of the overlay.
+fn overlay(target: &str) {
+    let target = std::ffi::CString::new(target).unwrap();
+    mount(c"overlay", &target, "lowerdir=/sys/fuse/one:/sys/fuse/other");
+}
+
+fn mount(kind: &CStr, target: &CStr, options: &str) {
+    let options = std::ffi::CString::new(options).unwrap();
+    let kind = kind.as_ptr();
+    // SAFETY: C strings.
+    let answer = unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.as_ptr().cast()) };
+    assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
+}
+
+/// Mounts `/sys/fuse`, with one empty file. The answer is the process that serves it.
+fn serve(device: &str) -> i32 {
+    let mut device = File::options().read(true).write(true).open(device).unwrap();
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+    mount(c"fuse", c"/sys/fuse", &options);
+    // SAFETY: this process has one thread.
+    let server = unsafe { libc::fork() };
+    if server == 0 {
+        while respond(&mut device).is_ok() {}
+        // SAFETY: ends this process.
+        unsafe { libc::_exit(0) }
+    }
+    server
+}
+
+/// `include/uapi/linux/fuse.h`: to one request.
+fn respond(device: &mut File) -> std::io::Result<()> {
+    const FILE: u64 = 2;
+    const LAYERS: [u64; 2] = [3, 4];
+    let mut request = vec![0; 1 << 17];
+    if device.read(&mut request)? < 40 {
+        return Ok(());
+    }
+    let long = |at: usize| u64::from_ne_bytes(request[at..at + 8].try_into().unwrap());
+    let opcode = u32::from_ne_bytes(request[4..8].try_into().unwrap());
+    let (unique, node) = (long(8), long(16));
+    let mut body = Body::default();
+    let errno = match opcode {
+        // LOOKUP
+        1 => {
+            let node = match &request[40..] {
+                [b'f', b'i', b'l', b'e', 0, ..] if LAYERS.contains(&node) => Some(FILE),
+                [b'o', b'n', b'e', 0, ..] => Some(LAYERS[0]),
+                [b'o', b't', b'h', b'e', b'r', 0, ..] => Some(LAYERS[1]),
+                _ => None,
+            };
+            node.map_or(libc::ENOENT, |node| {
+                body.longs(&[node, 0, 0, 0]).words(&[0, 0]).attributes(node);
+                0
+            })
+        }
+        // FORGET, INTERRUPT, BATCH_FORGET
+        2 | 36 | 42 => return Ok(()),
+        // GETATTR
+        3 => {
+            body.longs(&[0]).words(&[0, 0]).attributes(node);
+            0
+        }
+        // STATFS
+        17 => {
+            body.longs(&[0; 5]).words(&[4096, 255, 4096, 0]).words(&[0; 6]);
+            0
+        }
+        // INIT
+        26 => {
+            body.words(&[7, 31, 0, 0, 0, 4096, 1]).words(&[0; 9]);
+            0
+        }
+        _ => libc::ENOSYS,
+    };
+    let mut answer = Body::default();
+    let length = 16 + body.0.len() as u32;
+    answer.words(&[length, (-errno).cast_unsigned()]).longs(&[unique]).0.extend(body.0);
+    device.write_all(&answer.0).ok();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Body(Vec<u8>);
+
+impl Body {
+    fn longs(&mut self, longs: &[u64]) -> &mut Self {
+        self.0.extend(longs.iter().flat_map(|long| long.to_ne_bytes()));
+        self
+    }
+
+    fn words(&mut self, words: &[u32]) -> &mut Self {
+        self.0.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        self
+    }
+
+    fn attributes(&mut self, node: u64) {
+        let is_file = node == 2;
+        let mode = if is_file { libc::S_IFREG | 0o644 } else { libc::S_IFDIR | 0o755 };
+        // The directories have the number of the root of a proc.
+        self.longs(&[if is_file { node } else { 1 }, 0, 0, 0, 0, 0])
+            .words(&[0, 0, 0, mode, 1, 0, 0, 0, 0, 0]);
+    }
+}
+
+/// In a process that ends if it waits. It cannot be ended once the server has read its request.
+fn in_time(work: impl FnOnce()) {
+    in_fork(|| {
+        // SAFETY: a signal to this process.
+        unsafe { libc::alarm(limit() / 8) };
+        work();
+    });
+}
+
+fn a_survey_waits_for_no_cover() {
+    for (attack, path) in [("proc", "/sys/proc"), ("pin", "/sys/pin")] {
+        let stalled = Stalled::new(attack);
+        let gap = stalled.gap(path);
+        in_time(|| {
+            let gaps = discover().unwrap().gaps().to_vec();
+            assert!(gaps.contains(&gap), "{attack} {gaps:?}");
+        });
+    }
+}
+
+fn a_survey_waits_for_nothing_with_the_number_of_a_proc() {
+    for _ in 0..20 {
+        let mut stalled = Stalled::new("number");
+        let gap = stalled.gap("/sys/proc");
+        let (mut told, tell) = std::io::pipe().unwrap();
+        in_time(|| {
+            let all = discover_with("sys/proc", || {
+                stalled.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+                (&tell).write_all(&[(stalled.line() == "true\n").into()]).unwrap();
+                assert_eq!(stalled.line(), "ready\n");
+            });
+            assert!(all.gaps().contains(&gap), "{:?}", all.gaps());
+        });
+        let mut is_same = [0];
+        told.read_exact(&mut is_same).unwrap();
+        if is_same == [1] {
+            return;
+        }
+    }
+    panic!("no number was given twice");
+}
