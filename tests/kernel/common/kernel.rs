@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{Namespace, NamespaceSet};
@@ -14,6 +16,13 @@ use super::harness::limit;
 pub(crate) fn ns(task: impl std::fmt::Display, name: &str) -> u64 {
     let path = format!("/proc/{task}/ns/{name}");
     fs::metadata(&path).unwrap_or_else(|error| panic!("{path}: {error}")).ino()
+}
+
+/// The children of this process's main thread.
+pub(crate) fn children() -> Vec<i32> {
+    let pid = std::process::id();
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Which namespaces of two tasks differ.
@@ -40,9 +49,13 @@ pub(crate) fn all_ns() -> Vec<(String, u64)> {
     all
 }
 
-/// A line of /proc/thread-self/status.
+/// A line of the `status` of this thread.
 pub(crate) fn status(field: &str) -> String {
-    let text = fs::read_to_string("/proc/thread-self/status").unwrap();
+    status_of("thread-self", field)
+}
+
+pub(crate) fn status_of(task: impl std::fmt::Display, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{task}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {field} in status")).trim().to_owned()
 }
@@ -51,6 +64,12 @@ pub(crate) fn status(field: &str) -> String {
 pub(crate) fn fields<'a>(text: &'a str, names: &[&str]) -> Vec<&'a str> {
     let fields = text.lines().filter_map(|line| line.split_once(':'));
     fields.filter(|(name, _)| names.contains(name)).map(|(_, value)| value.trim()).collect()
+}
+
+/// The effective uid and gid.
+pub(crate) fn ids() -> (u32, u32) {
+    // SAFETY: returns numbers.
+    unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
 pub(crate) fn dumpable() -> i32 {
@@ -74,8 +93,20 @@ pub(crate) fn until(is_so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(u64::from(limit()) / 8);
     while !is_so() {
         assert!(Instant::now() < end, "it never became so");
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The end of this process's only other thread: for a moment after a join it is still in its namespaces.
+pub(crate) fn join<T>(thread: thread::JoinHandle<T>) -> T {
+    let value = thread.join().unwrap();
+    until_alone();
+    value
+}
+
+/// Threads that are joined may not have left the process yet.
+pub(crate) fn until_alone() {
+    until(|| status("Threads") == "1");
 }
 
 /// Keeps this thread, and its children, on the processor where it is.
@@ -286,6 +317,33 @@ impl HeldCall {
             libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer);
         }
     }
+}
+
+/// Runs `work`, while all who come to the call are met there: by `meet`, which answers whether they
+/// go on. The process has one thread.
+pub(crate) fn supervised<T>(
+    call: impl Into<Call>,
+    mut meet: impl FnMut(i32) -> bool + Send,
+    work: impl FnOnce() -> T,
+) -> T {
+    let (end, ended) = std::io::pipe().unwrap();
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        // Started before the filter is there, so that it does not hold itself.
+        let supervisor = scope.spawn(move || {
+            let listener: OwnedFd = told.recv().unwrap();
+            while let Some(held) = HeldCall::next(listener.as_fd(), end.as_fd()) {
+                if meet(held.pid) {
+                    held.release(listener.as_fd());
+                }
+            }
+        });
+        tell.send(hold(call)).unwrap();
+        let answer = work();
+        drop(ended);
+        supervisor.join().unwrap();
+        answer
+    })
 }
 
 /// Kills whoever makes this call from here on.

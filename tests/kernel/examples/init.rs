@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::fork::wait_for_all;
 use crate::harness::cases;
 use crate::machine::Need::{Example, Program, Root, UserNamespaces};
 use crate::machine::{example, in_path};
@@ -121,8 +122,7 @@ fn compare(ours: &Path, theirs: &Path, rows: &[Row], wrap: fn(Command) -> Comman
     }
     assert!(wrong.is_empty(), "{wrong}");
     // What an init left behind has become ours.
-    // SAFETY: waits for children of this process.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+    wait_for_all();
 }
 
 const TINI: &[Row] = &[

@@ -16,6 +16,7 @@ use crate::machine::Need::{
     Example, Ordinary, OtherIds, Program, Root, UnifiedCgroup, UserNamespaces,
 };
 use crate::machine::{example, in_path, unified_cgroup};
+use crate::stage;
 
 cases! {
     it_does_what_util_linux_s_does_for_root
@@ -338,8 +339,7 @@ fn a_socket_leads_to_its_network() {
     // A socket of a network that we are not in, and nobody else either.
     let before = kernel::ns("self", "net");
     let (socket, inside) = std::thread::spawn(|| {
-        // SAFETY: changes this thread alone.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+        stage::new(libc::CLONE_NEWNET);
         (std::net::UdpSocket::bind("0.0.0.0:0").unwrap(), kernel::ns("thread-self", "net"))
     })
     .join()

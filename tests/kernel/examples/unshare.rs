@@ -13,10 +13,10 @@ use std::process::{Command, Output, Stdio};
 
 use crate::fork::in_fork;
 use crate::harness::cases;
-use crate::library::sub_ids::as_nobody;
 use crate::machine::Need::{Example, Ordinary, OtherIds, Program, Root, UserNamespaces};
 use crate::machine::{example, in_path};
 use crate::stage;
+use crate::sub_ids::as_nobody;
 
 cases! {
     it_does_what_util_linux_s_does_for_root [Root, UserNamespaces, OtherIds, Example("unshare"), Program("unshare")],
@@ -320,8 +320,7 @@ fn the_root_is_that_of_the_new_mounts() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().to_str().unwrap().to_owned();
     in_fork(|| {
-        // SAFETY: this process alone.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        stage::new(libc::CLONE_NEWNS);
         stage::private();
         stage::bind("/", &root);
         let procs =

@@ -5,8 +5,8 @@ use std::process::{Command as StdCommand, ExitCode, Stdio};
 
 use linux_namespaces::{Command, Enter, Error, IdMap, Init, NamespaceSet, Unshare};
 
+use crate::action::ACTION;
 use crate::harness::cases;
-use crate::library::counts::ACTION;
 use crate::machine::Need::{Program, UserNamespaces};
 use crate::machine::is_root;
 

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use linux_namespaces::{Command, ErrorKind, Interface, NamespaceSet, PidFd, Stdio, Step, Support};
 
+use crate::action;
+use crate::engine::{ALL, Engine, FRESH, available};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::library::faults::{ALL, Engine, FRESH, available, failure};
 use crate::machine::Need::{Clone3, Ordinary, Root, UnifiedCgroup, UserNamespaces};
 use crate::machine::unified_cgroup;
+use crate::program::{is_at, is_of, refused, sh, sleeper, text};
 
 cases! {
     in_a_cgroup [Root, UnifiedCgroup],
@@ -55,8 +57,7 @@ impl Drop for Group {
 
 /// The path in the hierarchy of version 2 that a program sees.
 fn path_inside(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = text(command);
     text.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned()
 }
 
@@ -112,7 +113,7 @@ fn in_a_frozen_cgroup() {
             command.cgroup(one.open());
             engine.choose(&mut command, place.as_ref());
             freeze("1");
-            let error = failure(&mut command);
+            let error = refused(&mut command);
             let got = (error.kind(), error.step());
             assert_eq!(got, (ErrorKind::InvalidInput, Some(Step::Clone)), "{engine:?}: {error:?}");
             assert!(error.to_string().contains("frozen"), "{error}");
@@ -139,7 +140,7 @@ fn in_no_cgroup() {
             let mut command = Command::new("true");
             command.cgroup(File::open("/").unwrap());
             engine.choose(&mut command, place.as_ref());
-            let error = failure(&mut command);
+            let error = refused(&mut command);
             let got = (error.step(), error.raw_os_error());
             assert_eq!(got, (Some(Step::Clone), Some(errno)), "{engine:?}: {error:?}");
             assert!(error.explain().unwrap().contains("none of a cgroup"));
@@ -164,11 +165,10 @@ fn with_pids_of_choice() {
     // Inside an entered user namespace there is no right to numbers outside.
     for engine in available(&[Engine::Sharing, Engine::Copying, Engine::SharingInside]) {
         let place = engine.place();
-        let new_pid = NamespaceSet::PID;
         let mut made = None;
         for pid in free_pids() {
-            let mut command = Command::new("sleep");
-            command.arg("600").unshare(new_pid).set_tid([1, pid]);
+            let mut command = sleeper();
+            command.unshare(NamespaceSet::PID).set_tid([1, pid]);
             engine.choose(&mut command, place.as_ref());
             match command.spawn() {
                 Ok(child) => {
@@ -181,8 +181,7 @@ fn with_pids_of_choice() {
         let (pid, mut child) = made.expect("no number of a hundred was free");
         assert_eq!(child.id(), pid, "{engine:?}");
         assert_eq!(child.pid_fd().pids().unwrap(), [pid, 1], "{engine:?}");
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        assert!(status.contains(&format!("NSpid:\t{pid}\t1\n")), "{status}");
+        assert_eq!(kernel::status_of(pid, "NSpid"), format!("{pid}\t1"));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(child.pid_fd().pids().unwrap().is_empty());
@@ -190,31 +189,30 @@ fn with_pids_of_choice() {
 }
 
 fn with_pids_that_cannot_be() {
-    let refused = |pids: &[u32], set, errno| {
+    let fails = |pids: &[u32], set, errno| {
         let mut command = Command::new("true");
-        let error = failure(command.set_tid(pids).unshare(set));
+        let error = refused(command.set_tid(pids).unshare(set));
         let got = (error.step(), error.raw_os_error());
         assert_eq!(got, (Some(Step::Clone), Some(errno)), "{pids:?}: {error:?}");
         assert!(error.explain().is_some());
     };
-    refused(&[std::process::id()], NamespaceSet::empty(), libc::EEXIST);
-    refused(&[2], NamespaceSet::PID, libc::EINVAL);
-    refused(&[1; 33], NamespaceSet::empty(), libc::EINVAL);
+    fails(&[std::process::id()], NamespaceSet::empty(), libc::EEXIST);
+    fails(&[2], NamespaceSet::PID, libc::EINVAL);
+    fails(&[1; 33], NamespaceSet::empty(), libc::EINVAL);
     for nonsense in [0, u32::MAX] {
-        let error = failure(Command::new("true").set_tid([nonsense]));
+        let error = refused(Command::new("true").set_tid([nonsense]));
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     in_fork(|| {
         kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
-        let error = failure(Command::new("true").unshare(NamespaceSet::PID).set_tid([1]));
+        let error = refused(Command::new("true").unshare(NamespaceSet::PID).set_tid([1]));
         assert_eq!(error.kind(), ErrorKind::Unsupported);
     });
 }
 
 fn with_pids_without_the_right() {
-    let error = failure(Command::new("true").set_tid([4000]));
-    let got = (error.step(), error.raw_os_error());
-    assert_eq!(got, (Some(Step::Clone), Some(libc::EPERM)), "{error:?}");
+    let error = refused(Command::new("true").set_tid([4000]));
+    is_at(&error, Step::Clone, libc::EPERM);
 }
 
 const OUTERMOST: u32 = 3;
@@ -225,8 +223,8 @@ pub(crate) fn nest(levels: u32) -> ExitCode {
         println!("{}", kernel::status("NSpid"));
         return ExitCode::SUCCESS;
     };
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(crate::library::counts::ACTION, format!("nest={left}")).unshare(NamespaceSet::PID);
+    let mut command = action::command(&format!("nest={left}"));
+    command.unshare(NamespaceSet::PID);
     // Numbers of our choice at each level that is ours.
     match levels {
         OUTERMOST => command.set_tid([1]).map_root(),
@@ -243,19 +241,15 @@ pub(crate) fn nest(levels: u32) -> ExitCode {
 }
 
 fn in_nested_pid_namespaces() {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .env(crate::library::counts::ACTION, format!("nest={OUTERMOST}"))
-        .stderr(Stdio::inherit());
-    let output = command.output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let mut command = action::command(&format!("nest={OUTERMOST}"));
+    let text = text(command.stderr(Stdio::inherit()));
     let pids: Vec<u32> = text.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(pids.len(), 4, "{text}");
     assert_eq!(pids[1..], [99, 88, 1]);
 }
 
 fn reaped_by_the_kernel() {
-    match Command::new("sh").args(["-c", "exit 3"]).auto_reap().spawn() {
+    match sh("exit 3").auto_reap().spawn() {
         Ok(mut child) => {
             assert_eq!(child.wait().unwrap().code(), Some(3));
             assert!(child.pid_fd().has_ended().unwrap());
@@ -265,7 +259,7 @@ fn reaped_by_the_kernel() {
 }
 
 fn killed_with_its_handle() {
-    match Command::new("sleep").arg("600").no_new_privs().kill_on_drop().spawn() {
+    match sleeper().no_new_privs().kill_on_drop().spawn() {
         Ok(child) => {
             let handle = PidFd::open(child.id()).unwrap();
             drop(child);
@@ -278,19 +272,15 @@ fn killed_with_its_handle() {
 }
 
 fn without_mounts() {
-    let error = failure(Command::new("true").map_root().empty_mounts());
+    let error = refused(Command::new("true").map_root().empty_mounts());
     if error.step() == Some(Step::Clone) {
         is_unsupported(&error);
     } else {
-        assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Exec), Some(libc::ENOENT)));
+        is_at(&error, Step::Exec, libc::ENOENT);
     }
 }
 
 fn is_unsupported(error: &linux_namespaces::Error) {
-    assert_eq!(
-        (error.step(), error.kind()),
-        (Some(Step::Clone), ErrorKind::Unsupported),
-        "{error:?}"
-    );
+    is_of(error, Step::Clone, ErrorKind::Unsupported);
     assert!(error.to_string().contains("Linux 7.1"), "{error}");
 }

@@ -3,20 +3,22 @@
 
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use linux_namespaces::{
-    Child, Clock, ClockOffset, Command, Enter, ErrorKind, Init, Namespace, NamespaceSet, NsFd,
-    Step, Unshare,
+    Clock, ClockOffset, Command, ErrorKind, Init, Namespace, NamespaceSet, NsFd, Step, Unshare,
 };
 
+use crate::action;
+use crate::engine::{Engine, FRESH, available};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{self, Call};
-use crate::library::faults::{Engine, FRESH, available, failure};
 use crate::machine::Need::{Root, UserNamespaces};
 use crate::machine::is_root;
+use crate::program::{Held, is_at, output, refused, sh, sleeper, text};
 
 cases! {
     both_clocks_are_set [UserNamespaces],
@@ -48,16 +50,15 @@ fn seconds(clock: libc::clockid_t) -> i64 {
 
 /// A program that prints both clocks in whole seconds, as the kernel tells them.
 fn tell() -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(crate::library::counts::ACTION, "clocks");
-    command
+    action::command("clocks")
 }
 
 /// What [`tell`] runs.
-pub(crate) fn tell_inside() {
+pub(crate) fn show() -> ExitCode {
     for (_, clock, _) in CLOCKS {
         println!("{}", seconds(clock));
     }
+    ExitCode::SUCCESS
 }
 
 fn set_both(command: &mut Command) {
@@ -68,10 +69,7 @@ fn set_both(command: &mut Command) {
 
 fn check(command: &mut Command) {
     let before = CLOCKS.map(|(_, clock, offset)| seconds(clock) + offset);
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    let shown: Vec<i64> = text.lines().map(|line| line.parse().unwrap()).collect();
+    let shown: Vec<i64> = output(command).lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(shown.len(), 2);
     for (shown, expected) in shown.into_iter().zip(before) {
         // The clocks go on while the program starts.
@@ -127,7 +125,7 @@ fn both_clocks_are_set_by_birth() {
     );
     check(&mut command);
     assert_eq!(
-        failure(
+        refused(
             Command::new("/no/such/program")
                 .map_root()
                 .time_offset(Clock::Boottime, ClockOffset::new(1, 0).unwrap(),)
@@ -198,9 +196,8 @@ fn a_clock_below_zero_is_refused() {
                 refuse_to_enter_by_exec();
             }
             let error =
-                failure(Command::new("true").map_root().time_offset(Clock::Monotonic, ages));
-            let got = (error.step(), error.raw_os_error());
-            assert_eq!(got, (Some(Step::WriteTimeOffsets), Some(libc::ERANGE)), "{error:?}");
+                refused(Command::new("true").map_root().time_offset(Clock::Monotonic, ages));
+            is_at(&error, Step::WriteTimeOffsets, libc::ERANGE);
             assert!(error.explain().unwrap().contains("4611686018"));
         });
     }
@@ -223,28 +220,21 @@ fn only_the_first_thread_sets_clocks() {
 }
 
 fn a_member_freezes_the_clocks() {
-    let mut child = Command::new("sleep")
-        .arg("600")
-        .map_root()
-        .time_offset(Clock::Boottime, ClockOffset::new(5, 0).unwrap())
-        .spawn()
-        .unwrap();
-    let enter = Enter::new()
-        .process(child.pid_fd().try_clone().unwrap(), NamespaceSet::USER | NamespaceSet::TIME);
+    let mut command = sleeper();
+    command.map_root().time_offset(Clock::Boottime, ClockOffset::new(5, 0).unwrap());
+    let child = Held::of(&mut command);
+    let enter = child.enter(NamespaceSet::USER | NamespaceSet::TIME);
     let script = "echo 'boottime 7 0' 2>/dev/null >/proc/self/timens_offsets || cat /proc/self/timens_offsets";
-    let output = Command::new("sh").args(["-c", script]).enter(enter).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = text(sh(script).enter(enter));
     assert!(text.contains("boottime"), "{text}");
     assert_eq!(text.split_whitespace().nth(4), Some("5"), "{text}");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// Commands for a time namespace that its program, or process without one, has to be in.
 fn with_clocks() -> [Command; 5] {
     let with = |choose: fn(&mut Command)| {
-        let mut command = Command::new("sleep");
-        command.arg("600").map_root().unshare(NamespaceSet::TIME | NamespaceSet::PID);
+        let mut command = sleeper();
+        command.map_root().unshare(NamespaceSet::TIME | NamespaceSet::PID);
         choose(&mut command);
         command
     };
@@ -265,30 +255,12 @@ fn with_clocks() -> [Command; 5] {
     ]
 }
 
-/// Ends with the test, and what is in its pid namespace with it.
-struct First(Child);
-
-impl First {
-    fn of(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
-    }
-
-    /// It, and its child if it is an init. Only root can look into an init.
-    fn to_look_into(&self) -> Vec<u32> {
-        let id = self.0.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        let children: Vec<u32> =
-            children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-        let first = (is_root() || children.is_empty()).then_some(id);
-        first.into_iter().chain(children).collect()
-    }
-}
-
-impl Drop for First {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
+/// A process, and its child if it is an init. Only root can look into an init.
+fn to_look_into(id: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let first = (is_root() || children.is_empty()).then_some(id);
+    first.into_iter().chain(children).collect()
 }
 
 /// Keeps the map of this process's memory locked most of the time. A child that shares it needs the map
@@ -344,8 +316,11 @@ fn a_spawn_answers_when_the_time_namespace_is_entered() {
         scope.spawn(move || hold_memory_map(&over));
         let outside = (0..10).flat_map(|_| with_clocks().into_iter().enumerate()).find_map(|it| {
             let (number, mut command) = it;
-            let child = First::of(&mut command);
-            child.to_look_into().into_iter().find(|&pid| time_namespace(pid) == own).map(|_| number)
+            let child = Held::of(&mut command);
+            to_look_into(child.id())
+                .into_iter()
+                .find(|&pid| time_namespace(pid) == own)
+                .map(|_| number)
         });
         drop(busy);
         assert_eq!(outside, None, "a child was not in its time namespace yet");
@@ -378,19 +353,17 @@ fn own_code_runs_in_its_time_namespace() {
 
 fn a_new_one_inside_an_entered_one() {
     let set = NamespaceSet::USER | NamespaceSet::TIME;
-    let mut first = Command::new("sleep");
-    let first = First::of(first.arg("600").map_root().unshare(set));
+    let first = Held::new(set);
     // An ordinary user's child is hidden from what it enters, and so from its own files in /proc.
     for clocks in [false].into_iter().chain(is_root().then_some(true)) {
-        let enter = Enter::new().process(first.0.pid_fd().try_clone().unwrap(), set);
-        let mut command = Command::new("sleep");
-        command.arg("600").enter(enter).unshare(NamespaceSet::TIME);
+        let mut command = sleeper();
+        command.enter(first.enter(set)).unshare(NamespaceSet::TIME);
         if clocks {
             set_both(&mut command);
         }
-        let second = First::of(&mut command);
-        let got = time_namespace(second.0.id());
+        let second = Held::of(&mut command);
+        let got = time_namespace(second.id());
         assert_ne!(got, kernel::ns("self", "time"));
-        assert_ne!(got, time_namespace(first.0.id()));
+        assert_ne!(got, time_namespace(first.id()));
     }
 }

@@ -12,11 +12,15 @@ use std::time::Duration;
 
 use linux_namespaces::{Command, ErrorKind, Namespace, NamespaceSet, Signal, Stdio, Step};
 
+use crate::fork::{self, Fork, in_fork};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::machine::is_root;
+use crate::program::{Held, is_at, is_of, rest, sh, sleeper, spawn, text};
+use crate::stage;
 
-use namespaces::{Held, map, namespaces_inside, namespaces_of};
+use namespaces::{namespaces_inside, namespaces_of};
 
 cases! {
     arguments_and_environment_arrive [],
@@ -41,19 +45,6 @@ cases! {
     clone_serves_where_clone3_is_refused [UserNamespaces, OtherIds],
     clone3_is_used_where_it_can_be [UserNamespaces],
     a_command_can_be_used_twice [],
-}
-
-fn sh(script: &str) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]);
-    command
-}
-
-/// What the program wrote, which must have succeeded.
-fn text(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 fn arguments_and_environment_arrive() {
@@ -114,7 +105,7 @@ fn a_status_is_an_exit_code_or_a_signal() {
 }
 
 fn a_child_is_waited_for_polled_and_killed() {
-    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let mut child = spawn(&mut sleeper());
     assert_eq!(child.try_wait().unwrap(), None);
     assert_eq!(child.wait_timeout(Duration::from_millis(20)).unwrap(), None);
     assert_eq!(kernel::ns(child.id(), "uts"), kernel::ns("self", "uts"));
@@ -207,26 +198,16 @@ fn a_session_and_a_process_group_are_made() {
 
 fn a_child_dies_with_its_parent() {
     // The middle process spawns, tells the child's pid, and ends; the child comes to us.
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    // SAFETY: this process has one thread.
-    let middle = unsafe { libc::fork() };
-    if middle == 0 {
-        let mut command = Command::new("sleep");
-        let child = command.arg("600").kill_on_parent_exit().spawn().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let middle = Fork::start(|| {
+        let child = spawn(sleeper().kill_on_parent_exit());
         write!(&writer, "{}", child.id()).unwrap();
-        // SAFETY: ends the middle process.
-        unsafe { libc::_exit(0) }
-    }
-    drop(writer);
-    let mut pid = String::new();
-    reader.read_to_string(&mut pid).unwrap();
-    let pid: i32 = pid.parse().unwrap();
-    for expected in [middle, pid] {
-        let mut status = 0;
-        // SAFETY: children of ours, the second one by adoption.
-        assert_eq!(unsafe { libc::waitpid(expected, &raw mut status, 0) }, expected);
-        assert_eq!(status, if expected == pid { libc::SIGKILL } else { 0 });
-    }
+        drop(writer);
+        0
+    });
+    let pid = rest(reader).parse().unwrap();
+    assert_eq!(middle.wait(), 0);
+    assert_eq!(fork::wait(pid), libc::SIGKILL);
 }
 
 fn no_new_privs_is_set() {
@@ -260,7 +241,7 @@ fn the_caller_s_code_runs_in_the_child() {
     unsafe { command.pre_exec(|| Err(std::io::Error::from_raw_os_error(libc::EXDEV))) };
     let before = kernel::census();
     let error = command.spawn().unwrap_err();
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::PreExec), Some(libc::EXDEV)));
+    is_at(&error, Step::PreExec, libc::EXDEV);
     assert_eq!(kernel::census(), before);
 }
 
@@ -272,7 +253,7 @@ fn a_panic_of_the_caller_s_code_ends_the_child() {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| command.spawn()));
     assert_eq!(std::process::id(), me, "the child runs the parent's code");
     let error = outcome.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::ChildDied, Some(Step::PreExec)));
+    is_of(&error, Step::PreExec, ErrorKind::ChildDied);
 }
 
 fn a_user_without_groups_has_none_of_ours() {
@@ -318,31 +299,19 @@ fn the_plan_says_what_will_be_done() {
     assert!(command.plan().unwrap().to_string().contains("with a copy of the parent's memory"));
 }
 
-/// Each call refused, with each answer of filters in the field, in a process of its own.
+/// With each errno of filters in the field.
 fn clone_serves_where_clone3_is_refused() {
     for errno in [libc::ENOSYS, libc::EPERM] {
-        // SAFETY: this process has one thread.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
+        in_fork(|| {
             kernel::refuse(libc::SYS_clone3, errno);
             let held = Held::new(NamespaceSet::all());
-            let same = namespaces_inside(held.process(NamespaceSet::all()))
-                == namespaces_of(&held, NamespaceSet::all());
-            drop(held);
-            let mut mapped = sh("cat /proc/self/uid_map");
-            let outside = if crate::machine::is_root() {
-                text(mapped.uid_map(map(&[(0, 5, 5)])))
-            } else {
-                "0 5 5".to_owned()
-            };
-            let outside: Vec<&str> = outside.split_whitespace().collect();
-            // SAFETY: ends the forked process.
-            unsafe { libc::_exit(i32::from(!(same && outside == ["0", "5", "5"]))) }
-        }
-        let mut status = 0;
-        // SAFETY: the child made above.
-        unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        assert_eq!(status, 0, "clone3 answers {errno}");
+            let inside = namespaces_inside(held.enter_all());
+            assert_eq!(inside, namespaces_of(&held, NamespaceSet::all()));
+            if is_root() {
+                let map = text(sh("cat /proc/self/uid_map").uid_map(stage::id_map(&[(0, 5, 5)])));
+                assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "5", "5"]);
+            }
+        });
     }
 }
 
@@ -351,7 +320,7 @@ fn clone3_is_used_where_it_can_be() {
     let held = Held::new(NamespaceSet::all());
     // A shell forks with clone(2), on some architectures always, so there is none between.
     let mut command = Command::new("stat");
-    command.args(["-Lc", "%i"]).enter(held.process(NamespaceSet::all()));
+    command.args(["-Lc", "%i"]).enter(held.enter_all());
     command.args(Namespace::ALL.map(|kind| format!("/proc/self/ns/{}", kind.name())));
     let inside = text(&mut command);
     let expected = namespaces_of(&held, NamespaceSet::all());

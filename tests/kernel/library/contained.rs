@@ -9,15 +9,16 @@ use std::path::Path;
 use std::process::{Command as StdCommand, ExitCode};
 
 use linux_namespaces::{
-    Cause, Command, Enter, Error, Mount, Namespace, NamespaceSet, NsFd, Step, Support, Unshare,
+    Cause, Command, Error, Mount, Namespace, NamespaceSet, NsFd, Step, Support, Unshare,
 };
 use serde_json::{Value, json};
 
+use crate::action::ACTION;
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::library::counts::ACTION;
 use crate::machine::Need::{File, OtherIds, Program, Root, UserNamespaces};
+use crate::program::{Held, is_at, output, sh, sleeper};
 use crate::stage;
 
 /// As Debian's golang-github-containers-common installs it.
@@ -180,8 +181,7 @@ fn bundle(dir: &Path, uid: u32, action: &str, seccomp: Value) {
 }
 
 fn runs(action: &str, seccomp: fn() -> Value) {
-    // SAFETY: this process alone, so that nothing is mounted elsewhere.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    stage::new(libc::CLONE_NEWNS);
     stage::private();
     // crun(1) wants to see one version of cgroups, and not both.
     if Path::new("/sys/fs/cgroup/unified").exists() {
@@ -228,50 +228,37 @@ pub(crate) fn act(action: &str) -> ExitCode {
 /// Refused by the filter, which is named.
 #[track_caller]
 fn is_filtered(error: &Error, step: Step) {
-    assert_eq!((error.step(), error.raw_os_error()), (Some(step), Some(libc::EPERM)), "{error:#}");
+    is_at(error, step, libc::EPERM);
     assert!(error.causes().contains(&Cause::SeccompFilter), "{error:#}");
     assert!(format!("{error:#}").contains("seccomp filter is active"), "{error:#}");
 }
 
 fn what_every_filter_leaves() {
-    let succeeds = |command: &mut Command| {
-        let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error:#}"));
-        assert!(status.success(), "{command:?}: {status}");
-    };
-    succeeds(Command::new("true").new_session().no_new_privs().close_other_fds());
-    succeeds(Command::new("true").kill_on_parent_exit());
+    output(Command::new("true").new_session().no_new_privs().close_other_fds());
+    output(Command::new("true").kill_on_parent_exit());
     let mut copy = Command::new("true");
     // SAFETY: does nothing.
-    succeeds(unsafe { copy.pre_exec(|| Ok(())) });
+    output(unsafe { copy.pre_exec(|| Ok(())) });
     let error = Command::new("/no/such/program").spawn().unwrap_err();
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Exec), Some(libc::ENOENT)));
-    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    is_at(&error, Step::Exec, libc::ENOENT);
+    let child = Held::of(&mut sleeper());
     for kind in Namespace::ALL {
         assert_eq!(NsFd::of_process(child.pid_fd(), kind).unwrap(), NsFd::current(kind).unwrap());
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 fn what_podman_leaves() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "id -u; echo $$"]).map_root().loopback_up();
-    command.unshare(NamespaceSet::all() - NamespaceSet::MOUNT);
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n");
+    let mut command = sh("id -u; echo $$");
+    command.map_root().loopback_up().unshare(NamespaceSet::all() - NamespaceSet::MOUNT);
+    assert_eq!(output(&mut command), "0\n1\n");
     in_fork(|| Unshare::new(NamespaceSet::USER | NamespaceSet::NET).map_root().apply().unwrap());
     let set = NamespaceSet::USER | NamespaceSet::NET;
-    let mut held = Command::new("sleep").arg("600").map_root().unshare(set).spawn().unwrap();
-    let other = held.pid_fd().try_clone().unwrap();
-    let entered = Command::new("true").enter(Enter::new().process(other, set)).status();
-    assert!(entered.unwrap_or_else(|error| panic!("{error:#}")).success());
-    held.kill().unwrap();
-    held.wait().unwrap();
+    output(Command::new("true").enter(Held::new(set).enter_all()));
     // A proc would show what the container's own has covered.
     let mut proc = Command::new("true");
     proc.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
     let error = proc.spawn().unwrap_err();
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Mount), Some(libc::EPERM)));
+    is_at(&error, Step::Mount, libc::EPERM);
     assert!(error.explain().unwrap().contains("covered, as in a container"), "{error:#}");
     // Names are for those with CAP_SYS_ADMIN, in whatever namespace.
     let name = "x".parse().unwrap();

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command as StdCommand, ExitCode};
 
 use linux_namespaces::{Command, Namespace, NamespaceSet, NsFd, discover};
 
+use crate::action::ACTION;
 use crate::harness::cases;
 use crate::machine::Need::{Clone3, NewProc, PidfdNamespaces, Program, Root, UserNamespaces};
-use crate::stage;
+use crate::machine::SHARES_MEMORY;
+use crate::program::{Held, sleeper};
 
 cases! {
     entering_is_one_call [Program("strace"), Root],
@@ -22,32 +23,8 @@ cases! {
         [Program("strace"), Program("unshare"), UserNamespaces, NewProc],
 }
 
-/// The environment variable that names the action.
-pub(crate) const ACTION: &str = "LINUX_NAMESPACES_COUNTED";
-
 /// Does what is to be counted, between two marks.
 pub(crate) fn act(name: &str) -> ExitCode {
-    if let Some(action) = name.strip_prefix("init:") {
-        return crate::library::init::payload::act(action);
-    }
-    match name.split_once('=').unwrap_or((name, "")) {
-        ("clocks", _) => {
-            crate::library::clocks::tell_inside();
-            return ExitCode::SUCCESS;
-        }
-        ("spawns", _) => return crate::library::around::act(),
-        ("undo", attack) => return crate::library::hostile::undo::act(attack),
-        ("contained", filter) => return crate::library::contained::act(filter),
-        ("stall", attack) => return crate::library::hostile::fuse::act(attack),
-        ("hide", how) => return crate::library::discover::hide_a_pin(how),
-        ("cover", _) => return crate::library::discover::cover_own_proc(),
-        ("mount", path) => return mount_inside(path),
-        ("setsid", _) => return in_a_session(),
-        ("discover", others) => return discover_among(others.parse().unwrap()),
-        ("secure", hostile) => return crate::library::secure_exec::act(hostile),
-        ("nest", levels) => return crate::library::birth::nest(levels.parse().unwrap()),
-        _ => {}
-    }
     let uts = NsFd::current(Namespace::Uts).unwrap();
     let mut plain = Command::new("/bin/true");
     let mut mapped = Command::new("/bin/true");
@@ -63,45 +40,11 @@ pub(crate) fn act(name: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// This binary as a program that does `action`.
-pub(crate) fn command(action: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(ACTION, action);
-    command
-}
-
-/// setsid(1) for shell scripts, to be used in the background.
-pub(crate) fn setsid() -> String {
-    let program = std::env::current_exe().unwrap();
-    format!("setsid() {{ {ACTION}=setsid exec '{}' \"$@\"; }}; ", program.display())
-}
-
-fn in_a_session() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let mut program = StdCommand::new(arguments.next().unwrap());
-    program.args(arguments).env_remove(ACTION);
-    // SAFETY: this process alone.
-    assert!(unsafe { libc::setsid() } > 0, "{}", std::io::Error::last_os_error());
-    panic!("{}", program.exec())
-}
-
-fn mount_inside(path: &str) -> ExitCode {
-    stage::tmpfs(path);
-    fs::write(format!("{path}/inside"), "").unwrap();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    println!("{} shared", mounts.matches(" shared:").count());
-    ExitCode::SUCCESS
-}
-
 /// So many processes in the namespaces that this one is in.
-fn discover_among(others: usize) -> ExitCode {
-    let spawn = |_| Command::new("sleep").arg("600").close_other_fds().spawn().unwrap();
-    let children: Vec<_> = (0..others).map(spawn).collect();
+pub(crate) fn discover_among(others: usize) -> ExitCode {
+    let start = |_| Held::of(sleeper().close_other_fds());
+    let _others: Vec<_> = (0..others).map(start).collect();
     drop(counted(|| discover().unwrap()));
-    for mut child in children {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
     ExitCode::SUCCESS
 }
 
@@ -176,7 +119,7 @@ fn count_by(mut strace: StdCommand, action: &str) -> [BTreeMap<String, usize>; 2
 
 fn expect(calls: &BTreeMap<String, usize>, expected: &[(&str, usize)]) {
     let mut calls = calls.clone();
-    if !crate::machine::SHARES_MEMORY && calls.contains_key("clone3") {
+    if !SHARES_MEMORY && calls.contains_key("clone3") {
         // A page that a copy of the memory shares with its parent.
         assert_eq!((calls.remove("mmap"), calls.remove("munmap")), (Some(1), Some(1)));
         // Whether there is a tracer, in a /proc that is opened for this if it is not open.

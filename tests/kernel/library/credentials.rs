@@ -1,15 +1,19 @@
 //! The ids, groups and memory of a program inside a user namespace of somebody else.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command as StdCommand;
 
 use linux_namespaces::{Command, CommandExt, Enter, Init, NamespaceSet, PidFd, Step};
 
+use crate::files::{self, dir};
+use crate::fork::{Fork, become_user};
 use crate::harness::cases;
+use crate::kernel;
 use crate::machine::Need::{OtherIds, Root, TraceOthers, UserNamespaces};
-use crate::machine::is_root;
+use crate::machine::{is_root, is_uid_0};
+use crate::program::{Held, sh, sleeper, text};
+use crate::stage;
 
 cases! {
     root_of_outside_is_root_of_inside [Root, UserNamespaces, OtherIds],
@@ -27,40 +31,25 @@ const NOBODY: u32 = 65_534;
 const USER: NamespaceSet = NamespaceSet::USER;
 
 /// A process of an ordinary user in its own user namespace; killed at the end.
-struct Stranger(libc::pid_t);
+struct Stranger(Fork);
 
 impl Stranger {
     /// With these maps, or none, written by root.
     fn new(uid_map: &str, gid_map: &str, setgroups: &str) -> Self {
-        let (reader, writer) = std::io::pipe().unwrap();
-        // SAFETY: this process has one thread; the child makes system calls and ends by a signal.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            // SAFETY: this process alone.
-            unsafe {
-                if libc::geteuid() == 0 {
-                    libc::setgroups(0, std::ptr::null());
-                    libc::setresgid(NOBODY, NOBODY, NOBODY);
-                    libc::setresuid(NOBODY, NOBODY, NOBODY);
-                }
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::prctl(libc::PR_SET_DUMPABLE, 1);
-                libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWUTS);
-                drop(writer);
-                loop {
-                    libc::pause();
-                }
+        let fork = Fork::sleeping(|| {
+            if is_uid_0() {
+                become_user(NOBODY);
             }
-        }
-        drop(writer);
-        std::io::read_to_string(reader).unwrap();
+            stage::new(libc::CLONE_NEWUSER | libc::CLONE_NEWUTS);
+        });
+        let pid = fork.pid();
         let file = |name: &str| format!("/proc/{pid}/{name}");
         if !uid_map.is_empty() {
             fs::write(file("setgroups"), setgroups).unwrap();
             fs::write(file("uid_map"), uid_map).unwrap();
             fs::write(file("gid_map"), gid_map).unwrap();
         }
-        Self(pid)
+        Self(fork)
     }
 
     fn root() -> Self {
@@ -68,18 +57,8 @@ impl Stranger {
     }
 
     fn enter(&self) -> Enter {
-        let process = PidFd::open(self.0.cast_unsigned()).unwrap();
+        let process = PidFd::open(self.0.pid().cast_unsigned()).unwrap();
         Enter::new().process(process, USER | NamespaceSet::UTS)
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        // SAFETY: the child made above.
-        unsafe {
-            libc::kill(self.0, libc::SIGKILL);
-            libc::waitpid(self.0, std::ptr::null_mut(), 0);
-        }
     }
 }
 
@@ -87,12 +66,10 @@ const SCRIPT: &str = "cat \"$0\"/secret 2>/dev/null; id -u; id -g; id -G";
 
 /// What the script prints: by this crate's command, and by std's.
 fn both(stranger: &Stranger, enter: impl Fn(Enter) -> Enter) -> [String; 2] {
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-    fs::write(dir.path().join("secret"), "secret ").unwrap();
-    fs::set_permissions(dir.path().join("secret"), Permissions::from_mode(0o600)).unwrap();
-    let mut ours = Command::new("sh");
-    ours.args(["-c", SCRIPT]).arg(dir.path()).enter(enter(stranger.enter()));
+    let dir = dir();
+    files::write(dir.path().join("secret"), "secret ", 0o600);
+    let mut ours = sh(SCRIPT);
+    ours.arg(dir.path()).enter(enter(stranger.enter()));
     let mut std = StdCommand::new("sh");
     std.args(["-c", SCRIPT]).arg(dir.path()).enter(&enter(stranger.enter())).unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().replace('\n', " ");
@@ -109,7 +86,7 @@ fn root_of_outside_is_root_of_inside() {
     assert!(seen.iter().all(|seen| seen.starts_with("secret 65534 65534 65534")), "{seen:?}");
     // What is not a user namespace changes nobody.
     let mut command = Command::new("id");
-    let process = PidFd::open(stranger.0.cast_unsigned()).unwrap();
+    let process = PidFd::open(stranger.0.pid().cast_unsigned()).unwrap();
     command.arg("-G").enter(Enter::new().process(process, NamespaceSet::UTS));
     assert_eq!(command.output().unwrap().stdout, b"0 4\n");
 }
@@ -125,21 +102,17 @@ fn groups_go_where_that_is_allowed() {
 fn ids_that_are_set_win() {
     let stranger = Stranger::root();
     let script = "echo $(id -u) $(id -g) $(id -G)";
-    let sh = || {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).enter(stranger.enter());
+    let ids = || {
+        let mut command = sh(script);
+        command.enter(stranger.enter());
         command
     };
-    let text = |command: &mut Command| {
-        let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert_eq!(text(sh().uid(5)), "5 0 0\n");
-    assert_eq!(text(sh().gid(6)), "0 6 6\n");
-    assert_eq!(text(sh().groups([7, 8])), "0 0 0 7 8\n");
-    assert_eq!(text(sh().uid(5).gid(6).groups([7])), "5 6 6 7\n");
+    assert_eq!(text(ids().uid(5)), "5 0 0");
+    assert_eq!(text(ids().gid(6)), "0 6 6");
+    assert_eq!(text(ids().groups([7, 8])), "0 0 0 7 8");
+    assert_eq!(text(ids().uid(5).gid(6).groups([7])), "5 6 6 7");
     // What is kept is kept by both.
-    let mut command = sh();
+    let mut command = ids();
     command.enter(Enter::new().keep_ids()).uid(5);
     assert!(text(&mut command).starts_with("5 65534 "));
 }
@@ -177,8 +150,7 @@ fn ids_that_are_not_mapped_are_refused() {
 }
 
 fn an_id_that_is_mapped_is_kept() {
-    // SAFETY: asks for numbers.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let (uid, gid) = kernel::ids();
     let map = |id: u32| format!("7 {id} 1");
     let stranger = Stranger::new(&map(uid), &map(gid), "deny");
     for seen in both(&stranger, |enter| enter) {
@@ -188,34 +160,22 @@ fn an_id_that_is_mapped_is_kept() {
 
 fn a_new_user_namespace_below_is_made_by_root_of_inside() {
     let stranger = Stranger::root();
-    let mut command = Command::new("sleep");
-    command.arg("600").enter(stranger.enter()).unshare(USER);
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
-    assert!(status.contains("Gid:\t65534\t65534\t65534\t65534"), "{status}");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let child = Held::of(sleeper().enter(stranger.enter()).unshare(USER));
+    for name in ["Uid", "Gid"] {
+        assert_eq!(kernel::status_of(child.id(), name), "65534\t65534\t65534\t65534");
+    }
 }
 
 fn an_init_is_root_of_inside_too() {
     let stranger = Stranger::root();
-    let mut command = Command::new("sleep");
-    command.arg("600").enter(stranger.enter()).init(Init::new()).uid(5).gid(6);
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
+    let child = Held::of(sleeper().enter(stranger.enter()).init(Init::new()).uid(5).gid(6));
     let ids = |pid: u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let of = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.split_whitespace().next().unwrap().parse::<u32>().unwrap()
-        };
-        (of("Uid:"), of("Gid:"))
+        let of = |name| kernel::status_of(pid, name).split('\t').next().unwrap().parse().unwrap();
+        (of("Uid"), of("Gid"))
     };
     assert_eq!(ids(child.id()), (NOBODY, NOBODY));
     let program = child.program().unwrap().pids().unwrap()[0];
     assert_eq!(ids(program), (100_004, 100_005));
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 fn memory_is_hidden_again_after_each_change() {

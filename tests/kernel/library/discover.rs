@@ -5,7 +5,7 @@ pub(crate) mod sight;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufReader, Read as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,16 +14,20 @@ use std::sync::mpsc;
 use std::thread;
 
 use linux_namespaces::{
-    Child, Command, Discovery, ErrorKind, Found, Gap, Holder, Mount, Namespace, NamespaceSet, NsFd,
-    NsId, Stdio, Unshare, discover,
+    Command, Discovery, ErrorKind, Found, Gap, Holder, Mount, Namespace, NamespaceSet, NsFd, NsId,
+    Stdio, Unshare, discover,
 };
 
+use crate::action;
+use crate::files::fifo;
+use crate::fork::{Fork, wait_for_all};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{
     InitialUserNamespace, MountNamespaceList, NewProc, Ordinary, Program, Root, UserNamespaces,
 };
 use crate::machine::lists_namespaces;
+use crate::program::{Held, next_line, sh, sleeper, until_ready};
 use crate::stage;
 
 cases! {
@@ -74,33 +78,19 @@ fn is_gone(all: &Discovery, id: NsId) -> bool {
     all.find(id).is_none_or(|found| found.processes() > 0)
 }
 
-fn sleeper(set: NamespaceSet) -> Child {
-    let mut command = Command::new("sleep");
-    // Longer than any trial takes.
-    command.arg("600").unshare(set).map_root();
-    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-/// A program that says numbers on a line when it is ready.
-fn ready(command: &mut Command) -> (Child, Vec<u64>) {
-    let mut child = command.stdout(Stdio::piped()).kill_on_parent_exit().spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+/// A program that writes numbers on a line when it is ready.
+fn numbers(command: &mut Command) -> (Held, Vec<u64>) {
+    let mut child = Held::of(command.stdout(Stdio::piped()).kill_on_parent_exit());
+    let line = next_line(&mut BufReader::new(child.stdout.take().unwrap()));
     (child, line.split_whitespace().map(|word| word.parse().unwrap()).collect())
 }
 
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
 fn a_process_is_found_in_all_its_namespaces() {
-    let child = sleeper(NamespaceSet::all() - NamespaceSet::TIME);
+    let child = Held::new(NamespaceSet::all() - NamespaceSet::TIME);
     let all = discover().unwrap();
     let user = find(&all, id_of(child.id(), "user"));
     assert_eq!(user.parent(), Some(id_of("self", "user")));
-    // SAFETY: asks for a number.
-    assert_eq!(user.owner_uid(), Some(unsafe { libc::geteuid() }));
+    assert_eq!(user.owner_uid(), Some(kernel::ids().0));
     for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Time) {
         let found = find(&all, id_of(child.id(), kind.name()));
         assert_eq!((found.kind(), found.processes()), (kind, 1));
@@ -108,8 +98,7 @@ fn a_process_is_found_in_all_its_namespaces() {
         let info = found.process(child.id()).unwrap().unwrap();
         assert_eq!((info.pid(), info.parent()), (child.id(), Some(me())));
         assert_eq!(info.command_line(), ["sleep", "600"]);
-        // SAFETY: asks for a number.
-        assert_eq!(info.uid(), unsafe { libc::geteuid() });
+        assert_eq!(info.uid(), kernel::ids().0);
         assert_eq!(all.open(found).unwrap(), child.namespace(kind).unwrap());
         assert!(found.holders().contains(&Holder::Process { pid: child.id() }), "{found:?}");
         let owner = if kind == Namespace::User { user.parent() } else { Some(user.id()) };
@@ -124,18 +113,9 @@ fn a_process_is_found_in_all_its_namespaces() {
     assert!(all.children(parent).any(|child| child.id() == user.id()));
     // Of a process that is gone nothing is told, and nothing of the one that has its number now.
     let net = find(&all, id_of(child.id(), "net"));
-    end(child);
+    drop(child);
     assert_eq!(net.process(net.oldest().unwrap()).unwrap(), None);
     assert_eq!(all.open(net).unwrap_err().kind(), ErrorKind::NotFound);
-}
-
-/// The end of this process's only other thread: for a moment after a join it is still in its namespaces.
-fn join<T>(thread: thread::JoinHandle<T>) -> T {
-    let value = thread.join().unwrap();
-    while fs::read_dir("/proc/self/task").unwrap().count() > 1 {
-        thread::yield_now();
-    }
-    value
 }
 
 fn a_thread_that_is_elsewhere_is_found() {
@@ -157,22 +137,13 @@ fn a_thread_that_is_elsewhere_is_found() {
     assert_eq!((found.processes(), found.oldest()), (0, None));
     assert_eq!(found.owner(), Some(id_of("self", "user")));
     drop(stop);
-    join(thread);
+    kernel::join(thread);
     kernel::until(|| is_gone(&discover().unwrap(), id(uts)));
-}
-
-/// A UTS namespace that only its handle holds.
-fn alone() -> NsFd {
-    let make = || {
-        Unshare::new(NamespaceSet::UTS).apply().unwrap();
-        NsFd::current(Namespace::Uts).unwrap()
-    };
-    join(thread::spawn(make))
 }
 
 fn an_open_file_is_found_by_whatever_name() {
     Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
-    let handle = alone();
+    let handle = stage::uts_of_nobody();
     let uts = handle.id().unwrap();
     let descriptor =
         |file: &NsFd| Holder::Descriptor { pid: me(), fd: file.as_raw_fd().try_into().unwrap() };
@@ -206,20 +177,16 @@ pub(crate) fn cover_own_proc() -> ExitCode {
     // None that is known already.
     let name = "pid:[1]";
     std::os::unix::fs::symlink(name, "/proc/1/ns/pid").unwrap();
-    let path = std::ffi::CString::new(format!("/proc/1/ns/{name}")).unwrap();
-    // SAFETY: a C string.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+    fifo(format!("/proc/1/ns/{name}"));
     println!("ready");
     std::io::stdin().read_to_string(&mut String::new()).unwrap();
     ExitCode::SUCCESS
 }
 
 fn a_proc_that_is_covered_is_not_waited_for() {
-    let mut command = crate::library::counts::command("cover");
+    let mut command = action::command("cover");
     command.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    lines.read_line(&mut String::new()).unwrap();
+    let (mut child, _lines) = until_ready(command.stdin(Stdio::piped()));
     let all = discover().unwrap();
     let id = id_of(child.id(), "pid");
     assert!(!all.find(id).unwrap().holders().iter().any(|it| matches!(it, Holder::Proc { .. })));
@@ -231,10 +198,9 @@ fn a_proc_that_is_covered_is_not_waited_for() {
 }
 
 /// A shell in new user and mount namespaces, which has its own `/sys`.
-fn in_foreign_mounts(script: &str) -> (Child, Vec<u64>) {
+fn in_foreign_mounts(script: &str) -> (Held, Vec<u64>) {
     let script = format!("mount -t tmpfs none /sys && cd /sys && {script}; exec sleep 600");
-    let mut command = Command::new("sh");
-    ready(command.args(["-c", &script]).unshare(NamespaceSet::MOUNT).map_root())
+    numbers(sh(&script).unshare(NamespaceSet::MOUNT).map_root())
 }
 
 fn mounts_of_a_foreign_namespace_are_found() {
@@ -248,9 +214,9 @@ fn mounts_of_a_foreign_namespace_are_found() {
     assert_eq!((found.kind(), found.holders()), (Namespace::Uts, &[holder][..]));
     opens(&all, found);
     assert_eq!(found.owner(), Some(id_of(child.id(), "user")), "it was opened and asked");
-    end(child);
+    drop(child);
     // What said the number may not have been waited for.
-    reap_orphans();
+    wait_for_all();
     kernel::until(|| is_gone(&discover().unwrap(), id(inos[0])));
 }
 
@@ -273,30 +239,28 @@ fn a_covered_mount_is_taken_for_what_it_is() {
     let covered = all.open(find(&all, id(inos[0])));
     assert_eq!(covered.is_ok(), lists_namespaces(), "{covered:?}");
     assert!(all.gaps().contains(&Gap::CoveredMount { mount_namespace, path }));
-    end(child);
-    reap_orphans();
+    drop(child);
+    wait_for_all();
 }
 
 fn a_proc_tells_whom_it_shows() {
-    let mut command = Command::new("sleep");
-    command.arg("600").unshare(NamespaceSet::PID).map_root();
-    let child = command.mount(Mount::proc("/proc").unwrap()).spawn().unwrap();
+    let mut command = sleeper();
+    command.unshare(NamespaceSet::PID).map_root().mount(Mount::proc("/proc").unwrap());
+    let child = Held::of(&mut command);
     let all = discover().unwrap();
     let found = find(&all, id_of(child.id(), "pid"));
     let mount_namespace = id_of(child.id(), "mnt");
     let holder = Holder::Proc { mount_namespace, path: "/proc".into() };
     // The one below it is another one's.
     assert_eq!(found.holders().iter().filter(|it| **it == holder).count(), 1, "{found:?}");
-    end(child);
 }
 
 fn a_proc_out_of_reach_is_told() {
     let script = "mount -t tmpfs none /sys && cd /sys && mkdir a b b/c d e && mount -t proc none a && \
         mount -t tmpfs none a && mount -t proc none b/c && mount -t tmpfs none b && \
         mount -t proc none d && mount --bind d e && mount -t tmpfs none d && echo && exec sleep 600";
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).unshare(NamespaceSet::PID | NamespaceSet::MOUNT).map_root();
-    let (child, _) = ready(&mut command);
+    let (child, _) =
+        numbers(sh(script).unshare(NamespaceSet::PID | NamespaceSet::MOUNT).map_root());
     let all = discover().unwrap();
     let mount_namespace = id_of(child.id(), "mnt");
     let is_gap =
@@ -308,7 +272,6 @@ fn a_proc_out_of_reach_is_told() {
         let holder = Holder::Proc { mount_namespace, path: path.into() };
         assert!(found.holders().contains(&holder), "{path} {found:?}");
     }
-    end(child);
 }
 
 /// Pins a UTS namespace in mounts of its own, which only the youngest of its processes sees, if any.
@@ -325,39 +288,25 @@ pub(crate) fn hide_a_pin(how: &str) -> ExitCode {
         "over" => "/..".to_owned(),
         _ => "/sys/root".to_owned(),
     };
-    let stay = |root: Option<String>, ready: std::io::PipeWriter| {
-        // SAFETY: this process alone, which ends with the first one.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        root.into_iter().for_each(|root| std::os::unix::fs::chroot(root).unwrap());
-        drop(ready);
-        loop {
-            // SAFETY: sleeps.
-            unsafe { libc::pause() };
-        }
-    };
     // Of a namespace that no process is in.
-    // SAFETY: this process alone.
-    let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUTS) }, 0);
     fs::write("/sys/pin", "").unwrap();
-    unshare();
+    stage::new(libc::CLONE_NEWUTS);
     stage::bind("/proc/self/ns/uts", "/sys/pin");
     let ino = kernel::ns("self", "uts");
-    unshare();
+    stage::new(libc::CLONE_NEWUTS);
     if how == "over" {
         stage::tmpfs("/");
     }
     let count: usize = count.parse().unwrap();
-    for number in 0..=count {
+    let stay = |number| {
         fs::create_dir_all(root(number)).unwrap();
-        let (mut told, ready) = std::io::pipe().unwrap();
-        // SAFETY: this process has one thread.
-        if unsafe { libc::fork() } == 0 {
-            drop(told);
-            stay((number < count || how == "all").then(|| root(number)), ready);
-        }
-        drop(ready);
-        told.read_to_end(&mut Vec::new()).unwrap();
-    }
+        Fork::sleeping(|| {
+            if number < count || how == "all" {
+                std::os::unix::fs::chroot(root(number)).unwrap();
+            }
+        })
+    };
+    let _forks: Vec<_> = (0..=count).map(stay).collect();
     std::os::unix::fs::chroot(root(0)).unwrap();
     println!("{ino}");
     std::io::stdin().read_to_string(&mut String::new()).unwrap();
@@ -374,9 +323,9 @@ fn who_sees_less_hides_no_mount() {
         ("1,all", false, true),
     ];
     for (how, is_found, has_gap) in cases {
-        let mut command = crate::library::counts::command(&format!("hide={how}"));
+        let mut command = action::command(&format!("hide={how}"));
         command.unshare(NamespaceSet::MOUNT).map_root().stdin(Stdio::piped());
-        let (child, inos) = ready(&mut command);
+        let (child, inos) = numbers(&mut command);
         let all = discover().unwrap();
         let mount_namespace = id_of(child.id(), "mnt");
         let holder = Holder::Mount { mount_namespace, path: "/sys/pin".into() };
@@ -384,14 +333,14 @@ fn who_sees_less_hides_no_mount() {
         assert_eq!(found.is_some(), is_found, "{how}");
         found.into_iter().for_each(|found| opens(&all, found));
         assert_eq!(all.gaps().contains(&Gap::Mounts { mount_namespace }), has_gap, "{how}");
-        end(child);
-        reap_orphans();
+        drop(child);
+        wait_for_all();
     }
 }
 
 fn where_children_will_be_born_is_found() {
     Unshare::new(NamespaceSet::PID | NamespaceSet::TIME).map_root().apply().unwrap();
-    let child = Command::new("sleep").arg("600").spawn().unwrap();
+    let child = Held::of(&mut sleeper());
     let all = discover().unwrap();
     for name in ["pid", "time"] {
         let found = find(&all, id_of("thread-self", &format!("{name}_for_children")));
@@ -402,20 +351,12 @@ fn where_children_will_be_born_is_found() {
         assert_eq!(found.processes(), 1);
         opens(&all, found);
     }
-    end(child);
 }
 
 fn a_parent_without_a_process_is_found() {
     let mut command = Command::new("unshare");
-    command.args([
-        "-r",
-        "unshare",
-        "-r",
-        "sh",
-        "-c",
-        "stat -Lc %i /proc/self/ns/user; exec sleep 600",
-    ]);
-    let (child, inos) = ready(&mut command);
+    let script = "stat -Lc %i /proc/self/ns/user; exec sleep 600";
+    let (child, inos) = numbers(command.args(["-r", "unshare", "-r", "sh", "-c", script]));
     let all = discover().unwrap();
     let inner = find(&all, id(inos[0]));
     let outer = find(&all, inner.parent().unwrap());
@@ -429,15 +370,15 @@ fn a_parent_without_a_process_is_found() {
     let above = find(&all, outer.parent().unwrap());
     assert!(all.children(above).any(|child| child.id() == outer.id()));
     assert!(all.roots(Namespace::User).all(|root| root.id() != outer.id()));
-    end(child);
-    reap_orphans();
+    drop(child);
+    wait_for_all();
 }
 
 fn pid_namespaces_form_a_tree() {
     let mut command = Command::new("unshare");
     let script = "stat -Lc %i /proc/self/ns/pid; exec sleep 600";
     command.args(["-rpf", "--mount-proc", "--kill-child", "unshare", "-pf", "--mount-proc"]);
-    let (child, inos) = ready(command.args(["--kill-child", "sh", "-c", script]));
+    let (child, inos) = numbers(command.args(["--kill-child", "sh", "-c", script]));
     let all = discover().unwrap();
     let inner = find(&all, id(inos[0]));
     let outer = find(&all, inner.parent().unwrap());
@@ -448,14 +389,8 @@ fn pid_namespaces_form_a_tree() {
     assert!(inner.processes() >= 1);
     let here = find(&all, id_of("self", "pid"));
     assert!(all.children(here).any(|child| child.id() == outer.id()));
-    end(child);
-    reap_orphans();
-}
-
-/// What the programs in between left to this process, when they died with their namespaces.
-fn reap_orphans() {
-    // SAFETY: waits for children; there are no others.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    drop(child);
+    wait_for_all();
 }
 
 fn a_mount_namespace_without_a_process_is_listed() {
@@ -463,7 +398,7 @@ fn a_mount_namespace_without_a_process_is_listed() {
         Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
         NsFd::current(Namespace::Mount).unwrap()
     };
-    let handle = join(thread::spawn(make));
+    let handle = kernel::join(thread::spawn(make));
     let id = handle.id().unwrap();
     // A quick look does not see the descriptor, so that only the kernel's list has it.
     let all = Discovery::without_descriptors().unwrap();
@@ -482,7 +417,7 @@ fn what_only_a_socket_holds_is_found_through_it() {
         let id = NsFd::current(Namespace::Net).unwrap().id().unwrap();
         (std::net::UdpSocket::bind("0.0.0.0:0").unwrap(), id)
     };
-    let (socket, id) = join(thread::spawn(make));
+    let (socket, id) = kernel::join(thread::spawn(make));
     // Nor does Linux 6.19 list what nobody uses.
     kernel::until(|| is_gone(&discover().unwrap(), id));
     let net = NsFd::of_socket(&socket).unwrap();
@@ -504,12 +439,12 @@ fn what_may_not_be_seen_is_told() {
 }
 
 fn nothing_is_invented_while_processes_come_and_go() {
-    let stable = sleeper(NamespaceSet::UTS | NamespaceSet::IPC);
+    let stable = Held::new(NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::IPC);
     let churn = "while :; do unshare -ru true & unshare -ri true; wait; done";
     let spawn = |_| {
         let mut command = Command::new("setsid");
         command.args(["-w", "sh", "-c", churn]).unshare(NamespaceSet::PID).map_root();
-        command.kill_on_parent_exit().spawn().unwrap()
+        Held::of(command.kill_on_parent_exit())
     };
     let churners: Vec<_> = (0..3).map(spawn).collect();
     for _ in 0..40 {
@@ -527,32 +462,31 @@ fn nothing_is_invented_while_processes_come_and_go() {
         }
     }
     // With the PID 1 of each ends all that it started.
-    churners.into_iter().for_each(end);
-    end(stable);
+    drop(churners);
 }
 
 /// What the walk rests on.
 fn a_dead_process_s_directory_is_no_later_one_s() {
-    let first = Command::new("sleep").arg("600").spawn().unwrap();
+    let first = Held::of(&mut sleeper());
     let pid = first.id();
     let dir = kernel::open_path(&format!("/proc/{pid}/ns"), libc::O_DIRECTORY);
     let link = format!("/proc/self/fd/{}/uts", dir.as_raw_fd());
     assert!(fs::read_link(&link).is_ok());
-    end(first);
-    let second = Command::new("sleep").arg("600").set_tid([pid]).spawn();
+    drop(first);
+    // Unless somebody is faster.
+    let second = sleeper().set_tid([pid]).kill_on_parent_exit().spawn();
     assert!(fs::read_link(&link).is_err());
-    // Unless somebody was faster.
-    second.map(end).ok();
+    second.map(Held::from).ok();
 }
 
 fn members_end_and_the_wait_ends() {
-    let child = sleeper(NamespaceSet::UTS);
+    let child = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
     let uts = child.namespace(Namespace::Uts).unwrap();
     let members = uts.members().unwrap();
     let pids: Vec<_> = members.iter().map(|it| it.pid().unwrap()).collect();
     assert_eq!(pids, [Some(child.id())]);
     assert!(!uts.wait_until_empty(Some(std::time::Duration::ZERO)).unwrap());
-    let killer = thread::spawn(move || end(child));
+    let killer = thread::spawn(move || drop(child));
     assert!(uts.wait_until_empty(None).unwrap());
     killer.join().unwrap();
     assert!(members[0].has_ended().unwrap());

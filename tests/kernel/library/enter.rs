@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use linux_namespaces::{
-    Child, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Step, Unshare, uts,
+    Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Step, Unshare, uts,
 };
 
+use crate::files::c_string;
+use crate::fork::{self, in_fork};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{PidfdNamespaces, Root, UserNamespaces};
+use crate::program::{Held, is_of, sleeper};
 use crate::stage;
 
 cases! {
@@ -33,36 +36,9 @@ cases! {
     a_socket_made_inside_stays_inside [Root],
 }
 
-/// Somebody in other namespaces; killed at the end.
-struct Held(Child);
-
-impl Held {
-    fn new(set: NamespaceSet) -> Self {
-        let mut command = Command::new("sleep");
-        command.arg("600").unshare(set);
-        if set.contains(NamespaceSet::UTS) {
-            command.hostname("inside".parse().unwrap());
-        }
-        if set.contains(NamespaceSet::USER) {
-            command.map_root();
-        }
-        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
-    }
-
-    fn ns(&self, kind: Namespace) -> NsFd {
-        self.0.namespace(kind).unwrap()
-    }
-
-    fn process(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
+/// A program whose UTS namespace has a name.
+fn named(set: NamespaceSet) -> Held {
+    Held::of(sleeper().unshare(set).hostname("inside".parse().unwrap()))
 }
 
 /// Which file of /proc/thread-self/ns tells what setns(2) of a kind changed.
@@ -74,19 +50,19 @@ fn each_kind_is_entered_by_handle_and_by_process() {
     let all_but_user = NamespaceSet::all() - NamespaceSet::USER;
     let held = Held::new(all_but_user);
     for kind in all_but_user.namespaces() {
-        let inside = kernel::ns(held.0.id(), kind.name());
+        let inside = kernel::ns(held.id(), kind.name());
         let before = kernel::all_ns();
-        held.ns(kind).scoped().unwrap().leave().unwrap();
+        held.namespace(kind).unwrap().scoped().unwrap().leave().unwrap();
         assert_eq!(kernel::all_ns(), before, "{kind}");
-        let stay = held.process(kind.into()).scoped().unwrap();
+        let stay = held.enter(kind.into()).scoped().unwrap();
         assert_eq!(kernel::ns("thread-self", changed_by(kind)), inside);
         stay.leave().unwrap();
         assert_eq!(kernel::all_ns(), before, "{kind}");
     }
-    held.process(all_but_user).apply().unwrap();
+    held.enter(all_but_user).apply().unwrap();
     for kind in all_but_user.namespaces() {
         let now = kernel::ns("thread-self", changed_by(kind));
-        assert_eq!(now, kernel::ns(held.0.id(), kind.name()), "{kind}");
+        assert_eq!(now, kernel::ns(held.id(), kind.name()), "{kind}");
     }
 }
 
@@ -95,32 +71,27 @@ fn a_user_namespace_and_what_it_owns_in_any_order() {
     let held = Held::new(kinds.into_iter().collect());
     for start in 0..kinds.len() {
         // One attempt a process, since there is no way back.
-        // SAFETY: this process has one thread.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
+        in_fork(|| {
             let mut kinds = kinds;
             kinds.rotate_left(start);
-            let enter = kinds.iter().fold(Enter::new(), |all, kind| all.namespace(held.ns(*kind)));
-            let entered = enter.apply().is_ok()
-                && kinds.iter().all(|kind| {
-                    kernel::ns("thread-self", kind.name()) == kernel::ns(held.0.id(), kind.name())
-                });
-            // SAFETY: ends the forked process.
-            unsafe { libc::_exit(i32::from(!entered)) }
-        }
-        let mut status = 0;
-        // SAFETY: the child made above.
-        unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        assert_eq!(status, 0, "{start}");
+            let enter = kinds
+                .iter()
+                .fold(Enter::new(), |all, kind| all.namespace(held.namespace(*kind).unwrap()));
+            enter.apply().unwrap();
+            for kind in kinds {
+                let name = kind.name();
+                assert_eq!(kernel::ns("thread-self", name), kernel::ns(held.id(), name));
+            }
+        });
     }
 }
 
 fn a_stay_ends_where_it_began() {
-    let held = Held::new(NamespaceSet::all() - NamespaceSet::USER - NamespaceSet::TIME);
+    let held = named(NamespaceSet::all() - NamespaceSet::USER - NamespaceSet::TIME);
     std::env::set_current_dir("/proc/sys").unwrap();
     let before = kernel::all_ns();
     let set = NamespaceSet::MOUNT | NamespaceSet::UTS | NamespaceSet::NET | NamespaceSet::PID;
-    let stay = held.process(set).scoped().unwrap();
+    let stay = held.enter(set).scoped().unwrap();
     assert_eq!(uts::hostname().unwrap().to_string(), "inside");
     assert_eq!(std::env::current_dir().unwrap(), PathBuf::from("/"));
     drop(stay);
@@ -134,10 +105,10 @@ fn a_stay_ends_in_a_chroot() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("proc")).unwrap();
     std::fs::create_dir(dir.path().join("here")).unwrap();
-    let uts = held.ns(Namespace::Mount);
+    let uts = held.namespace(Namespace::Mount).unwrap();
     // SAFETY: this process alone.
     unsafe {
-        let path = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
+        let path = c_string(dir.path());
         assert_eq!((libc::chroot(path.as_ptr()), libc::chdir(c"/here".as_ptr())), (0, 0));
     }
     uts.scoped().unwrap().leave().unwrap();
@@ -149,7 +120,7 @@ fn a_stay_ends_in_a_chroot() {
 
 fn a_stay_ends_with_a_panic() {
     let held = Held::new(NamespaceSet::UTS);
-    let uts = held.ns(Namespace::Uts);
+    let uts = held.namespace(Namespace::Uts).unwrap();
     let before = kernel::all_ns();
     let panic = std::panic::catch_unwind(|| {
         let _stay = uts.scoped().unwrap();
@@ -163,9 +134,9 @@ fn a_stay_ends_with_a_panic() {
 fn stays_are_nested() {
     let (one, other) = (Held::new(NamespaceSet::UTS), Held::new(NamespaceSet::UTS));
     let before = kernel::all_ns();
-    let outer = one.ns(Namespace::Uts).scoped().unwrap();
+    let outer = one.namespace(Namespace::Uts).unwrap().scoped().unwrap();
     let between = kernel::all_ns();
-    other.ns(Namespace::Uts).scoped().unwrap().leave().unwrap();
+    other.namespace(Namespace::Uts).unwrap().scoped().unwrap().leave().unwrap();
     assert_eq!(kernel::all_ns(), between);
     outer.leave().unwrap();
     assert_eq!(kernel::all_ns(), before);
@@ -173,14 +144,14 @@ fn stays_are_nested() {
 
 fn a_mount_namespace_is_entered_beside_other_threads() {
     let held = Held::new(NamespaceSet::MOUNT);
-    let mount = held.ns(Namespace::Mount);
+    let mount = held.namespace(Namespace::Mount).unwrap();
     std::env::set_current_dir("/proc/sys").unwrap();
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
             mount.enter().unwrap();
             (kernel::ns("thread-self", "mnt"), std::env::current_dir().unwrap())
         });
-        let expected = (kernel::ns(held.0.id(), "mnt"), PathBuf::from("/"));
+        let expected = (kernel::ns(held.id(), "mnt"), PathBuf::from("/"));
         assert_eq!(inside.join().unwrap(), expected);
     });
     assert_eq!(std::env::current_dir().unwrap(), PathBuf::from("/proc/sys"));
@@ -190,16 +161,16 @@ fn a_way_back_that_is_refused_is_told() {
     // Root of a user namespace, but still in the machine's UTS namespace, which it does not own.
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     let held = Held::new(NamespaceSet::UTS);
-    let uts = held.ns(Namespace::Uts);
-    let inside = kernel::ns(held.0.id(), "uts");
+    let uts = held.namespace(Namespace::Uts).unwrap();
+    let inside = kernel::ns(held.id(), "uts");
     let error = uts.scoped().unwrap().leave().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::NotRestored, Some(Step::Leave)));
+    is_of(&error, Step::Leave, ErrorKind::NotRestored);
     assert!(error.explain().unwrap().contains("use run()"));
     assert_eq!(kernel::ns("thread-self", "uts"), inside);
     // Here the way in is the way back, so each stay is on a thread of its own.
     let dropped = std::thread::spawn(move || {
         let held = Held::new(NamespaceSet::NET);
-        let stay = held.ns(Namespace::Net).scoped().unwrap();
+        let stay = held.namespace(Namespace::Net).unwrap().scoped().unwrap();
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(stay)));
         panic.is_err()
     });
@@ -208,28 +179,25 @@ fn a_way_back_that_is_refused_is_told() {
 
 fn there_is_no_stay_in_a_user_namespace() {
     let held = Held::new(NamespaceSet::USER);
-    let error = held.ns(Namespace::User).scoped().unwrap_err();
+    let error = held.namespace(Namespace::User).unwrap().scoped().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(kernel::different("self", &std::process::id().to_string()), NamespaceSet::empty());
 }
 
 fn work_runs_inside_on_another_thread() {
-    let held = Held::new(NamespaceSet::UTS | NamespaceSet::MOUNT);
+    let held = named(NamespaceSet::UTS | NamespaceSet::MOUNT);
     let before = kernel::all_ns();
     let words = String::from("borrowed");
     let seen = held
-        .process(NamespaceSet::UTS | NamespaceSet::MOUNT)
+        .enter(NamespaceSet::UTS | NamespaceSet::MOUNT)
         .run(|| {
             (uts::hostname().unwrap().to_string(), words.as_str(), kernel::ns("thread-self", "mnt"))
         })
         .unwrap();
-    assert_eq!(seen, ("inside".to_owned(), "borrowed", kernel::ns(held.0.id(), "mnt")));
-    assert_eq!(held.ns(Namespace::Uts).run(|| 3).unwrap(), 3);
+    assert_eq!(seen, ("inside".to_owned(), "borrowed", kernel::ns(held.id(), "mnt")));
+    assert_eq!(held.namespace(Namespace::Uts).unwrap().run(|| 3).unwrap(), 3);
     assert_eq!(kernel::all_ns(), before);
-    // A thread that was joined may not have left the process yet.
-    while kernel::status("Threads") != "1" {
-        std::thread::yield_now();
-    }
+    kernel::until_alone();
 }
 
 fn a_panic_of_the_work_comes_back() {
@@ -242,11 +210,11 @@ fn a_panic_of_the_work_comes_back() {
 fn what_threads_cannot_enter_is_told() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::TIME);
     for kind in [Namespace::User, Namespace::Time] {
-        let error = held.ns(kind).run(|| ()).unwrap_err();
+        let error = held.namespace(kind).unwrap().run(|| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Multithreaded, "{kind}");
     }
-    let user = held.ns(Namespace::User);
-    let both = held.process(NamespaceSet::USER | NamespaceSet::TIME);
+    let user = held.namespace(Namespace::User).unwrap();
+    let both = held.enter(NamespaceSet::USER | NamespaceSet::TIME);
     std::thread::spawn(move || {
         let before = kernel::all_ns();
         for error in [user.enter().unwrap_err(), both.apply().unwrap_err()] {
@@ -262,17 +230,19 @@ fn what_threads_cannot_enter_is_told() {
 /// As exec is for a moment after it woke us.
 fn a_guest_in_the_memory_is_waited_for() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::TIME);
-    held.process(NamespaceSet::USER).apply().unwrap();
+    held.enter(NamespaceSet::USER).apply().unwrap();
     let guest = kernel::guest_in_this_memory();
-    held.process(NamespaceSet::TIME).apply().unwrap();
-    assert_eq!(NsFd::for_children(Namespace::Time).unwrap(), held.ns(Namespace::Time));
-    // SAFETY: the child made above.
-    assert_eq!(unsafe { libc::waitpid(guest, std::ptr::null_mut(), 0) }, guest);
+    held.enter(NamespaceSet::TIME).apply().unwrap();
+    assert_eq!(
+        NsFd::for_children(Namespace::Time).unwrap(),
+        held.namespace(Namespace::Time).unwrap()
+    );
+    fork::wait(guest);
 }
 
 fn the_time_namespace_of_the_children_is_entered() {
     let new = NamespaceSet::USER | NamespaceSet::TIME;
-    let other = Held::new(new).ns(Namespace::Time);
+    let other = Held::new(new).namespace(Namespace::Time).unwrap();
     Unshare::new(new).map_root().apply().unwrap();
     let before = (kernel::ns("self", "time"), kernel::ns("self", "time_for_children"));
     assert_ne!(before.0, before.1);
@@ -294,8 +264,8 @@ fn the_time_namespace_of_the_children_is_entered() {
 fn nonsense_is_refused() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
     let before = kernel::all_ns();
-    let twice = held.process(NamespaceSet::UTS).namespace(held.ns(Namespace::Uts));
-    for enter in [held.process(NamespaceSet::empty()), twice] {
+    let twice = held.enter(NamespaceSet::UTS).namespace(held.namespace(Namespace::Uts).unwrap());
+    for enter in [held.enter(NamespaceSet::empty()), twice] {
         assert_eq!(enter.apply().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(enter.scoped().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(enter.run(|| ()).unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -307,13 +277,13 @@ fn nonsense_is_refused() {
 
 fn a_process_that_ended_cannot_be_entered() {
     let mut child = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
-    let process = child.process(NamespaceSet::USER | NamespaceSet::UTS);
-    child.0.kill().unwrap();
-    while !child.0.pid_fd().has_ended().unwrap() {
+    let process = child.enter(NamespaceSet::USER | NamespaceSet::UTS);
+    child.kill().unwrap();
+    while !child.pid_fd().has_ended().unwrap() {
         std::thread::yield_now();
     }
     assert_eq!(process.apply().unwrap_err().kind(), ErrorKind::ProcessGone);
-    child.0.wait().unwrap();
+    child.wait().unwrap();
     assert_eq!(process.apply().unwrap_err().kind(), ErrorKind::ProcessGone);
 }
 
@@ -323,24 +293,23 @@ fn what_is_refused_half_way_is_undone() {
     let held = Held::new(NamespaceSet::UTS);
     // It stands for one that may not be entered; nor could we come back to our own pid namespace.
     let stranger = Held::new(NamespaceSet::USER | NamespaceSet::PID);
-    let pid = stranger.ns(Namespace::Pid);
+    let pid = stranger.namespace(Namespace::Pid).unwrap();
     drop(stranger);
     stage::refuse_setns(libc::CLONE_NEWPID, libc::EPERM);
     let before = kernel::all_ns();
-    let both = Enter::new().namespace(held.ns(Namespace::Uts)).namespace(pid);
+    let both = Enter::new().namespace(held.namespace(Namespace::Uts).unwrap()).namespace(pid);
     let error = both.apply().unwrap_err();
     assert_eq!(
         (error.kind(), error.namespace()),
         (ErrorKind::PermissionDenied, Some(Namespace::Pid))
     );
     // Back where we were, although one of the two had been entered.
-    assert_eq!(ino("uts"), before.iter().find(|(name, _)| name == "uts").unwrap().1);
+    assert_eq!(
+        kernel::ns("thread-self", "uts"),
+        before.iter().find(|(name, _)| name == "uts").unwrap().1
+    );
     assert_eq!(both.scoped().unwrap_err().namespace(), Some(Namespace::Pid));
     assert_eq!(kernel::all_ns(), before);
-}
-
-fn ino(name: &str) -> u64 {
-    kernel::ns("thread-self", name)
 }
 
 fn no_other_flag_gets_through() {
@@ -367,9 +336,7 @@ fn no_other_flag_gets_through() {
 }
 
 fn a_socket_made_inside_stays_inside() {
-    let mut command = Command::new("sleep");
-    command.arg("600").loopback_up();
-    let mut child = command.spawn().unwrap();
+    let child = Held::of(sleeper().loopback_up());
     let net = child.namespace(Namespace::Net).unwrap();
     let listener = net.run(|| std::net::TcpListener::bind("127.0.0.1:0")).unwrap().unwrap();
     let address = listener.local_addr().unwrap();
@@ -377,6 +344,4 @@ fn a_socket_made_inside_stays_inside() {
     assert!(std::net::TcpStream::connect(address).is_err());
     let client = net.run(|| std::net::TcpStream::connect(address)).unwrap().unwrap();
     assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());
-    child.kill().unwrap();
-    child.wait().unwrap();
 }

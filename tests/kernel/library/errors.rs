@@ -5,16 +5,18 @@ use std::fs;
 use std::io;
 
 use linux_namespaces::{
-    Command, Enter, Error, ErrorKind, IdExtent, IdMap, Mount, Namespace, NamespaceSet, NsFd, PidFd,
-    Propagation, Signal, Step, Unshare, uts,
+    Command, Error, ErrorKind, Mount, Namespace, NamespaceSet, NsFd, PidFd, Propagation, Signal,
+    Step, Unshare, uts,
 };
 
+use crate::files::{self, c_string};
 use crate::harness::cases;
 use crate::kernel::{Limit, refuse};
 use crate::machine::Need::{
     NamespaceLimits, Ordinary, PidfdNamespaces, Program, Root, UserNamespaces,
 };
 use crate::machine::SHARES_MEMORY;
+use crate::program::{Held, is_at};
 use crate::stage;
 
 cases! {
@@ -44,12 +46,12 @@ fn expect(error: Error, step: Step, errno: i32, kind: ErrorKind, word: &str) {
     assert!(!format!("{error}").contains(&*explanation));
 }
 
-fn spawn(command: &mut Command) -> Error {
+fn error_of(command: &mut Command) -> Error {
     command.spawn().unwrap_err()
 }
 
 fn an_error_says_what_and_why_once() {
-    let error = spawn(Command::new("true").current_dir("/no/such/place"));
+    let error = error_of(Command::new("true").current_dir("/no/such/place"));
     let (what, why) = (error.to_string(), error.source().unwrap().to_string());
     assert_eq!(what, "cannot change the working directory \"/no/such/place\"");
     assert_eq!(why, io::Error::from_raw_os_error(libc::ENOENT).to_string());
@@ -97,13 +99,13 @@ fn limits_on_namespaces() {
     let set = NamespaceSet::UTS;
     let unshare = Unshare::new(set).apply().unwrap_err();
     expect(unshare, Step::Unshare, libc::ENOSPC, ErrorKind::LimitReached, "max_*_namespaces");
-    let clone = spawn(Command::new("true").unshare(set));
+    let clone = error_of(Command::new("true").unshare(set));
     expect(clone, Step::Clone, libc::ENOSPC, ErrorKind::LimitReached, "50 ms");
 }
 
 fn limits_on_processes() {
     let _limit = Limit::set(libc::RLIMIT_NPROC, 0);
-    let clone = spawn(Command::new("true").map_root());
+    let clone = error_of(Command::new("true").map_root());
     expect(clone, Step::Clone, libc::EAGAIN, ErrorKind::LimitReached, "RLIMIT_NPROC");
     let thread = NsFd::current(Namespace::Uts).unwrap().run(|| ()).unwrap_err();
     expect(thread, Step::StartThread, libc::EAGAIN, ErrorKind::LimitReached, "RLIMIT_NPROC");
@@ -111,8 +113,8 @@ fn limits_on_processes() {
 
 fn limits_on_processes_and_the_id_map_helper() {
     let _limit = Limit::set(libc::RLIMIT_NPROC, 0);
-    let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 2 }]).unwrap();
-    let helper = spawn(Command::new("true").uid_map(map));
+    let map = stage::id_map(&[(0, 0, 2)]);
+    let helper = error_of(Command::new("true").uid_map(map));
     expect(helper, Step::StartIdMapHelper, libc::EAGAIN, ErrorKind::LimitReached, "RLIMIT_NPROC");
 }
 
@@ -125,7 +127,7 @@ fn limits_on_descriptors() {
         (PidFd::current().unwrap_err(), Step::OpenProcess),
         // Of a child with a copy of the memory a pipe tells.
         (
-            spawn(&mut Command::new("/bin/true")),
+            error_of(&mut Command::new("/bin/true")),
             if SHARES_MEMORY { Step::Clone } else { Step::Prepare },
         ),
         (Command::new("/bin/true").output().unwrap_err(), Step::Prepare),
@@ -137,24 +139,24 @@ fn limits_on_descriptors() {
 fn maps_that_cannot_be_written() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     // With all capabilities in here, but for ids that do not exist here.
-    let map = IdMap::new([IdExtent { inside: 0, outside: 7, count: 2 }]).unwrap();
-    let uid = spawn(Command::new("true").uid_map(map.clone()));
+    let map = stage::id_map(&[(0, 7, 2)]);
+    let uid = error_of(Command::new("true").uid_map(map.clone()));
     expect(uid, Step::WriteUidMap, libc::EPERM, ErrorKind::PermissionDenied, "map_root()");
-    let gid = spawn(Command::new("true").gid_map(map));
+    let gid = error_of(Command::new("true").gid_map(map));
     expect(gid, Step::WriteGidMap, libc::EPERM, ErrorKind::PermissionDenied, "map_root()");
     // What is denied in one user namespace cannot be allowed in those below it.
     let allow = linux_namespaces::Setgroups::Allow;
-    let setgroups = spawn(Command::new("true").setgroups(allow));
+    let setgroups = error_of(Command::new("true").setgroups(allow));
     let kind = ErrorKind::PermissionDenied;
     expect(setgroups, Step::WriteSetgroups, libc::EPERM, kind, "denied before");
-    let groups = spawn(Command::new("true").groups([0]));
+    let groups = error_of(Command::new("true").groups([0]));
     expect(groups, Step::SetGroups, libc::EPERM, ErrorKind::PermissionDenied, "CAP_SETGID");
 }
 
 fn what_an_undumpable_process_cannot_do() {
     // SAFETY: this process alone.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
-    let map = spawn(Command::new("true").map_root());
+    let map = error_of(Command::new("true").map_root());
     let kind = ErrorKind::PermissionDenied;
     expect(map, Step::WriteSetgroups, libc::EACCES, kind, "PR_SET_DUMPABLE");
 }
@@ -164,15 +166,15 @@ fn what_takes_a_namespace_of_one_s_own() {
     let (perm, step) = (libc::EPERM, Step::Unshare);
     let net = Unshare::new(NamespaceSet::NET).apply().unwrap_err();
     expect(net, step, perm, denied, "user namespace made with it");
-    let clone = spawn(Command::new("true").unshare(NamespaceSet::NET));
+    let clone = error_of(Command::new("true").unshare(NamespaceSet::NET));
     expect(clone, Step::Clone, perm, denied, "user namespace made with it");
     let name = uts::set_hostname(&"x".parse().unwrap()).unwrap_err();
     expect(name, Step::SetHostname, perm, denied, "make a UTS namespace");
     let name = uts::set_domainname(&"x".parse().unwrap()).unwrap_err();
     expect(name, Step::SetDomainname, perm, denied, "make a UTS namespace");
-    let uid = spawn(Command::new("true").uid(1));
+    let uid = error_of(Command::new("true").uid(1));
     expect(uid, Step::SetUid, perm, denied, "CAP_SETUID");
-    let gid = spawn(Command::new("true").gid(1));
+    let gid = error_of(Command::new("true").gid(1));
     expect(gid, Step::SetGid, perm, denied, "CAP_SETGID");
     let other = NsFd::current(Namespace::Uts).unwrap().enter().unwrap_err();
     expect(other, Step::Enter, perm, denied, "CAP_SYS_ADMIN");
@@ -182,25 +184,23 @@ fn what_takes_a_namespace_of_one_s_own() {
 /// A new proc takes a pid namespace that the user namespace owns.
 fn other_s_proc() -> Error {
     let mut command = Command::new("true");
-    let error = spawn(command.map_root().mount(Mount::proc("/proc").unwrap()));
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Mount), Some(libc::EPERM)));
+    let error = error_of(command.map_root().mount(Mount::proc("/proc").unwrap()));
+    is_at(&error, Step::Mount, libc::EPERM);
     error
 }
 
 fn ids_that_are_not_mapped() {
-    let uid = spawn(Command::new("true").map_root().uid(77));
+    let uid = error_of(Command::new("true").map_root().uid(77));
     expect(uid, Step::SetUid, libc::EINVAL, ErrorKind::Os, "not mapped");
-    let gid = spawn(Command::new("true").map_root().gid(77));
+    let gid = error_of(Command::new("true").map_root().gid(77));
     expect(gid, Step::SetGid, libc::EINVAL, ErrorKind::Os, "not mapped");
 }
 
 fn programs_that_cannot_be_run() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &[u8], mode: u32| {
-        use std::os::unix::fs::PermissionsExt;
         let path = dir.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        files::write(&path, text, mode);
         path
     };
     let (found, denied) = (ErrorKind::NotFound, ErrorKind::PermissionDenied);
@@ -213,20 +213,20 @@ fn programs_that_cannot_be_run() {
         ("/etc/passwd/x".into(), libc::ENOTDIR, found, "no directory"),
     ];
     for (program, errno, kind, word) in rows {
-        let error = spawn(&mut Command::new(&program));
+        let error = error_of(&mut Command::new(&program));
         assert_eq!(error.path(), Some(program.as_path()));
         expect(error, Step::Exec, errno, kind, word);
     }
     let long = "x".repeat(200_000);
-    let error = spawn(Command::new("/bin/true").arg(long));
+    let error = error_of(Command::new("/bin/true").arg(long));
     expect(error, Step::Exec, libc::E2BIG, ErrorKind::Os, "RLIMIT_STACK");
-    let place = spawn(Command::new("/bin/true").current_dir("/etc/passwd"));
+    let place = error_of(Command::new("/bin/true").current_dir("/etc/passwd"));
     expect(place, Step::ChangeDirectory, libc::ENOTDIR, found, "no directory");
 }
 
 fn what_a_chroot_cannot_do() {
     let dir = tempfile::tempdir().unwrap();
-    let path = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
+    let path = c_string(dir.path());
     fs::create_dir(dir.path().join("proc")).unwrap();
     let _back = stage::Root::keep();
     // SAFETY: this process alone.
@@ -236,28 +236,20 @@ fn what_a_chroot_cannot_do() {
     expect(user, Step::Unshare, libc::EPERM, ErrorKind::PermissionDenied, "chroot");
     let mounts = Unshare::new(NamespaceSet::MOUNT).propagation(Propagation::Private);
     let error = mounts.apply().unwrap_err();
-    assert_eq!(
-        (error.step(), error.raw_os_error()),
-        (Some(Step::SetPropagation), Some(libc::EINVAL))
-    );
+    is_at(&error, Step::SetPropagation, libc::EINVAL);
     assert!(error.explain().unwrap().contains("chroot"));
 }
 
 fn what_is_filtered() {
-    let mut held =
-        Command::new("sleep").arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
-    let set = NamespaceSet::USER | NamespaceSet::UTS;
-    let enter = Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
+    let held = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
     for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_close_range] {
         refuse(call, libc::ENOSYS);
     }
     for (error, step) in [
         (Unshare::new(NamespaceSet::USER).apply().unwrap_err(), Step::Unshare),
-        (enter.apply().unwrap_err(), Step::Enter),
-        (spawn(Command::new("true").close_other_fds()), Step::CloseFds),
+        (held.enter_all().apply().unwrap_err(), Step::Enter),
+        (error_of(Command::new("true").close_other_fds()), Step::CloseFds),
     ] {
         expect(error, step, libc::ENOSYS, ErrorKind::Unsupported, "filter");
     }
-    held.kill().unwrap();
-    held.wait().unwrap();
 }

@@ -15,20 +15,21 @@ pub(crate) mod callers;
 pub(crate) mod calls;
 pub(crate) mod kills;
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 
-use linux_namespaces::{
-    Child, Command, Enter, Error, ErrorKind, IdExtent, IdMap, Mount, NamespaceSet, Stdio, Step,
-    Unshare,
-};
+use linux_namespaces::{Command, ErrorKind, Mount, NamespaceSet, Stdio, Step, Unshare};
 
+use crate::engine::Engine::{Copying, CopyingInside};
+use crate::engine::{ALL, Engine, FRESH, available};
+use crate::files::{self, set_mode};
+use crate::fork::as_ordinary;
 use crate::harness::cases;
 use crate::kernel::{self, Limit};
 use crate::machine::Need::{Clone3, NamespaceLimits, OtherIds, Program, UserNamespaces};
 use crate::machine::is_root;
-
-use crate::fork::as_ordinary;
+use crate::program::{Held, refused, sleeper};
+use crate::stage;
 
 cases! {
     a_program_that_cannot_be_run [],
@@ -47,116 +48,6 @@ cases! {
     the_limits_on_namespaces [UserNamespaces, NamespaceLimits],
 }
 
-/// The ways in which a child is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
-    /// It shares the parent's memory.
-    Sharing,
-    /// It has a copy, because the caller's code runs in it.
-    Copying,
-    /// It shares, and is made by an intermediate process that entered a namespace.
-    SharingInside,
-    /// It has a copy, and is made by an intermediate process that entered a user namespace.
-    CopyingInside,
-}
-
-use Engine::{Copying, CopyingInside, Sharing, SharingInside};
-
-pub(crate) const ALL: &[Engine] = &[Sharing, Copying, SharingInside, CopyingInside];
-/// For id maps, which an entered user namespace excludes.
-pub(crate) const FRESH: &[Engine] = &[Sharing, Copying];
-/// For a change of ids, which takes a copy.
-const COPIES: &[Engine] = &[Copying, CopyingInside];
-
-impl Engine {
-    fn is_available(self) -> bool {
-        match self {
-            Sharing | Copying => true,
-            SharingInside => is_root(),
-            CopyingInside => UserNamespaces.missing().is_none(),
-        }
-    }
-
-    /// Something to be entered, where this engine enters.
-    pub(crate) fn place(self) -> Option<Place> {
-        match self {
-            Sharing | Copying => None,
-            SharingInside => Some(Place::new(NamespaceSet::UTS)),
-            CopyingInside => Some(Place::new(NamespaceSet::UTS | NamespaceSet::USER)),
-        }
-    }
-
-    /// Has the command carried out this way.
-    pub(crate) fn choose(self, command: &mut Command, place: Option<&Place>) {
-        if let Some(place) = place {
-            command.enter(place.enter(place.set));
-        }
-        if self == Copying {
-            // SAFETY: does nothing.
-            unsafe { command.pre_exec(|| Ok(())) };
-        }
-        let Ok(plan) = command.plan() else {
-            return;
-        };
-        let shares = plan.to_string().contains("sharing the parent's memory");
-        let may_share = crate::machine::SHARES_MEMORY;
-        assert_eq!(shares, may_share && matches!(self, Sharing | SharingInside), "{plan}");
-    }
-}
-
-pub(crate) fn available(engines: &[Engine]) -> impl Iterator<Item = Engine> {
-    engines.iter().copied().filter(|engine| engine.is_available())
-}
-
-/// A process in new namespaces, to be entered; killed at the end.
-pub(crate) struct Place {
-    child: Child,
-    set: NamespaceSet,
-}
-
-impl Place {
-    /// To enter all of it.
-    pub(crate) fn all(&self) -> Enter {
-        self.enter(self.set)
-    }
-
-    pub(crate) fn new(set: NamespaceSet) -> Self {
-        let mut command = Command::new("sleep");
-        command.arg("600").unshare(set);
-        if set.contains(NamespaceSet::USER) {
-            command.map_root();
-        }
-        Self { child: command.spawn().unwrap_or_else(|error| panic!("{error:#}")), set }
-    }
-
-    pub(crate) fn enter(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.child.pid_fd().try_clone().unwrap(), set)
-    }
-
-    pub(crate) fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        // Where SIGCHLD is ignored there is no status, but an end, before Linux 6.15.
-        self.child.wait().ok();
-    }
-}
-
-/// Runs the command, which fails, and answers the error. Nothing else comes of it.
-pub(crate) fn failure(command: &mut Command) -> Error {
-    let before = kernel::census();
-    let error = match command.spawn() {
-        Err(error) => error,
-        Ok(mut child) => panic!("{command:?} was run, and ended with {:?}", child.wait()),
-    };
-    assert_eq!(kernel::census(), before, "after {error:?}");
-    error
-}
-
 /// What each engine answers to the command: this step and this number. For a path, only `FRESH` ones
 /// and `Inside` see the same.
 fn fails(engines: &[Engine], make: impl Fn() -> Command, step: Step, errno: i32) {
@@ -164,7 +55,7 @@ fn fails(engines: &[Engine], make: impl Fn() -> Command, step: Step, errno: i32)
         let place = engine.place();
         let mut command = make();
         engine.choose(&mut command, place.as_ref());
-        let error = failure(&mut command);
+        let error = refused(&mut command);
         let got = (error.step(), error.raw_os_error());
         assert_eq!(got, (Some(step), Some(errno)), "{engine:?}: {error:?}");
         assert!(error.explain().is_some(), "unexplained: {engine:?}: {error:?}");
@@ -175,8 +66,7 @@ fn a_program_that_cannot_be_run() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8], mode: u32| {
         let path = dir.path().join(name);
-        fs::write(&path, bytes).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        files::write(&path, bytes, mode);
         path
     };
     let script = b"#!/bin/sh\n";
@@ -203,7 +93,7 @@ fn a_program_that_cannot_be_run() {
             let place = engine.place();
             let mut command = Command::new(path);
             engine.choose(&mut command, place.as_ref());
-            let error = failure(&mut command);
+            let error = refused(&mut command);
             let got = (error.step(), error.raw_os_error(), error.path());
             assert_eq!(got, (Some(Step::Exec), Some(*errno), Some(&**path)), "{engine:?}");
             assert!(rare || error.explain().is_some(), "unexplained: {error:?}");
@@ -265,11 +155,11 @@ fn a_working_directory_that_cannot_be_entered() {
     fails(ALL, || make(text), Step::ChangeDirectory, libc::ENOTDIR);
     as_ordinary(|| {
         let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o0)).unwrap();
+        set_mode(dir.path(), 0o0);
         let path = dir.path().to_str().unwrap();
         fails(FRESH, || make(path), Step::ChangeDirectory, libc::EACCES);
     });
-    let error = failure(&mut make(missing));
+    let error = refused(&mut make(missing));
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(error.path().unwrap().to_str(), Some(missing));
 }
@@ -277,7 +167,7 @@ fn a_working_directory_that_cannot_be_entered() {
 fn a_nul_byte_anywhere() {
     let command = || Command::new("true");
     let refused = |command: &mut Command| {
-        let error = failure(command);
+        let error = refused(command);
         let got = (error.kind(), error.step(), error.raw_os_error());
         assert_eq!(got, (ErrorKind::InvalidInput, None, None), "{error:?}");
     };
@@ -303,7 +193,7 @@ fn a_mount_that_is_refused() {
     fails(FRESH, || make(missing, NamespaceSet::PID), Step::Mount, libc::ENOENT);
     // A proc shows a pid namespace, so that has to be the user namespace's own.
     fails(FRESH, || make("/proc", NamespaceSet::empty()), Step::Mount, libc::EPERM);
-    let error = failure(&mut make(missing, NamespaceSet::PID));
+    let error = refused(&mut make(missing, NamespaceSet::PID));
     assert_eq!(error.path().unwrap().to_str(), Some(missing));
 }
 
@@ -325,7 +215,7 @@ fn ids_that_are_not_mapped() {
     fails(FRESH, make(groups), Step::SetGroups, libc::EPERM);
     if is_root() {
         let mapped: fn(&mut Command) = |command| {
-            let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 5 }]).unwrap();
+            let map = stage::id_map(&[(0, 0, 5)]);
             command.uid_map(map.clone()).gid_map(map).groups([5]);
         };
         fails(FRESH, make(mapped), Step::SetGroups, libc::EINVAL);
@@ -378,7 +268,7 @@ fn new_namespaces_without_the_right_to_them() {
 }
 
 /// All that takes descriptors.
-fn hungry_commands(place: Option<&Place>) -> Vec<(&'static str, Command)> {
+fn hungry_commands(place: Option<&Held>) -> Vec<(&'static str, Command)> {
     let mut all = Vec::new();
     let mut with = |name, change: &dyn Fn(&mut Command)| {
         let mut command = Command::new("true");
@@ -396,14 +286,14 @@ fn hungry_commands(place: Option<&Place>) -> Vec<(&'static str, Command)> {
         with("enter", &option!(enter(place.enter(NamespaceSet::USER))));
     }
     if is_root() {
-        let map = || IdMap::new([IdExtent { inside: 0, outside: 7, count: 9 }]).unwrap();
+        let map = || stage::id_map(&[(0, 7, 9)]);
         with("maps", &option!(uid_map(map()).gid_map(map())));
     }
     all
 }
 
 fn a_full_table_of_descriptors() {
-    let place = CopyingInside.is_available().then(|| Place::new(NamespaceSet::USER));
+    let place = CopyingInside.is_available().then(|| Held::new(NamespaceSet::USER));
     for (name, mut command) in hungry_commands(place.as_ref()) {
         let refusals = (0..=12).take_while(|&free| !runs_with(name, &mut command, free)).count();
         assert!((1..=12).contains(&refusals), "{name} was refused {refusals} times");
@@ -446,10 +336,8 @@ fn limited(command: &mut Command) -> Step {
 fn the_limit_on_processes() {
     if is_root() {
         // Root has no limit, whom it becomes has: the kernel says so when the program is run.
-        let mut first = Command::new("sleep").arg("600").uid(54_322).spawn().unwrap();
+        let _first = Held::of(sleeper().uid(54_322));
         assert_eq!(limited(Command::new("true").uid(54_322)), Step::Exec);
-        first.kill().unwrap();
-        first.wait().unwrap();
     }
     as_ordinary(|| {
         for engine in available(ALL) {
@@ -464,7 +352,7 @@ fn the_limit_on_processes() {
 
 fn the_limit_on_processes_and_the_id_map_helper() {
     as_ordinary(|| {
-        let map = IdMap::new([IdExtent { inside: 0, outside: 7, count: 9 }]).unwrap();
+        let map = stage::id_map(&[(0, 7, 9)]);
         assert_eq!(limited(Command::new("true").uid_map(map)), Step::StartIdMapHelper);
     });
 }
@@ -482,7 +370,7 @@ fn the_limits_on_namespaces() {
             command
         };
         fails(FRESH, make, Step::Clone, libc::ENOSPC);
-        assert_eq!(failure(&mut make()).kind(), ErrorKind::LimitReached);
+        assert_eq!(refused(&mut make()).kind(), ErrorKind::LimitReached);
         fs::write(&file, limit).unwrap();
         assert!(make().status().unwrap().success());
     }

@@ -1,7 +1,6 @@
 //! `NsFd`, `PidFd` and `NsId`, and a `/proc` that is not what it should be.
 
 use std::collections::HashSet;
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -10,15 +9,16 @@ use std::path::Path;
 use std::process::Command as StdCommand;
 
 use linux_namespaces::{
-    Child, Command, Enter, Error, ErrorKind, Init, Namespace, NamespaceSet, NsFd, PidFd, Signal,
-    Step, Unshare,
+    Command, Error, ErrorKind, Init, Namespace, NamespaceSet, NsFd, PidFd, Signal, Step, Unshare,
 };
 
+use crate::files;
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{
     NetworkPairs, Ordinary, PidfdNamespaces, Program, Root, UniqueIds, UserNamespaces,
 };
+use crate::program::{Held, is_of, sleeper};
 use crate::stage;
 
 cases! {
@@ -47,20 +47,13 @@ cases! {
     older_kernels_answer_the_same_through_proc [UserNamespaces],
 }
 
-/// Somebody in other namespaces.
-fn other(set: NamespaceSet) -> Child {
-    let mut command = Command::new("sleep");
-    command.arg("600").unshare(set).map_root();
-    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
 fn ino(namespace: &NsFd) -> u64 {
     namespace.id().unwrap().ino
+}
+
+/// In other namespaces.
+fn other(set: NamespaceSet) -> Held {
+    Held::new(set | NamespaceSet::USER)
 }
 
 /// What enters a namespace hides its memory, and so does an init, until exec has made another.
@@ -69,18 +62,16 @@ fn a_program_may_be_asked_at_once() {
     let set = NamespaceSet::USER | NamespaceSet::UTS;
     let place = other(set);
     for _ in 0..100 {
-        let mut entering = Command::new("sleep");
-        entering.enter(Enter::new().process(place.pid_fd().try_clone().unwrap(), set));
-        let mut behind_an_init = Command::new("sleep");
+        let mut entering = sleeper();
+        entering.enter(place.enter(set));
+        let mut behind_an_init = sleeper();
         behind_an_init.unshare(set | NamespaceSet::PID).map_root().init(Init::new());
         for mut command in [entering, behind_an_init] {
-            let child = command.arg("600").spawn().unwrap_or_else(|error| panic!("{error:#}"));
+            let child = Held::of(&mut command);
             let uts = NsFd::of_process(&child.program().unwrap(), Namespace::Uts);
             uts.unwrap_or_else(|error| panic!("{error:#}"));
-            end(child);
         }
     }
-    end(place);
 }
 
 fn current_is_of_the_thread_not_of_the_process() {
@@ -88,8 +79,7 @@ fn current_is_of_the_thread_not_of_the_process() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     let leader = kernel::ns("self", "uts");
     std::thread::spawn(move || {
-        // SAFETY: changes this thread alone.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUTS) }, 0);
+        stage::new(libc::CLONE_NEWUTS);
         // More than once: the first look at /proc is another one than those that follow.
         for _ in 0..3 {
             let own = ino(&NsFd::current(Namespace::Uts).unwrap());
@@ -119,13 +109,12 @@ fn a_process_s_namespaces_are_found_three_ways() {
         let children = NsFd::for_children_of(child.pid_fd(), kind).unwrap();
         assert_eq!(ino(&children), expected);
     }
-    end(child);
 }
 
 fn children_s_namespaces_differ_after_unshare() {
     Unshare::new(NamespaceSet::PID | NamespaceSet::TIME).map_root().apply().unwrap();
     // The first process makes the pid namespace visible to kernels before 7.1.
-    let mut first = Command::new("sleep").arg("600").spawn().unwrap();
+    let _first = Held::of(&mut sleeper());
     for (kind, file) in
         [(Namespace::Pid, "pid_for_children"), (Namespace::Time, "time_for_children")]
     {
@@ -133,8 +122,6 @@ fn children_s_namespaces_differ_after_unshare() {
         assert_eq!((ino(&children), children.kind()), (kernel::ns("thread-self", file), kind));
         assert_ne!(children, NsFd::current(kind).unwrap());
     }
-    first.kill().unwrap();
-    first.wait().unwrap();
 }
 
 fn a_bind_mount_is_opened() {
@@ -144,30 +131,28 @@ fn a_bind_mount_is_opened() {
     let file = tempfile::NamedTempFile::new().unwrap();
     stage::bind(format!("/proc/{}/ns/net", child.id()), file.path());
     let inside = kernel::ns(child.id(), "net");
-    end(child);
+    drop(child);
     let found = NsFd::open(file.path()).unwrap();
     assert_eq!((ino(&found), found.kind()), (inside, Namespace::Net));
     stage::unmount(file.path());
 }
 
-fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
+fn kind_of<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
     result.unwrap_err().kind()
 }
 
 fn other_files_are_no_namespaces() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
-    let name = CString::new(fifo.to_str().unwrap()).unwrap();
-    // SAFETY: makes a FIFO in our directory.
-    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-    let files = ["/etc/passwd", "/", "/dev/null", "/proc/self/status", fifo.to_str().unwrap()];
-    for file in files {
+    files::fifo(&fifo);
+    let others = ["/etc/passwd", "/", "/dev/null", "/proc/self/status", fifo.to_str().unwrap()];
+    for file in others {
         let error = NsFd::open(file).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotANamespace, "{file}");
         assert_eq!(error.path(), Some(Path::new(file)));
     }
-    assert_eq!(refused(NsFd::open("/no/such/file")), ErrorKind::NotFound);
-    assert_eq!(refused(NsFd::open("/etc/passwd/x")), ErrorKind::NotFound);
+    assert_eq!(kind_of(NsFd::open("/no/such/file")), ErrorKind::NotFound);
+    assert_eq!(kind_of(NsFd::open("/etc/passwd/x")), ErrorKind::NotFound);
 }
 
 fn other_descriptors_are_no_namespaces() {
@@ -182,7 +167,7 @@ fn other_descriptors_are_no_namespaces() {
     ];
     for fd in others {
         let number = fd.as_raw_fd();
-        assert_eq!(refused(NsFd::try_from(fd)), ErrorKind::NotANamespace);
+        assert_eq!(kind_of(NsFd::try_from(fd)), ErrorKind::NotANamespace);
         // SAFETY: asks about a number.
         assert_eq!(unsafe { libc::fcntl(number, libc::F_GETFD) }, -1, "it was not closed");
     }
@@ -197,7 +182,7 @@ fn other_descriptors_are_no_processes() {
         File::open("/dev/null").unwrap().into(),
     ];
     for fd in others {
-        assert_eq!(refused(PidFd::try_from(fd)), ErrorKind::InvalidInput);
+        assert_eq!(kind_of(PidFd::try_from(fd)), ErrorKind::InvalidInput);
     }
     let pid_fd: OwnedFd = PidFd::current().unwrap().into();
     assert_eq!(PidFd::try_from(pid_fd).unwrap().pid().unwrap(), Some(std::process::id()));
@@ -211,12 +196,12 @@ fn a_process_that_is_gone_is_told() {
     }
     // A zombie.
     let error = NsFd::of_process(&pid_fd, Namespace::Net).unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::ProcessGone, Some(Step::OpenNamespace)));
+    is_of(&error, Step::OpenNamespace, ErrorKind::ProcessGone);
     child.wait().unwrap();
-    assert_eq!(refused(NsFd::of_process(&pid_fd, Namespace::User)), ErrorKind::ProcessGone);
-    assert_eq!(refused(NsFd::of_pid(pid, Namespace::Net)), ErrorKind::ProcessGone);
-    assert_eq!(refused(PidFd::open(pid)), ErrorKind::ProcessGone);
-    assert_eq!(refused(pid_fd.signal(Signal::TERM)), ErrorKind::ProcessGone);
+    assert_eq!(kind_of(NsFd::of_process(&pid_fd, Namespace::User)), ErrorKind::ProcessGone);
+    assert_eq!(kind_of(NsFd::of_pid(pid, Namespace::Net)), ErrorKind::ProcessGone);
+    assert_eq!(kind_of(PidFd::open(pid)), ErrorKind::ProcessGone);
+    assert_eq!(kind_of(pid_fd.signal(Signal::TERM)), ErrorKind::ProcessGone);
     assert_eq!(pid_fd.pid().unwrap(), None);
     for never in [0, u32::MAX] {
         assert_eq!(PidFd::open(never).unwrap_err().raw_os_error(), Some(libc::EINVAL));
@@ -252,7 +237,6 @@ fn owner_and_parent_are_followed() {
     let uts = child.namespace(Namespace::Uts).unwrap();
     assert_eq!(uts.parent().unwrap_err().raw_os_error(), Some(libc::EINVAL));
     assert_eq!(uts.owner_uid().unwrap_err().raw_os_error(), Some(libc::EINVAL));
-    end(child);
 }
 
 fn pids_are_translated_both_ways() {
@@ -261,12 +245,11 @@ fn pids_are_translated_both_ways() {
     assert_eq!(inside.pid_inside(child.id()).unwrap(), 1);
     assert_eq!(inside.pid_outside(1).unwrap(), child.id());
     // Not in there; not at all; in no way.
-    assert_eq!(refused(inside.pid_inside(std::process::id())), ErrorKind::ProcessGone);
-    assert_eq!(refused(inside.pid_outside(4_000_000)), ErrorKind::ProcessGone);
-    assert_eq!(refused(inside.pid_inside(u32::MAX)), ErrorKind::ProcessGone);
+    assert_eq!(kind_of(inside.pid_inside(std::process::id())), ErrorKind::ProcessGone);
+    assert_eq!(kind_of(inside.pid_outside(4_000_000)), ErrorKind::ProcessGone);
+    assert_eq!(kind_of(inside.pid_inside(u32::MAX)), ErrorKind::ProcessGone);
     let uts = NsFd::current(Namespace::Uts).unwrap();
-    assert_eq!(refused(uts.pid_inside(1)), ErrorKind::InvalidInput);
-    end(child);
+    assert_eq!(kind_of(uts.pid_inside(1)), ErrorKind::InvalidInput);
 }
 
 fn identity_is_the_namespace_s() {
@@ -280,7 +263,6 @@ fn identity_is_the_namespace_s() {
     let about = fs::metadata(format!("/proc/{}/ns/uts", child.id())).unwrap();
     assert_eq!((theirs.id().unwrap().dev, theirs.id().unwrap().ino), (about.dev(), about.ino()));
     assert_eq!(HashSet::from([theirs, again, mine]).len(), 2);
-    end(child);
 }
 
 fn the_unique_id_is_the_kernel_s() {
@@ -295,7 +277,7 @@ fn the_unique_id_is_the_kernel_s() {
     }
 }
 
-/// Root of a user and mount namespace of our own, in which /proc can be played with.
+/// Root of a new user and mount namespace, in which /proc can be played with.
 fn own_mounts() {
     Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
 }
@@ -320,7 +302,7 @@ fn a_user_namespace_is_found_while_it_owns_something() {
     let child = other(NamespaceSet::USER | NamespaceSet::UTS);
     let handle = child.namespace(Namespace::User).unwrap().handle().unwrap();
     let owned = child.namespace(Namespace::Uts).unwrap();
-    end(child);
+    drop(child);
     assert_eq!(handle.open().unwrap(), owned.owner().unwrap());
     drop(owned);
     kernel::until(|| handle.open().is_err());
@@ -338,19 +320,19 @@ fn without_proc_the_kernel_is_asked() {
     assert_eq!(of_pid, NsFd::current(Namespace::Uts).unwrap());
     // Writing id maps takes /proc, whatever the kernel.
     let error = Command::new("true").map_root().spawn().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::UntrustedProc, Some(Step::ReadProc)));
+    is_of(&error, Step::ReadProc, ErrorKind::UntrustedProc);
 }
 
 fn without_proc_older_kernels_cannot_tell() {
     own_mounts();
     stage::refuse_pidfd_namespaces();
     stage::tmpfs("/proc");
-    assert_eq!(refused(NsFd::current(Namespace::Uts)), ErrorKind::UntrustedProc);
-    assert_eq!(refused(NsFd::of_pid(std::process::id(), Namespace::Uts)), ErrorKind::UntrustedProc);
+    assert_eq!(kind_of(NsFd::current(Namespace::Uts)), ErrorKind::UntrustedProc);
+    assert_eq!(kind_of(NsFd::of_pid(std::process::id(), Namespace::Uts)), ErrorKind::UntrustedProc);
 }
 
 /// A tmpfs on /proc that offers another process's UTS namespace as ours, in two ways.
-fn forge(child: &Child) -> tempfile::TempDir {
+fn forge(child: &Held) -> tempfile::TempDir {
     let real = tempfile::tempdir().unwrap();
     stage::bind("/proc", real.path());
     stage::tmpfs("/proc");
@@ -388,12 +370,8 @@ fn truth_or_nothing(expected: u64, found: Result<NsFd, Error>) {
 fn a_proc_that_is_forged_later_is_not_believed() {
     let mine = kernel::ns("thread-self", "uts");
     assert_eq!(NsFd::current(Namespace::Uts).unwrap().id().unwrap().ino, mine);
-    let (uid, gid, proc) = (geteuid(), getegid(), tempfile::tempdir().unwrap());
-    // SAFETY: this process alone.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }, 0);
-    fs::write("/proc/self/setgroups", "deny").unwrap();
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
-    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
+    let proc = tempfile::tempdir().unwrap();
+    stage::new_user(libc::CLONE_NEWNS);
     let mut child = StdCommand::new("sleep");
     // SAFETY: one call in the child.
     unsafe {
@@ -424,16 +402,6 @@ fn a_proc_that_is_forged_later_is_not_believed() {
     child.wait().unwrap();
 }
 
-fn geteuid() -> u32 {
-    // SAFETY: asks for a number.
-    unsafe { libc::geteuid() }
-}
-
-fn getegid() -> u32 {
-    // SAFETY: asks for a number.
-    unsafe { libc::getegid() }
-}
-
 fn a_forged_proc_is_not_believed() {
     own_mounts();
     let child = other(NamespaceSet::UTS);
@@ -444,7 +412,6 @@ fn a_forged_proc_is_not_believed() {
     truth_or_nothing(mine, NsFd::for_children(Namespace::Uts));
     truth_or_nothing(mine, NsFd::of_pid(std::process::id(), Namespace::Uts));
     unforge(&real);
-    end(child);
 }
 
 fn a_forged_proc_is_not_believed_on_older_kernels() {
@@ -452,14 +419,13 @@ fn a_forged_proc_is_not_believed_on_older_kernels() {
     let child = other(NamespaceSet::UTS);
     stage::refuse_pidfd_namespaces();
     let real = forge(&child);
-    assert_eq!(refused(NsFd::current(Namespace::Uts)), ErrorKind::UntrustedProc);
-    assert_eq!(refused(NsFd::of_pid(std::process::id(), Namespace::Uts)), ErrorKind::UntrustedProc);
+    assert_eq!(kind_of(NsFd::current(Namespace::Uts)), ErrorKind::UntrustedProc);
+    assert_eq!(kind_of(NsFd::of_pid(std::process::id(), Namespace::Uts)), ErrorKind::UntrustedProc);
     unforge(&real);
     // Another part of the real one in its place is no better.
     stage::bind("/proc/sys", "/proc");
-    assert_eq!(refused(NsFd::current(Namespace::Uts)), ErrorKind::UntrustedProc);
+    assert_eq!(kind_of(NsFd::current(Namespace::Uts)), ErrorKind::UntrustedProc);
     stage::unmount("/proc");
-    end(child);
 }
 
 /// A way to a handle.
@@ -479,7 +445,7 @@ fn a_covered_part_of_proc_is_noticed_on_older_kernels() {
     ];
     for (covering, covered, find) in covers {
         stage::bind(covering, &covered);
-        assert_eq!(refused(find()), ErrorKind::UntrustedProc, "{covered}");
+        assert_eq!(kind_of(find()), ErrorKind::UntrustedProc, "{covered}");
         stage::unmount(covered);
     }
 }
@@ -496,8 +462,8 @@ fn older_kernels_answer_the_same_through_proc() {
         assert_eq!(ino(&NsFd::for_children(kind).unwrap()), own);
     }
     let pid_fd = child.pid_fd().try_clone().unwrap();
-    end(child);
-    assert_eq!(refused(NsFd::of_process(&pid_fd, Namespace::Uts)), ErrorKind::ProcessGone);
+    drop(child);
+    assert_eq!(kind_of(NsFd::of_process(&pid_fd, Namespace::Uts)), ErrorKind::ProcessGone);
 }
 
 fn a_network_knows_another_by_a_number() {
@@ -518,5 +484,4 @@ fn a_network_knows_another_by_a_number() {
     assert_eq!(unknown.net_id().unwrap(), None);
     let error = NsFd::current(Namespace::Uts).unwrap().net_id().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    children.into_iter().for_each(end);
 }

@@ -15,9 +15,12 @@ use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt as _;
 
-use linux_namespaces::{Command, CommandExt, Enter, NamespaceSet, PidFd};
+use linux_namespaces::{Command, CommandExt, Enter, NamespaceSet, PidFd, Signal};
 
+use crate::files::c_string;
+use crate::fork::{self, Fork};
 use crate::harness::cases;
+use crate::kernel;
 use crate::machine::Need::{MemoryCgroup, NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::memory_cgroup;
 use crate::stage;
@@ -38,7 +41,7 @@ const SECRET: [u8; 16] = *b"for us and no-on";
 /// it can on the process that it is told.
 struct Hostile {
     process: PidFd,
-    first: i32,
+    first: Option<Fork>,
     orders: PipeWriter,
     reports: PipeReader,
     secret: Box<[u8; 16]>,
@@ -57,44 +60,25 @@ impl Hostile {
         let at = secret.as_ptr() as usize;
         let (orders_in, mut orders) = std::io::pipe().unwrap();
         let (mut reports, reports_out) = std::io::pipe().unwrap();
-        // SAFETY: this process has one thread, and so have the forked ones.
-        let first = unsafe { libc::fork() };
-        if first == 0 {
-            let mut flags = libc::CLONE_NEWUSER;
-            if with_pid {
-                flags |= libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-            }
-            // SAFETY: changes the forked process alone.
-            let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-            // SAFETY: as above.
-            assert_eq!(unsafe { libc::unshare(flags) }, 0);
-            fs::write("/proc/self/setgroups", "deny").unwrap();
-            fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
-            fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
-            drop(orders);
-            // SAFETY: as above.
-            let second = unsafe { libc::fork() };
-            if second == 0 {
+        let first = Fork::start(|| {
+            stage::new_user(if with_pid { libc::CLONE_NEWPID | libc::CLONE_NEWNS } else { 0 });
+            fork::close(&orders);
+            let second = Fork::start(|| {
                 if with_pid {
                     stage::proc("/proc");
                 }
-                attack(at, orders_in, reports_out);
-            }
-            (&reports_out).write_all(&second.to_ne_bytes()).unwrap();
-            let mut status = 0;
-            // SAFETY: waits for the attacker, then ends.
-            unsafe {
-                libc::waitpid(second, &raw mut status, 0);
-                libc::_exit(0)
-            }
-        }
+                attack(at, orders_in, &reports_out)
+            });
+            (&reports_out).write_all(&second.pid().to_ne_bytes()).unwrap();
+            second.wait()
+        });
         let mut pid = [0; 4];
         reports.read_exact(&mut pid).unwrap();
         // Ready when it says so.
         orders.write_all(&[0; 4]).unwrap();
         reports.read_exact(&mut [0]).unwrap();
         let process = PidFd::open(u32::from_ne_bytes(pid)).unwrap();
-        Self { process, first, orders, reports, secret }
+        Self { process, first: Some(first), orders, reports, secret }
     }
 
     fn enter(&self, set: NamespaceSet) -> Enter {
@@ -127,26 +111,18 @@ impl Hostile {
 impl Drop for Hostile {
     fn drop(&mut self) {
         assert_eq!(*self.secret, SECRET);
-        // SAFETY: processes of ours; the first waits for the second.
-        unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.process.as_raw_fd(),
-                libc::SIGKILL,
-                0,
-                0,
-            );
-            libc::waitpid(self.first, std::ptr::null_mut(), 0);
-        }
+        // The first process waits for it.
+        self.process.signal(Signal::KILL).ok();
+        self.first.take().map(Fork::wait);
     }
 }
 
 /// Attacks each process that it is told, or for pid -1 all that there are until its end.
-fn attack(secret: usize, mut orders: PipeReader, reports: PipeWriter) -> ! {
+fn attack(secret: usize, mut orders: PipeReader, mut reports: &PipeWriter) -> i32 {
     let mut pid = [0; 4];
     // Both this process and its parent write reports, so each when it is its turn.
     orders.read_exact(&mut pid).unwrap();
-    (&reports).write_all(&[0]).unwrap();
+    reports.write_all(&[0]).unwrap();
     while orders.read_exact(&mut pid).is_ok() {
         let pid = i32::from_ne_bytes(pid);
         if pid == -1 {
@@ -156,7 +132,7 @@ fn attack(secret: usize, mut orders: PipeReader, reports: PipeWriter) -> ! {
                 // SAFETY: asks for a number.
                 for pid in pids.filter(|pid| *pid != unsafe { libc::getpid() }) {
                     if read_memory(pid, secret) || vm_read(pid, secret) {
-                        (&reports).write_all(&[MEMORY]).unwrap();
+                        reports.write_all(&[MEMORY]).unwrap();
                     }
                 }
             }
@@ -174,10 +150,9 @@ fn attack(secret: usize, mut orders: PipeReader, reports: PipeWriter) -> ! {
         ] {
             got |= if worked { attack } else { 0 };
         }
-        (&reports).write_all(&[got]).unwrap();
+        reports.write_all(&[got]).unwrap();
     }
-    // SAFETY: ends the attacker.
-    unsafe { libc::_exit(0) }
+    0
 }
 
 /// Becomes the tracer, and lets go again.
@@ -243,8 +218,7 @@ fn enter_and_be_attacked(with_pid: bool, set: NamespaceSet) {
     unsafe { command.pre_exec(hostile.stand_still()) };
     assert!(command.status().unwrap_or_else(|error| panic!("{error:#}")).success());
     assert_eq!(hostile.report(), 0, "{set}");
-    // SAFETY: asks for a number.
-    assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 1, "the parent's flag is as it was");
+    assert_eq!(kernel::dumpable(), 1, "the parent's flag is as it was");
 }
 
 fn nobody_inside_a_user_namespace_sees_into_the_child() {
@@ -298,24 +272,22 @@ fn a_neighbour_reads_a_copy_in_a_new_user_namespace() {
     let (orders_in, orders) = std::io::pipe().unwrap();
     let (mut reports, reports_out) = std::io::pipe().unwrap();
     // SAFETY: this process has one thread; it is the trial's.
-    let neighbour = unsafe {
+    unsafe {
         libc::prctl(libc::PR_SET_KEEPCAPS, 1);
         assert_eq!(libc::setresgid(USER, USER, USER), 0);
         assert_eq!(libc::setresuid(USER, USER, USER), 0);
         libc::prctl(libc::PR_SET_DUMPABLE, 1);
-        libc::fork()
-    };
-    if neighbour == 0 {
-        drop(orders);
+    }
+    let neighbour = Fork::start(|| {
+        fork::close(&orders);
         keep_capabilities(0);
         let mut pid = [0; 4];
         while (&orders_in).read_exact(&mut pid).is_ok() {
             let got = u8::from(vm_read(i32::from_ne_bytes(pid), at));
             (&reports_out).write_all(&[got]).unwrap();
         }
-        // SAFETY: ends the forked process.
-        unsafe { libc::_exit(0) }
-    }
+        0
+    });
     keep_capabilities(CAP_NET_RAW);
     let me = std::process::id().cast_signed();
     let mut report = [0xff];
@@ -341,8 +313,7 @@ fn a_neighbour_reads_a_copy_in_a_new_user_namespace() {
     assert!(command.status().unwrap().success());
     reports.read_exact(&mut report).unwrap();
     drop(orders);
-    // SAFETY: the child made above.
-    assert_eq!(unsafe { libc::waitpid(neighbour, std::ptr::null_mut(), 0) }, neighbour);
+    neighbour.wait();
     assert_eq!(report, [1], "the crate page warns of more than there is");
 }
 
@@ -371,23 +342,20 @@ impl Drop for Tight {
 
 fn a_full_memory_cgroup_around_the_child_spares_the_parent() {
     let tight = Tight::new();
-    let members = std::ffi::CString::new(tight.0.join("cgroup.procs").to_str().unwrap()).unwrap();
+    let members = c_string(tight.0.join("cgroup.procs"));
     let ballast = vec![7_u8; 32 << 20];
     // A watcher puts every child of ours into the group, as soon as it sees it, until we end it.
     let parent = std::process::id();
-    // SAFETY: this process has one thread.
-    let watcher = unsafe { libc::fork() };
-    if watcher == 0 {
+    let watcher = Fork::start(|| {
         let children = format!("/proc/{parent}/task/{parent}/children");
         loop {
             let pids = fs::read_to_string(&children).unwrap_or_default();
-            // SAFETY: asks for a number.
-            let own = unsafe { libc::getpid() }.to_string();
+            let own = std::process::id().to_string();
             for pid in pids.split_whitespace().filter(|pid| *pid != own) {
                 fs::write(tight.0.join("cgroup.procs"), pid).ok();
             }
         }
-    }
+    });
     // Arguments that take more kernel memory than the group has.
     let much: Vec<String> = (0..60).map(|_| "x".repeat(100_000)).collect();
     let mut refused = 0;
@@ -413,11 +381,7 @@ fn a_full_memory_cgroup_around_the_child_spares_the_parent() {
             }
         }
     }
-    // SAFETY: the watcher made above.
-    unsafe {
-        libc::kill(watcher, libc::SIGKILL);
-        libc::waitpid(watcher, std::ptr::null_mut(), 0);
-    }
+    drop(watcher);
     assert!(refused > 0, "the group was not tight at all");
     assert!(ballast.iter().all(|byte| *byte == 7));
 }

@@ -7,24 +7,25 @@ pub(crate) mod shed;
 pub(crate) mod stops;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufReader;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
-    Child, Command, Enter, ErrorKind, Init, Mount, Namespace, NamespaceSet, Others, Signal, Stdio,
-    Step, Verbosity,
+    Command, Enter, ErrorKind, Init, Mount, Namespace, NamespaceSet, Others, Signal, Stdio, Step,
+    Verbosity,
 };
 
-use crate::fork::in_fork;
+use crate::action::setsid;
+use crate::fork::{Fork, in_fork};
 use crate::harness::cases;
 use crate::kernel;
-use crate::library::counts::setsid;
 use crate::library::since::statuses_are_kept;
 use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
+use crate::program::{Held, is_at, is_of, next_line, rest, sh, sleeper, spawn, text, until_ready};
 
 cases! {
     the_program_is_a_process_like_any_other [UserNamespaces, NewProc],
@@ -53,38 +54,15 @@ cases! {
     what_an_init_cannot_do_is_refused [],
 }
 
-fn sh(script: &str, init: Init) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).map_root().mount(Mount::proc("/proc").unwrap()).init(init);
+/// A shell below an init, with its proc.
+fn below(init: Init, script: &str) -> Command {
+    let mut command = sh(script);
+    command.map_root().mount(Mount::proc("/proc").unwrap()).init(init);
     command
 }
 
-fn text(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
-
 fn status(script: &str, init: Init) -> ExitStatus {
-    sh(script, init).status().unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-/// Starts it, and waits until it has written a line.
-fn until_ready(command: &mut Command) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut child =
-        command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{error:#}"));
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    (child, lines)
-}
-
-/// Waits for the end of every process that has the other end.
-fn rest(mut lines: impl Read) -> String {
-    let mut rest = String::new();
-    lines.read_to_string(&mut rest).unwrap();
-    rest
+    below(init, script).status().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 fn the_program_is_a_process_like_any_other() {
@@ -92,7 +70,7 @@ fn the_program_is_a_process_like_any_other() {
                   until status=$(cat /proc/1/status); \
                   case $status in *NoNewPrivs:?1*) ;; *) false;; esac; do :; done; \
                   echo \"$status\"";
-    let mut command = sh(script, Init::new());
+    let mut command = below(Init::new(), script);
     assert!(command.plan().unwrap().to_string().contains("become an init"));
     // CAP_KILL, and nothing else.
     let none = "0".repeat(16);
@@ -132,9 +110,7 @@ fn every_signal_is_passed_on() {
         for signal in all_signals() {
             child.signal(Signal::new(signal).unwrap()).unwrap();
             for _ in 0..receivers {
-                let mut line = String::new();
-                lines.read_line(&mut line).unwrap();
-                assert_eq!(line, format!("{signal}\n"));
+                assert_eq!(next_line(&mut lines), format!("{signal}\n"));
             }
         }
         assert_eq!(rest(lines), "");
@@ -145,7 +121,7 @@ fn every_signal_is_passed_on() {
 fn signals_are_rewritten() {
     let init = Init::new().rewrite(Signal::TERM, Signal::USR1).rewrite(Signal::HUP, None);
     let script = "trap 'echo usr1; exit 5' USR1; trap 'echo hup; exit 6' HUP; echo ready; while :; do sleep 0.01; done";
-    let (mut child, lines) = until_ready(&mut sh(script, init));
+    let (mut child, lines) = until_ready(&mut below(init, script));
     child.signal(Signal::HUP).unwrap();
     child.signal(Signal::TERM).unwrap();
     assert_eq!(rest(lines), "usr1\n");
@@ -153,8 +129,8 @@ fn signals_are_rewritten() {
 }
 
 fn a_signal_before_exec_is_not_lost() {
-    let mut command = Command::new("sleep");
-    command.arg("600").map_root().init(Init::new());
+    let mut command = sleeper();
+    command.map_root().init(Init::new());
     // SAFETY: a system call.
     unsafe {
         command.pre_exec(|| {
@@ -162,8 +138,7 @@ fn a_signal_before_exec_is_not_lost() {
             Ok(())
         });
     }
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(spawn(&mut command).wait().unwrap().code(), Some(143));
 }
 
 fn a_stopped_program_goes_on() {
@@ -192,7 +167,7 @@ fn a_daemon_ends_with_the_init() {
     let script =
         "echo ready; (setsid sh -c 'trap \"\" TERM HUP; sleep 600 & wait' <&- 2>&- &) ; exit 4";
     let script = setsid() + script;
-    let (mut child, lines) = until_ready(&mut sh(&script, Init::new()));
+    let (mut child, lines) = until_ready(&mut below(Init::new(), &script));
     assert_eq!(rest(lines), "");
     assert_eq!(child.wait().unwrap().code(), Some(4));
 }
@@ -205,35 +180,35 @@ fn others_that_ignore_term_are_killed() {
     let grace = Duration::from_secs(2);
     let start = Instant::now();
     let init = Init::new().others(Others::Terminate { grace });
-    let (mut child, lines) = until_ready(sh(LEAVES, init).stdin(Stdio::piped()));
+    let (mut child, lines) = until_ready(below(init, LEAVES).stdin(Stdio::piped()));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert!(start.elapsed() >= grace);
     assert_eq!(rest(lines), "term\n");
 
     let start = Instant::now();
     let init = Init::new().others(Others::Kill);
-    let (mut child, lines) = until_ready(sh(LEAVES, init).stdin(Stdio::piped()));
+    let (mut child, lines) = until_ready(below(init, LEAVES).stdin(Stdio::piped()));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert_eq!(rest(lines), "");
     // A minute's grace is not used up by those that go.
     let goes = "sleep 50 & sleep 50 & echo ready; exit 4";
     let init = Init::new().others(Others::Terminate { grace: Duration::from_secs(60) });
-    let (mut child, _lines) = until_ready(&mut sh(goes, init));
+    let (mut child, _lines) = until_ready(&mut below(init, goes));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert!(start.elapsed() < Duration::from_secs(40));
 }
 
 fn others_are_waited_for_on_request() {
     let script = "echo ready; (sleep 0.2; echo late) & exit 4";
-    let (mut child, lines) = until_ready(&mut sh(script, Init::new().others(Others::Wait)));
+    let (mut child, lines) = until_ready(&mut below(Init::new().others(Others::Wait), script));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert_eq!(rest(lines), "late\n");
     // Signals go to them meanwhile.
     let script = "echo ready; (trap 'echo got; exit' USR1; while test -e /proc/2; do :; done; echo up >&2; while :; do sleep 0.01; done) & exit 4";
-    let mut command = sh(script, Init::new().others(Others::Wait));
+    let mut command = below(Init::new().others(Others::Wait), script);
     let (mut child, lines) = until_ready(command.stderr(Stdio::piped()));
     let mut errors = BufReader::new(child.stderr.take().unwrap());
-    errors.read_line(&mut String::new()).unwrap();
+    next_line(&mut errors);
     child.signal(Signal::USR1).unwrap();
     assert_eq!(rest(lines), "got\n");
     assert_eq!(child.wait().unwrap().code(), Some(4));
@@ -241,7 +216,7 @@ fn others_are_waited_for_on_request() {
 
 fn an_init_that_is_killed_takes_all_along() {
     let script = setsid() + "setsid sleep 600 & sleep 600 & echo ready; wait";
-    let (mut child, lines) = until_ready(&mut sh(&script, Init::new()));
+    let (mut child, lines) = until_ready(&mut below(Init::new(), &script));
     child.kill().unwrap();
     assert_eq!(rest(lines), "");
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
@@ -249,24 +224,16 @@ fn an_init_that_is_killed_takes_all_along() {
 
 fn an_init_ends_with_the_parent() {
     let (reader, writer) = std::io::pipe().unwrap();
-    // SAFETY: this process has one thread.
-    let middle = unsafe { libc::fork() };
-    if middle == 0 {
-        let mut command = sh("sleep 600 & wait", Init::new());
+    let middle = Fork::start(|| {
+        let mut command = below(Init::new(), "sleep 600 & wait");
         let child = command.stdout(OwnedFd::from(writer)).kill_on_parent_exit().spawn();
-        // SAFETY: ends the middle process.
-        unsafe { libc::_exit(child.is_err().into()) }
-    }
-    drop(writer);
+        child.is_err().into()
+    });
     assert_eq!(rest(reader), "");
+    assert_eq!(middle.wait(), 0);
     let mut killed = 0;
-    // SAFETY: children of ours, the init by adoption.
-    unsafe {
-        let mut status = 0;
-        assert_eq!(libc::waitpid(middle, &raw mut status, 0), middle);
-        assert_eq!(status, 0);
-        assert!(libc::waitpid(-1, &raw mut killed, 0) > 0);
-    }
+    // SAFETY: the init, by adoption.
+    assert!(unsafe { libc::waitpid(-1, &raw mut killed, 0) } > 0);
     assert_eq!(killed, libc::SIGKILL);
 }
 
@@ -279,7 +246,8 @@ fn its_memory_is_not_for_the_program() {
 fn nothing_of_the_parent_is_left_in_it() {
     let secret = vec![0x5a_u8; 1 << 20];
     let file = fs::File::open("/proc/self/status").unwrap();
-    let (mut child, _lines) = until_ready(&mut sh("echo ready; sleep 600", Init::new()));
+    let (child, _lines) = until_ready(&mut below(Init::new(), "echo ready; sleep 600"));
+    let child = Held::from(child);
     let init = child.id();
     // Right after the program was started, which is when we learn of it.
     kernel::until(|| fs::read_to_string(format!("/proc/{init}/comm")).unwrap().trim() == "init");
@@ -305,8 +273,6 @@ fn nothing_of_the_parent_is_left_in_it() {
         assert_eq!(maps.lines().find(holds), None);
     }
     drop((secret, file));
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 fn the_program_has_the_caller_s_mask_and_ignored_signals() {
@@ -349,18 +315,12 @@ fn the_program_has_the_caller_s_mask_and_ignored_signals() {
 }
 
 fn ids_are_the_program_s() {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "id -u; id -g; stat -c %u /proc/1"])
-        .mount(Mount::proc("/proc").unwrap())
-        .uid(65534)
-        .gid(65534)
-        .groups([])
-        .init(Init::new());
+    let mut command = sh("id -u; id -g; stat -c %u /proc/1");
+    command.mount(Mount::proc("/proc").unwrap()).uid(65534).gid(65534).groups([]);
+    command.init(Init::new());
     assert_eq!(text(&mut command), "65534\n65534\n0");
     // It may signal a program of another user.
-    let mut command = Command::new("sleep");
-    let mut child = command.arg("600").uid(65534).init(Init::new()).spawn().unwrap();
+    let mut child = spawn(sleeper().uid(65534).init(Init::new()));
     child.signal(Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
@@ -368,22 +328,19 @@ fn ids_are_the_program_s() {
 /// By an ordinary user, too, who cannot look into the init.
 fn its_program_is_told_and_can_be_entered() {
     let inside = NamespaceSet::USER | NamespaceSet::PID | NamespaceSet::MOUNT;
-    let (mut child, _lines) = until_ready(&mut sh("echo ready; exec sleep 600", Init::new()));
+    let (mut child, _lines) = until_ready(&mut below(Init::new(), "echo ready; exec sleep 600"));
     let program = child.program().unwrap();
     assert_eq!(program.pids().unwrap().last(), Some(&2));
     assert_eq!(child.namespace(Namespace::Pid).is_ok(), is_root());
-    let mut other = Command::new("sh");
-    other.args(["-c", "echo $$; cat /proc/1/comm"]);
+    let mut other = sh("echo $$; cat /proc/1/comm");
     other.enter(Enter::new().process(child.program().unwrap(), inside));
     assert_eq!(text(&mut other), "3\ninit");
     program.signal(Signal::KILL).unwrap();
     child.wait().unwrap();
     assert_eq!(child.program().unwrap_err().kind(), ErrorKind::ProcessGone);
     // Without an init it is the child.
-    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let child = Held::of(&mut sleeper());
     assert_eq!(child.program().unwrap().pid().unwrap(), Some(child.id()));
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 fn inits_nest() {
@@ -434,7 +391,7 @@ fn the_caller_s_code_has_a_large_stack() {
 fn no_other_process_is_told_for_its_program() {
     // An orphan that is there when the program has ended.
     let init = Init::new().others(Others::Wait);
-    let mut command = sh("(sleep 600 & echo ready); read line", init);
+    let mut command = below(init, "(sleep 600 & echo ready); read line");
     let (mut child, _lines) = until_ready(command.stdin(Stdio::piped()));
     let program = child.program().unwrap();
     drop(child.stdin.take());
@@ -446,8 +403,7 @@ fn no_other_process_is_told_for_its_program() {
     let mut outer = Command::new("code");
     outer.unshare(NamespaceSet::PID).map_root();
     let work = || {
-        let (mut child, _lines) =
-            until_ready(Command::new("sh").args(["-c", "echo ready; read line"]).init(Init::new()));
+        let (mut child, _lines) = until_ready(sh("echo ready; read line").init(Init::new()));
         let answer = child.program().map_err(|error| error.kind());
         child.kill().unwrap();
         child.wait().unwrap();
@@ -467,7 +423,7 @@ fn nobody_reads_what_it_says() {
     unsafe { libc::dup2(writer.as_raw_fd(), 2) };
     for setup in ["", "trap '' PIPE;"] {
         let script = format!("{setup} trap 'exit 7' TERM; echo ready; while :; do read line; done");
-        let mut command = sh(&script, Init::new().verbosity(Verbosity::Debug));
+        let mut command = below(Init::new().verbosity(Verbosity::Debug), &script);
         let (mut child, _lines) = until_ready(command.stdin(Stdio::piped()).stderr(Stdio::null()));
         // Of two that wait, the one with the lower number comes first.
         child.signal(Signal::TERM).unwrap();
@@ -491,14 +447,14 @@ fn a_program_that_does_not_start_is_told() {
         command.map_root().init(Init::new());
         prepare(&mut command);
         let error = command.spawn().unwrap_err();
-        assert_eq!((error.step(), error.raw_os_error()), (Some(step), Some(errno)), "{error:#}");
+        is_at(&error, step, errno);
     }
     let mut command = Command::new("true");
     command.map_root().init(Init::new());
     // SAFETY: ends the process of the program.
     unsafe { command.pre_exec(|| libc::_exit(3)) };
     let error = command.spawn().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::ChildDied, Some(Step::PreExec)));
+    is_of(&error, Step::PreExec, ErrorKind::ChildDied);
     assert_eq!(kernel::census(), before);
 }
 

@@ -6,17 +6,18 @@ use std::fs::{self, File};
 use std::ptr;
 
 use linux_namespaces::{
-    Clock, ClockOffset, Command, Enter, Error, ErrorKind, IdExtent, IdMap, Init, Mount,
-    NamespaceSet, Rootfs, Stdio, Unshare,
+    Clock, ClockOffset, Command, Enter, Error, ErrorKind, Init, Mount, NamespaceSet, Rootfs, Stdio,
+    Unshare,
 };
 
 use crate::fork::{as_ordinary, in_fork};
 use crate::harness::{cases, limit};
 use crate::kernel::{Limit, refuse};
-use crate::library::faults::Place;
-use crate::library::mounts::with_programs;
-use crate::machine::Need::{self, File as NeedFile, NewProc, OtherIds, Root, UserNamespaces};
-use crate::machine::is_root;
+use crate::machine::Need::{File as NeedFile, NewProc, OtherIds, Root, UserNamespaces};
+use crate::machine::{Need, is_root};
+use crate::program::Held;
+use crate::sandbox::with_programs;
+use crate::stage;
 
 cases! {
     little_stack [],
@@ -89,8 +90,8 @@ const EXECS: &[Way] = &[
 
 /// What is entered.
 struct Ground {
-    user: Option<Place>,
-    own: Option<Place>,
+    user: Option<Held>,
+    own: Option<Held>,
 }
 
 impl Ground {
@@ -98,12 +99,12 @@ impl Ground {
         let has_users = UserNamespaces.missing().is_none();
         let set = NamespaceSet::UTS | NamespaceSet::MOUNT | NamespaceSet::PID;
         Self {
-            user: has_users.then(|| Place::new(set | NamespaceSet::USER)),
-            own: is_root().then(|| Place::new(set)),
+            user: has_users.then(|| Held::new(set | NamespaceSet::USER)),
+            own: is_root().then(|| Held::new(set)),
         }
     }
 
-    fn own(&self) -> &Place {
+    fn own(&self) -> &Held {
         self.own.as_ref().unwrap()
     }
 }
@@ -171,7 +172,7 @@ fn own_code(change: fn(&mut Command)) -> Work {
 }
 
 fn with_maps(command: &mut Command) {
-    let map = || IdMap::new([IdExtent { inside: 0, outside: 0, count: 9 }]).unwrap();
+    let map = || stage::id_map(&[(0, 0, 9)]);
     command.uid_map(map()).gid_map(map());
 }
 

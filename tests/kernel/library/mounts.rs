@@ -9,20 +9,20 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use linux_namespaces::{
-    Command, Error, ErrorKind, Mount, NamespaceSet, Rootfs, Stdio, Step, Unshare,
-};
+use linux_namespaces::{Command, ErrorKind, Mount, NamespaceSet, Rootfs, Stdio, Step};
 use tempfile::TempDir;
 
+use crate::engine::{Engine, each_engine};
+use crate::files::dir;
 use crate::fork::in_fork;
-use crate::harness::cases;
-use crate::kernel::{self, refuse};
-use crate::library::faults::{Engine, FRESH};
+use crate::harness::{self, cases};
+use crate::kernel::refuse;
 use crate::machine::Need::{NewProc, UserNamespaces};
-use crate::machine::is_root;
+use crate::program::{is_at, is_of, output, refused};
+use crate::sandbox::{refuse_new_calls, shell, staged, strict, with_programs};
 use crate::stage;
 
 cases! {
@@ -35,74 +35,6 @@ cases! {
     targets_stay_below_the_root_without_openat2 [UserNamespaces, NewProc],
     missing_targets_are_made_only_where_that_is_ours [UserNamespaces],
     sources_are_told_when_they_are_missing [UserNamespaces],
-}
-
-/// What every program needs to run.
-pub(crate) fn with_programs(command: &mut Command) {
-    for dir in ["/usr", "/bin", "/lib", "/lib64"] {
-        if Path::new(dir).exists() {
-            command.mount(Mount::bind(dir, dir).unwrap().read_only());
-        }
-    }
-}
-
-/// A shell. `!` before a command would make its failure count for nothing.
-pub(crate) fn sh(script: &str) -> Command {
-    let functions = "cannot() { if (eval \"$1\") 2>&-; then echo \"can $1\" >&2; exit 9; fi; }
-        cannot_write() { for file; do cannot \"true >'$file'\"; done; }\n";
-    let mut command = Command::new("/bin/sh");
-    command.args(["-ec", &format!("{functions}{script}")]);
-    command
-}
-
-/// A shell in a root that has nothing else.
-pub(crate) fn shell(script: &str) -> Command {
-    let mut command = sh(script);
-    command.map_root().rootfs(Rootfs::tmpfs());
-    with_programs(&mut command);
-    command
-}
-
-pub(crate) fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}\n{:?}", command.plan()));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {errors}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-pub(crate) fn refused(command: &mut Command) -> Error {
-    let before = kernel::census();
-    let error = command.spawn().unwrap_err();
-    assert_eq!(kernel::census(), before);
-    error
-}
-
-/// A directory that everybody may search, as the root of a user namespace.
-pub(crate) fn dir() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    dir
-}
-
-/// In a mount namespace of its own, where this process may mount as well.
-pub(crate) fn staged(work: impl FnOnce()) {
-    in_fork(|| {
-        let set = NamespaceSet::MOUNT;
-        let unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
-        let unshare = if is_root() { unshare } else { unshare.map_root() };
-        unshare.apply().unwrap();
-        work();
-    });
-}
-
-pub(crate) fn each_engine(work: impl Fn(&dyn Fn(&mut Command))) {
-    for engine in FRESH.iter().copied() {
-        work(&move |command| engine.choose(command, None));
-    }
-    in_fork(|| {
-        refuse(libc::SYS_clone3, libc::ENOSYS);
-        work(&|command| Engine::Sharing.choose(command, None));
-    });
 }
 
 /// The mounts inside, each with where it is, its file system and its options.
@@ -126,7 +58,7 @@ fn is_sandbox(choose: &dyn Fn(&mut Command)) {
         test -c /dev/tty -a -c /dev/random -a -c /dev/urandom; echo x | cat /dev/stdin >/dev/shm/file
         test -c /dev/ptmx; test \"$(stat -c %a /tmp /some)\" = '1777
 755'; test $$ = 1; test $(pwd) = /";
-    let mut command = sh(script);
+    let mut command = strict(script);
     command.unshare(NamespaceSet::PID).map_root();
     command.rootfs(Rootfs::tmpfs().read_only());
     with_programs(&mut command);
@@ -164,18 +96,10 @@ fn a_sandbox_is_what_its_mounts_say() {
     each_engine(is_sandbox);
 }
 
-pub(crate) const NEW_CALLS: [libc::c_long; 5] = [
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-];
-
 fn a_sandbox_without_the_calls_of_linux_5_2() {
     for errno in [libc::ENOSYS, libc::EPERM] {
         in_fork(|| {
-            NEW_CALLS.iter().for_each(|call| refuse(*call, errno));
+            refuse_new_calls(errno);
             refuse(libc::SYS_mount_setattr, errno);
             is_sandbox(&|command| Engine::Sharing.choose(command, None));
         });
@@ -206,7 +130,7 @@ fn nothing_of_the_old_root_is_left() {
     assert_eq!(root.len(), 1, "{mountinfo}");
     assert_eq!(root[0].1, "tmpfs");
     let fds = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
-    let inherited = crate::harness::descriptors().len();
+    let inherited = harness::descriptors().len();
     assert!(fds.count() <= inherited, "descriptors of the building are left");
     drop(child.stdin.take());
     child.wait().unwrap();
@@ -236,10 +160,10 @@ fn a_read_only_bind_is_so_all_the_way_down() {
         let bind = || Mount::bind(dir, "/x").unwrap();
         output(shell(&script).arg("/x").mount(bind().read_only()));
         output(shell(&format!("{all} true >\"$dir/file\"; done")).arg("/x").mount(bind()));
-        let mut command = sh(&script);
+        let mut command = strict(&script);
         command.arg(dir).map_root();
         output(command.rootfs(Rootfs::dir("/").unwrap().read_only()));
-        let mut command = sh(&script);
+        let mut command = strict(&script);
         command.arg(dir).map_root();
         output(command.mount(Mount::read_only_path(dir.join("be low")).unwrap()).mount(
             // What is below is changed before, and this is the top alone.
@@ -260,8 +184,7 @@ fn a_read_only_bind_is_so_all_the_way_down() {
                 fs::write("/proc/thread-self/mountinfo", "").unwrap();
             }
             let error = shell("true").mount(bind()).plan().unwrap_err();
-            let got = (error.step(), error.kind());
-            assert_eq!(got, (Some(Step::ReadProc), ErrorKind::UntrustedProc), "{error:#}");
+            is_of(&error, Step::ReadProc, ErrorKind::UntrustedProc);
         }
         stage::unmount("/proc");
     });
@@ -277,7 +200,7 @@ fn with_links_out() -> TempDir {
 }
 
 fn in_dir(dir: &TempDir, script: &str) -> Command {
-    let mut command = sh(script);
+    let mut command = strict(script);
     command.map_root().rootfs(Rootfs::dir(dir.path()).unwrap());
     with_programs(&mut command);
     command
@@ -306,7 +229,7 @@ fn targets_stay_below_the_root() {
         let mut command = in_dir(&dir, "true");
         command.unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
         let error = refused(command.mount(Mount::tmpfs(magic).unwrap()));
-        assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Mount), Some(libc::ELOOP)));
+        is_at(&error, Step::Mount, libc::ELOOP);
         fs::remove_file(link).unwrap();
     }
 }
@@ -318,11 +241,7 @@ fn targets_stay_below_the_root_without_openat2() {
             let dir = with_links_out();
             let mut command = in_dir(&dir, "true");
             let error = refused(command.mount(Mount::tmpfs(link).unwrap()));
-            assert_eq!(
-                (error.step(), error.raw_os_error()),
-                (Some(Step::Mount), Some(libc::ELOOP)),
-                "{error:?}"
-            );
+            is_at(&error, Step::Mount, libc::ELOOP);
             assert!(error.explain().unwrap().contains("openat2"));
         }
         is_sandbox(&|command| Engine::Sharing.choose(command, None));
@@ -333,16 +252,15 @@ fn missing_targets_are_made_only_where_that_is_ours() {
     let mut command = Command::new("true");
     command.map_root().mount(Mount::tmpfs("/no/such/directory").unwrap());
     let error = refused(&mut command);
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Mount), Some(libc::ENOENT)));
-    let mut command = sh("test -d /tmp/a/b && test -f /tmp/c");
+    is_at(&error, Step::Mount, libc::ENOENT);
+    let mut command = strict("test -d /tmp/a/b && test -f /tmp/c");
     command.map_root();
     command.mount(Mount::tmpfs("/tmp").unwrap()).mount(Mount::tmpfs("/tmp/a/b").unwrap());
     output(command.mount(Mount::bind("/etc/passwd", "/tmp/c").unwrap()));
     let mut command = Command::new("/bin/true");
     command.map_root().rootfs(Rootfs::dir("/").unwrap().read_only());
     let error = refused(command.mount(Mount::tmpfs("/no/such/directory").unwrap()));
-    let got = (error.step(), error.raw_os_error());
-    assert_eq!(got, (Some(Step::MakeMountPoint), Some(libc::EROFS)), "{error:?}");
+    is_at(&error, Step::MakeMountPoint, libc::EROFS);
     assert_eq!(error.to_string(), "cannot make the mount point \"/no/such/directory\"");
 }
 
@@ -356,8 +274,7 @@ fn sources_are_told_when_they_are_missing() {
     let mut command = shell("true");
     command.mount(Mount::bind("/etc/passwd", "/x").unwrap());
     let error = refused(command.mount(Mount::bind("/etc", "/x").unwrap()));
-    let got = (error.step(), error.raw_os_error());
-    assert_eq!(got, (Some(Step::Mount), Some(libc::ENOTDIR)), "{error:?}");
+    is_at(&error, Step::Mount, libc::ENOTDIR);
     assert_eq!(error.to_string(), "cannot mount \"/etc\" on \"/x\"");
     assert!(error.explain().unwrap().contains("a directory on a directory"));
 }

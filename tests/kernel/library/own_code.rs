@@ -6,11 +6,12 @@ use std::os::unix::process::ExitStatusExt;
 
 use linux_namespaces::{Command, ErrorKind, Namespace, NamespaceSet, Stdio, Step};
 
+use crate::engine::{ALL, available};
 use crate::harness::cases;
 use crate::kernel;
 use crate::library::faults::calls::outside_maps;
-use crate::library::faults::{ALL, available};
 use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::program::{is_at, is_of};
 
 cases! {
     it_runs_while_the_caller_goes_on [],
@@ -164,8 +165,7 @@ fn what_fails_before_is_told() {
     command.current_dir("/no/such/directory");
     // SAFETY: it does not run.
     let error = unsafe { command.spawn_fn(|| 0) }.unwrap_err();
-    let got = (error.step(), error.raw_os_error());
-    assert_eq!(got, (Some(Step::ChangeDirectory), Some(libc::ENOENT)), "{error:?}");
+    is_at(&error, Step::ChangeDirectory, libc::ENOENT);
     assert_eq!(kernel::census(), before);
 }
 
@@ -181,6 +181,6 @@ fn a_child_killed_before_is_told() {
     unsafe { command.pre_exec(kill) };
     // SAFETY: it does not run.
     let error = unsafe { command.spawn_fn(|| 0) }.unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::ChildDied, Some(Step::PreExec)));
+    is_of(&error, Step::PreExec, ErrorKind::ChildDied);
     assert_eq!(kernel::census(), before);
 }

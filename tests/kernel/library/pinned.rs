@@ -8,16 +8,17 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::Path;
 
 use linux_namespaces::{
-    Child, Command, Enter, Error, ErrorKind, Namespace, NamespaceSet, NsFd, PinDir, Pinned, Step,
-    Unshare,
+    Command, Enter, Error, ErrorKind, Namespace, NamespaceSet, NsFd, PinDir, Pinned, Step, Unshare,
 };
 
+use crate::files::fifo;
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
 use crate::machine::Need::{Ordinary, OtherIds, Root, UserNamespaces};
-use crate::machine::is_root;
-use crate::stage;
+use crate::program::{Held, is_at, is_of, sleeper};
+use crate::sandbox::own_mounts;
+use crate::stage::{self, mounts_at};
 
 cases! {
     every_kind_outlives_its_processes [UserNamespaces],
@@ -38,47 +39,15 @@ cases! {
     where_nothing_may_be_written_nothing_is_pinned [Ordinary, UserNamespaces],
 }
 
-/// Mounts of this trial alone, and the rights to make more.
-pub(crate) fn own_mounts() {
-    // Linux 6.18 tells older mount namespaces from newer ones by numbers that each processor gives out.
-    kernel::stay_on_one_processor();
-    let unshare = Unshare::new(NamespaceSet::MOUNT);
-    let unshare = if is_root() { unshare } else { unshare.map_root() };
-    unshare.apply().unwrap();
-    stage::tmpfs("/run");
-}
-
-/// A process in eight new namespaces, with a name of its own.
-fn inhabitant() -> Child {
-    let mut command = Command::new("sleep");
-    command.arg("600").unshare(NamespaceSet::all()).map_root().hostname("kept".parse().unwrap());
-    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// A process in eight new namespaces, with a name.
+fn inhabitant() -> Held {
+    let mut command = sleeper();
+    command.unshare(NamespaceSet::all()).map_root().hostname("kept".parse().unwrap());
+    Held::of(&mut command)
 }
 
 fn uts() -> NsFd {
     NsFd::current(Namespace::Uts).unwrap()
-}
-
-/// How many mounts there are at a path, that are in sight.
-pub(crate) fn mounts_at(path: &str) -> usize {
-    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-    let parent_and_point = |line: &'_ str| {
-        let mut words = line.split(' ').skip(1);
-        (words.next().unwrap().to_owned(), words.nth(2).unwrap().to_owned())
-    };
-    let mounts: Vec<_> = table.lines().map(parent_and_point).collect();
-    // The machine's own, beneath the /run of this trial.
-    let is_covered = |parent: &String| {
-        let lies_above =
-            |point: &str| path.strip_prefix(point).is_some_and(|it| it.starts_with('/'));
-        mounts.iter().any(|(other, point)| other == parent && lies_above(point))
-    };
-    mounts.iter().filter(|(parent, point)| point == path && !is_covered(parent)).count()
 }
 
 fn bare(path: &str) {
@@ -86,7 +55,7 @@ fn bare(path: &str) {
 }
 
 fn expect(error: &Error, step: Step, errno: i32, word: &str) {
-    assert_eq!((error.step(), error.raw_os_error()), (Some(step), Some(errno)), "{error:#}");
+    is_at(error, step, errno);
     assert!(error.explain().unwrap().contains(word), "{word}: {error:#}");
 }
 
@@ -103,7 +72,7 @@ fn every_kind_outlives_its_processes() {
         inodes.push(kernel::ns(child.id(), kind.name()));
         pinned.keep();
     }
-    end(child);
+    drop(child);
     in_fork(|| {
         for (kind, inode) in Namespace::ALL.into_iter().zip(&inodes) {
             let path = format!("/run/{kind}");
@@ -117,7 +86,7 @@ fn every_kind_outlives_its_processes() {
         assert_eq!(output.stdout, b"kept\n");
         let dead = Enter::new().namespace(open(Namespace::User)).namespace(open(Namespace::Pid));
         let error = Command::new("true").enter(dead).spawn().unwrap_err();
-        assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Clone), Some(libc::ENOMEM)));
+        is_at(&error, Step::Clone, libc::ENOMEM);
     });
     for kind in Namespace::ALL {
         Pinned::open(format!("/run/{kind}")).unwrap().unpin().unwrap();
@@ -178,8 +147,7 @@ fn what_is_there_is_not_replaced() {
     fs::create_dir("/run/dir").unwrap();
     symlink("/run/text", "/run/link").unwrap();
     symlink("/run/nothing", "/run/dangling").unwrap();
-    // SAFETY: a C string.
-    assert_eq!(unsafe { libc::mkfifo(c"/run/fifo".as_ptr(), 0) }, 0);
+    fifo("/run/fifo");
     bare("/run/linked");
     fs::hard_link("/run/linked", "/run/linked too").unwrap();
     uts().pin("/run/pinned").unwrap().keep();
@@ -224,7 +192,7 @@ fn what_was_mounted_over_it_is_left_alone() {
     let pinned = uts().pin("/run/x").unwrap();
     stage::bind("/proc/self/ns/ipc", "/run/x");
     let error = pinned.unpin().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::NotANamespace, Some(Step::Unpin)));
+    is_of(&error, Step::Unpin, ErrorKind::NotANamespace);
     assert!(error.to_string().contains("mounted over it"), "{error:#}");
     assert_eq!(mounts_at("/run/x"), 2);
     stage::unmount("/run/x");
@@ -252,7 +220,6 @@ fn there_are_no_loops_of_mount_namespaces() {
     });
     assert!(!fs::exists("/run/x").unwrap());
     child.namespace(Namespace::Mount).unwrap().pin("/run/x").unwrap().unpin().unwrap();
-    end(child);
 }
 
 fn where_mounts_propagate_no_mount_namespace_is_pinned() {
@@ -269,7 +236,6 @@ fn where_mounts_propagate_no_mount_namespace_is_pinned() {
     assert_eq!((mounts_at("/run/net"), mounts_at("/run/peer/net")), (1, 1));
     pinned.unpin().unwrap();
     assert_eq!((mounts_at("/run/net"), mounts_at("/run/peer/net")), (0, 0));
-    end(child);
 }
 
 fn who_is_inside_cannot_pin() {
@@ -316,8 +282,7 @@ fn a_pin_needs_no_proc_but_its_end_does() {
 /// What the owner of the directory can do from a mount namespace in which the file is no mount point.
 fn from_outside(work: impl Fn() -> std::io::Result<()>) {
     let outcome = races::at_once(1, || {
-        // SAFETY: changes the fork alone.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        stage::new(libc::CLONE_NEWNS);
         stage::private();
         stage::unmount("/run/dir/x");
         u8::from(work().is_err())
@@ -371,7 +336,7 @@ fn what_was_put_in_its_place_is_left_alone() {
     from_outside(|| fs::rename("/run/dir/x", "/run/dir/again"));
     stage::bind("/proc/self/ns/ipc", "/run/dir/again");
     let error = pinned.unpin().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::NotANamespace, Some(Step::Unpin)));
+    is_of(&error, Step::Unpin, ErrorKind::NotANamespace);
     assert!(error.to_string().contains("mounted over it"), "{error:#}");
     assert_eq!(mounts_at("/run/dir/again"), 2);
 }

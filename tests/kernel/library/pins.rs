@@ -4,16 +4,16 @@
 
 use std::any::Any;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
-use linux_namespaces::{
-    Child, Command, Enter, Holder, Namespace, NamespaceSet, NsFd, Stdio, Unshare,
-};
+use linux_namespaces::{Command, Enter, Holder, Namespace, NamespaceSet, NsFd, Stdio, Unshare};
 
+use crate::fork::{self, Fork, wait_for_all};
 use crate::harness::cases;
 use crate::machine::Need::{NamespaceLimits, NewProc, Program, Root, UserNamespaces};
+use crate::program::{Held, next_line, sh};
 use crate::stage;
 
 cases! {
@@ -41,9 +41,8 @@ struct Room {
 
 impl Room {
     fn new(kind: Namespace, limit: u32) -> Self {
-        let maker = Command::new("sleep").arg("600").map_root().spawn().unwrap();
-        let room = Self { kind, user: maker.namespace(Namespace::User).unwrap() };
-        end(maker);
+        let user = Held::new(NamespaceSet::USER).namespace(Namespace::User).unwrap();
+        let room = Self { kind, user };
         room.limit(limit);
         room
     }
@@ -68,19 +67,12 @@ impl Room {
 
     /// What a process of ours in there answers, as its exit code.
     fn inside(&self, work: impl FnOnce() -> i32) -> i32 {
-        // SAFETY: this process has one thread, so the child may do anything.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
+        let fork = Fork::start(|| {
             // SAFETY: changes this process alone.
             let entered = unsafe { libc::setns(self.user.as_raw_fd(), libc::CLONE_NEWUSER) } == 0;
-            let code = if entered { work() } else { 255 };
-            // SAFETY: ends the process.
-            unsafe { libc::_exit(code) }
-        }
-        let mut status = 0;
-        // SAFETY: the child made above.
-        unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        libc::WEXITSTATUS(status)
+            if entered { work() } else { 255 }
+        });
+        libc::WEXITSTATUS(fork.wait())
     }
 
     /// The trial's own limit ends it if that never is.
@@ -93,40 +85,34 @@ impl Room {
     /// Shows that nothing that ended before now would still be there.
     fn wait_for_the_kernel(kind: Namespace) {
         let other = Self::new(kind, 1);
-        end(other.member());
+        drop(other.member());
         other.wait_until_free();
     }
 
     /// A process in a new namespace of the kind, made in here.
-    fn member(&self) -> Child {
+    fn member(&self) -> Held {
         let script = "exec 3</dev/null; echo ready; exec sleep 600";
-        self.ready(Command::new("sh").args(["-c", script]).unshare(self.kind.into())).0
+        self.ready(sh(script).unshare(self.kind.into())).0
     }
 
     /// A program in here, and what it says when it is ready.
-    fn ready(&self, command: &mut Command) -> (Child, String) {
+    fn ready(&self, command: &mut Command) -> (Held, String) {
         // It maps no id.
         command.enter(Enter::new().namespace(self.user.try_clone().unwrap()).keep_ids());
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{e:#}"));
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut child = Held::of(command.stdout(Stdio::piped()));
+        let line = next_line(&mut BufReader::new(child.stdout.take().unwrap()));
         (child, line.trim().to_owned())
     }
 }
 
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
 /// A namespace of the kind, of which a member, now gone, was the only holder besides the pin, exists for as
 /// long as told.
-fn is_kept(kind: Namespace, expected: bool, pin: impl FnOnce(&Child) -> Pin) {
+fn is_kept(kind: Namespace, expected: bool, pin: impl FnOnce(&Held) -> Pin) {
     let room = Room::new(kind, 1);
     let child = room.member();
     let pin = pin(&child);
     assert!(room.is_full(), "{kind}");
-    end(child);
+    drop(child);
     if expected {
         Room::wait_for_the_kernel(kind);
         assert!(room.is_full(), "{kind}");
@@ -164,7 +150,7 @@ fn a_mounted_file() {
     stage::private();
     // Which mount namespaces can be mounted here depends on their ids, which Linux 6.18 gives out of order.
     for kind in Namespace::ALL.into_iter().filter(|kind| *kind != Namespace::Mount) {
-        let pin = |child: &Child| -> Pin {
+        let pin = |child: &Held| -> Pin {
             let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
             stage::bind(format!("/proc/{}/ns/{kind}", child.id()), &file);
             let path = file.to_path_buf();
@@ -199,40 +185,24 @@ fn a_zombie() {
 
 fn a_pidfd() {
     for kind in Namespace::ALL {
-        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().try_clone().unwrap()) };
+        let pin = |child: &Held| -> Pin { Box::new(child.pid_fd().try_clone().unwrap()) };
         is_kept(kind, kind == Namespace::Pid, pin);
-    }
-}
-
-/// A fork of this process that waits, and is ended and waited for by the drop.
-struct Fork(libc::pid_t);
-
-impl Drop for Fork {
-    fn drop(&mut self) {
-        // SAFETY: a child that nobody has waited for.
-        unsafe {
-            libc::kill(self.0, libc::SIGKILL);
-            libc::waitpid(self.0, std::ptr::null_mut(), 0);
-        }
     }
 }
 
 fn a_thread_whose_children_go_there() {
     for kind in [Namespace::Pid, Namespace::Time] {
-        let pin = |child: &Child| -> Pin {
+        let pin = |child: &Held| -> Pin {
             let namespace = child.namespace(kind).unwrap();
-            // SAFETY: this process has one thread; the child makes system calls alone.
-            let pid = unsafe { libc::fork() };
-            if pid == 0 {
-                // SAFETY: as above.
+            let fork = Fork::start(|| {
+                // SAFETY: this process alone.
                 unsafe {
                     libc::setns(namespace.as_raw_fd(), 0);
                     libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
-                    libc::pause();
-                    libc::_exit(0)
                 }
-            }
-            let fork = Fork(pid);
+                fork::sleep()
+            });
+            let pid = fork.pid();
             let file = format!("/proc/{pid}/ns/{kind}_for_children");
             let inside = namespace.id().unwrap().ino;
             let link = format!("{kind}:[{inside}]");
@@ -262,9 +232,8 @@ fn a_namespace_inside() {
         let all = linux_namespaces::discover().unwrap();
         let inside = all.namespaces().find(|it| it.kind() == kind && it.id().ino == ino).unwrap();
         let kept = NsFd::of_pid(inside.oldest().unwrap(), kind).unwrap();
-        end(child);
-        // SAFETY: waits for what the programs in between left; there are no other children.
-        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+        drop(child);
+        wait_for_all();
         Room::wait_for_the_kernel(kind);
         assert!(room.is_full(), "{kind}");
         drop(kept);
@@ -281,7 +250,7 @@ fn an_owned_namespace() {
     let holder = Holder::Owned(owned.id().unwrap());
     let holders = child.namespace(Namespace::User).unwrap().holders().unwrap();
     assert!(holders.iter().any(|it| *it == holder), "{holders:?}");
-    end(child);
+    drop(child);
     Room::wait_for_the_kernel(Namespace::User);
     assert!(room.is_full());
     drop(owned);
@@ -290,7 +259,7 @@ fn an_owned_namespace() {
 
 fn a_file_that_a_member_opened() {
     for kind in Namespace::ALL {
-        let pin = |child: &Child| -> Pin { Box::new(child.pid_fd().copy_fd(3).unwrap()) };
+        let pin = |child: &Held| -> Pin { Box::new(child.pid_fd().copy_fd(3).unwrap()) };
         is_kept(kind, kind == Namespace::User, pin);
     }
 }
@@ -313,9 +282,8 @@ fn a_mounted_proc() {
     let holders = pid.holders().unwrap();
     assert!(holders.iter().any(|it| matches!(it, Holder::Proc { .. })), "{holders:?}");
     drop(pid);
-    end(child);
-    // SAFETY: waits for the program itself; there are no other children.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    drop(child);
+    wait_for_all();
     Room::wait_for_the_kernel(Namespace::Pid);
     assert!(room.is_full());
     drop(mounts);

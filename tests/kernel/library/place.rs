@@ -4,17 +4,19 @@
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 use linux_namespaces::{
     Cause, Command, Enter, ErrorKind, Namespace, NamespaceSet, NsFd, PidFd, Step, Unshare,
 };
 
-use crate::fork::in_fork;
+use crate::files::set_mode;
+use crate::fork::{Fork, in_fork};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{CopyDescriptors, Ordinary, OtherIds, Program, Root, UserNamespaces};
+use crate::program::{Held, is_at, is_of, rest, sh, sleeper, text};
 
 cases! {
     a_root_directory_is_entered [UserNamespaces],
@@ -34,48 +36,37 @@ cases! {
     what_is_no_socket_is_told [],
 }
 
-fn text(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn sh(script: &str) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]);
-    command
-}
-
-fn dir(path: &str) -> File {
+fn open(path: &str) -> File {
     File::open(path).unwrap()
 }
 
 fn a_root_directory_is_entered() {
     let before = kernel::census();
     let root = fs::metadata("/").unwrap().ino();
-    let seen = text(sh("pwd; stat -Lc %i /").map_root().root_dir(dir("/")));
+    let seen = text(sh("pwd; stat -Lc %i /").map_root().root_dir(open("/")));
     assert_eq!(seen, format!("/\n{root}"));
     // The program's path is looked for in there; a working directory too.
-    let error = sh("true").map_root().root_dir(dir("/proc")).spawn().unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::Exec), ErrorKind::NotFound));
+    let error = sh("true").map_root().root_dir(open("/proc")).spawn().unwrap_err();
+    is_of(&error, Step::Exec, ErrorKind::NotFound);
     let error = Command::new("/bin/true")
         .map_root()
-        .root_dir(dir("/proc"))
+        .root_dir(open("/proc"))
         .current_dir("/usr")
         .spawn()
         .unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::ChangeDirectory), ErrorKind::NotFound));
+    is_of(&error, Step::ChangeDirectory, ErrorKind::NotFound);
     // Outside of the root one can stand, and what is relative starts there.
     let mut command = Command::new("../bin/pwd");
     let error = command
         .map_root()
-        .root_dir(dir("/proc"))
-        .current_dir_fd(dir("/usr"))
+        .root_dir(open("/proc"))
+        .current_dir_fd(open("/usr"))
         .current_dir("lib")
         .spawn()
         .unwrap_err();
     drop(command);
     // Found, and without its interpreter, which is looked for below the new root.
-    assert_eq!((error.step(), error.kind()), (Some(Step::Exec), ErrorKind::NotFound));
+    is_of(&error, Step::Exec, ErrorKind::NotFound);
     assert_eq!(kernel::census(), before);
 }
 
@@ -101,28 +92,24 @@ fn directories_may_have_any_number() {
 fn a_directory_outside_of_the_mount_namespace() {
     let shelter = tempfile::tempdir().unwrap();
     fs::write(shelter.path().join("file"), "outside").unwrap();
-    let open = || File::open(shelter.path()).unwrap();
+    let inside = || File::open(shelter.path()).unwrap();
     let mut command = sh("cat file; ls /tmp | wc -l");
-    command.unshare(NamespaceSet::MOUNT).current_dir_fd(open());
+    command.unshare(NamespaceSet::MOUNT).current_dir_fd(inside());
     assert!(text(&mut command).starts_with("outside"));
-    let mut held = Command::new("sleep");
-    let mut held = held.arg("600").unshare(NamespaceSet::MOUNT).spawn().unwrap();
-    let process = || Enter::new().process(held.pid_fd().try_clone().unwrap(), NamespaceSet::MOUNT);
+    let held = Held::new(NamespaceSet::MOUNT);
     let mut command = sh("cat file");
-    command.enter(process()).current_dir_fd(open());
+    command.enter(held.enter_all()).current_dir_fd(inside());
     assert_eq!(text(&mut command), "outside");
     // The root of the namespace that was left is not that of the one that was entered.
     let mut command = sh("stat -Lc %i /proc/self/ns/mnt");
-    command.enter(process()).root_dir(dir("/"));
+    command.enter(held.enter_all()).root_dir(open("/"));
     assert_eq!(text(&mut command), kernel::ns(held.id(), "mnt").to_string());
-    held.kill().unwrap();
-    held.wait().unwrap();
 }
 
 fn a_working_directory_needs_no_right_of_the_new_ids() {
     let private = tempfile::tempdir().unwrap();
     let path = private.path();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    set_mode(path, 0o700);
     let mut command = sh("true");
     command.uid(65534).gid(65534).current_dir_fd(File::open(path).unwrap());
     assert!(command.status().unwrap().success());
@@ -133,34 +120,25 @@ fn a_working_directory_needs_no_right_of_the_new_ids() {
 fn what_is_no_directory_is_told() {
     let before = kernel::census();
     for file in ["/etc/passwd", "/dev/null"] {
-        let error = sh("true").map_root().root_dir(dir(file)).spawn().unwrap_err();
-        assert_eq!(
-            (error.step(), error.raw_os_error()),
-            (Some(Step::ChangeRoot), Some(libc::ENOTDIR))
-        );
+        let error = sh("true").map_root().root_dir(open(file)).spawn().unwrap_err();
+        is_at(&error, Step::ChangeRoot, libc::ENOTDIR);
         assert!(error.explain().unwrap().contains("no directory"));
-        let error = sh("true").current_dir_fd(dir(file)).spawn().unwrap_err();
-        assert_eq!(
-            (error.step(), error.raw_os_error()),
-            (Some(Step::ChangeDirectory), Some(libc::ENOTDIR))
-        );
+        let error = sh("true").current_dir_fd(open(file)).spawn().unwrap_err();
+        is_at(&error, Step::ChangeDirectory, libc::ENOTDIR);
     }
     assert_eq!(kernel::census(), before);
 }
 
 fn a_chroot_takes_a_privilege() {
     let before = kernel::census();
-    let error = sh("true").root_dir(dir("/")).spawn().unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::ChangeRoot), ErrorKind::PermissionDenied));
+    let error = sh("true").root_dir(open("/")).spawn().unwrap_err();
+    is_of(&error, Step::ChangeRoot, ErrorKind::PermissionDenied);
     assert!(error.explain().unwrap().contains("CAP_SYS_CHROOT"));
     // Root's, which may be held, though not be searched.
     if fs::read_dir("/root").is_err() {
         let held = kernel::open_path("/root", 0);
         let error = sh("true").map_root().root_dir(held).spawn().unwrap_err();
-        assert_eq!(
-            (error.step(), error.raw_os_error()),
-            (Some(Step::ChangeRoot), Some(libc::EACCES))
-        );
+        is_at(&error, Step::ChangeRoot, libc::EACCES);
         assert!(error.explain().unwrap().contains("searched"));
     }
     assert_eq!(kernel::census(), before);
@@ -199,7 +177,7 @@ fn capabilities_are_kept_over_a_change_of_ids() {
     // SAFETY: the option takes a number.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, 1 << 6) }, 0);
     let error = command.spawn().unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::KeepCaps), ErrorKind::PermissionDenied));
+    is_of(&error, Step::KeepCaps, ErrorKind::PermissionDenied);
     assert!(error.explain().unwrap().contains("securebits"));
     assert_eq!(kernel::census(), before);
 }
@@ -207,34 +185,24 @@ fn capabilities_are_kept_over_a_change_of_ids() {
 /// What a program prints that a forked process became.
 fn exec(command: &mut Command) -> (i32, String) {
     let (reader, writer) = std::io::pipe().unwrap();
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        drop(reader);
+    let fork = Fork::start(|| {
         let error = command.stdout(OwnedFd::from(writer)).exec();
-        let code = if error.step() == Some(Step::Exec) { 100 } else { 101 };
-        // SAFETY: ends the forked process.
-        unsafe { libc::_exit(code) }
-    }
-    drop(writer);
-    let text = std::io::read_to_string(reader).unwrap();
-    let mut status = 0;
-    // SAFETY: the child made above.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    (status, text.replace(&pid.to_string(), "SELF"))
+        if error.step() == Some(Step::Exec) { 100 } else { 101 }
+    });
+    let text = rest(reader).replace(&fork.pid().to_string(), "SELF");
+    (fork.wait(), text)
 }
 
 fn a_program_takes_this_one_s_place() {
-    let mut held = Command::new("sleep");
-    held.arg("600").unshare(NamespaceSet::PID).map_root().hostname("inside".parse().unwrap());
-    let mut held = held.spawn().unwrap();
-    let set = NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::PID;
-    let enter = || Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
+    let mut command = sleeper();
+    command.unshare(NamespaceSet::PID).map_root().hostname("inside".parse().unwrap());
+    let held = Held::of(&mut command);
+    let enter = || held.enter(NamespaceSet::USER | NamespaceSet::UTS | NamespaceSet::PID);
     let here = kernel::ns("self", "pid");
     let there = kernel::ns(held.id(), "pid");
     let mut command = sh("echo $$; uname -n; pwd; echo $WORD; stat -Lc %i /proc/$$/ns/pid; \
                           stat -Lc %i /proc/$$/ns/pid_for_children 2>/dev/null; exec cat /proc/self/status");
-    command.enter(enter()).current_dir_fd(dir("/usr")).env("WORD", "word");
+    command.enter(enter()).current_dir_fd(open("/usr")).env("WORD", "word");
     let (status, text) = exec(&mut command);
     assert_eq!(status, 0, "{text}");
     let expected = format!("SELF\ninside\n/usr\nword\n{here}\n{there}\n");
@@ -244,8 +212,6 @@ fn a_program_takes_this_one_s_place() {
     assert_eq!(exec(Command::new("/no/such/program").enter(enter())), (100 << 8, String::new()));
     let net = NsFd::of_pid(std::process::id(), Namespace::Net).unwrap();
     assert_eq!(exec(sh("echo no").enter(Enter::new().namespace(net))).0, 0);
-    held.kill().unwrap();
-    held.wait().unwrap();
 }
 
 fn what_exec_cannot_do_is_told() {
@@ -265,22 +231,18 @@ fn what_exec_cannot_do_is_told() {
 fn one_refused_among_several_is_named() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     // Its UTS namespace is owned by the user namespace of now, its network by the one of before.
-    let mut held = Command::new("sleep");
-    let mut held = held.arg("600").unshare(NamespaceSet::UTS | NamespaceSet::IPC).spawn().unwrap();
+    let held = Held::new(NamespaceSet::UTS | NamespaceSet::IPC);
     Unshare::new(NamespaceSet::NET).apply().unwrap();
     let before = kernel::census();
     let set = NamespaceSet::UTS | NamespaceSet::NET | NamespaceSet::IPC;
-    let enter = || Enter::new().process(held.pid_fd().try_clone().unwrap(), set);
-    let mut errors = vec![Command::new("true").enter(enter()).spawn().unwrap_err()];
+    let mut errors = vec![Command::new("true").enter(held.enter(set)).spawn().unwrap_err()];
     assert_eq!(kernel::census(), before);
-    errors.push(Command::new("true").enter(enter()).exec());
+    errors.push(Command::new("true").enter(held.enter(set)).exec());
     for error in errors {
-        assert_eq!((error.step(), error.kind()), (Some(Step::Enter), ErrorKind::PermissionDenied));
+        is_of(&error, Step::Enter, ErrorKind::PermissionDenied);
         assert_eq!(error.namespace(), Some(Namespace::Net), "{error:#}");
         assert!(error.to_string().contains("(net)"), "{error}");
     }
-    held.kill().unwrap();
-    held.wait().unwrap();
 }
 
 fn a_descriptor_is_copied() {
@@ -298,7 +260,7 @@ fn a_descriptor_is_copied() {
     child.kill().unwrap();
     child.wait().unwrap();
     let error = process.copy_fd(0).unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::CopyDescriptor), ErrorKind::ProcessGone));
+    is_of(&error, Step::CopyDescriptor, ErrorKind::ProcessGone);
 }
 
 fn a_descriptor_that_cannot_be_copied_is_told() {
@@ -306,10 +268,7 @@ fn a_descriptor_that_cannot_be_copied_is_told() {
     let me = PidFd::current().unwrap();
     for number in [4000, -1, i32::MAX] {
         let error = me.copy_fd(number).unwrap_err();
-        assert_eq!(
-            (error.step(), error.raw_os_error()),
-            (Some(Step::CopyDescriptor), Some(libc::EBADF))
-        );
+        is_at(&error, Step::CopyDescriptor, libc::EBADF);
         assert!(error.to_string().contains(&number.to_string()), "{error}");
         assert!(error.explain().unwrap().contains("no such descriptor"));
     }
@@ -341,10 +300,7 @@ fn a_socket_tells_its_network_namespace() {
     }
     // The other one is owned by the user namespace that was left.
     let error = NsFd::of_socket(&outside).unwrap_err();
-    assert_eq!(
-        (error.step(), error.kind()),
-        (Some(Step::OpenNamespace), ErrorKind::PermissionDenied)
-    );
+    is_of(&error, Step::OpenNamespace, ErrorKind::PermissionDenied);
     assert_eq!(error.namespace(), Some(Namespace::Net));
     assert!(error.explain().unwrap().contains("CAP_NET_ADMIN"));
 }
@@ -353,7 +309,7 @@ fn what_is_no_socket_is_told() {
     let before = kernel::census();
     let net = NsFd::current(Namespace::Net).unwrap();
     let (pipe, _writer) = std::io::pipe().unwrap();
-    for fd in [net.as_fd(), pipe.as_fd(), dir("/dev/null").as_fd(), dir("/").as_fd()] {
+    for fd in [net.as_fd(), pipe.as_fd(), open("/dev/null").as_fd(), open("/").as_fd()] {
         assert_eq!(NsFd::of_socket(fd).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
     drop((net, pipe, _writer));

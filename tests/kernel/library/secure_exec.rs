@@ -1,19 +1,18 @@
 //! A program with privileges of its file (set-user-ID) believes nothing of its caller's environment. The test
 //! binary is copied, marked and run by an ordinary user, with [`ACTION`] set and a hostile `PATH`.
 
-use std::ffi::CString;
-use std::fs::{self, Permissions};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self};
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command as StdCommand, ExitCode};
 
-use linux_namespaces::{Command, IdExtent, IdMap};
+use linux_namespaces::Command;
 
+use crate::action::ACTION;
+use crate::files::{c_string, dir, script, set_mode};
 use crate::harness::cases;
-use crate::library::counts::ACTION;
 use crate::machine::Need::{OtherIds, Root};
+use crate::stage;
 
 cases! {
     a_set_user_id_program_does_not_believe_its_path [Root, OtherIds],
@@ -27,7 +26,7 @@ const OWNER: u32 = 54_321;
 /// In the program: whether anything of the caller's `PATH` is run or would be.
 pub(crate) fn act(hostile: &str) -> ExitCode {
     let theirs = Command::new("id").output().is_ok_and(|output| output.stdout == b"hostile\n");
-    let map = IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 10 }]).unwrap();
+    let map = stage::id_map(&[(0, 100_000, 10)]);
     let mut mapped = Command::new("/bin/true");
     mapped.uid_map(map.clone()).gid_map(map);
     let plan = mapped.plan().map_or_else(|error| format!("{error:#}"), |plan| plan.to_string());
@@ -39,18 +38,17 @@ pub(crate) fn act(hostile: &str) -> ExitCode {
 }
 
 fn run(mode: u32) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let dir = dir();
     let hostile = dir.path().join("hostile");
     fs::create_dir(&hostile).unwrap();
     for name in ["id", "newuidmap", "newgidmap"] {
-        executable(&hostile.join(name), 0o755, "#!/bin/sh\necho hostile\n");
+        script(hostile.join(name), "#!/bin/sh\necho hostile\n");
     }
     let program = dir.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     chown(&program, Some(OWNER), None).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
-    let path = CString::new(program.as_os_str().as_bytes()).unwrap();
+    set_mode(&program, mode);
+    let path = c_string(&program);
     // SAFETY: a C string and room for the answer; all zero bytes are a statvfs.
     let mounted = unsafe {
         let mut about: libc::statvfs = std::mem::zeroed();
@@ -64,11 +62,6 @@ fn run(mode: u32) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn executable(path: &Path, mode: u32, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 fn a_set_user_id_program_does_not_believe_its_path() {

@@ -12,12 +12,12 @@ use linux_namespaces::{
     PidFd, Step, Support, Unshare,
 };
 
-use crate::fork::in_fork;
+use crate::fork::{Fork, in_fork, wait_for_all};
 use crate::harness::cases;
 use crate::kernel::forbid;
-use crate::library::mounts::layers::shifted;
 use crate::machine::Need::{MappedOwners, OtherIds, OverlayModule, Root, UserNamespaces};
 use crate::machine::{kernel_version, lists_mount_namespaces};
+use crate::program::{is_of, sh};
 use crate::stage;
 
 cases! {
@@ -114,7 +114,7 @@ fn every_version_of_layers_with_other_owners() {
 fn or_else<T>(answer: Result<T, Error>, kind: ErrorKind, step: Step) -> bool {
     answer
         .map_err(|error| {
-            assert_eq!((error.kind(), error.step()), (kind, Some(step)), "{error:?}");
+            is_of(&error, step, kind);
             let says_since = format!("{error:#}").contains("Linux ");
             assert!(says_since || kind != ErrorKind::Unsupported, "{error:#}");
         })
@@ -143,19 +143,13 @@ fn descriptors_are_closed_by_exec() -> bool {
 
 /// A child of std's, which shares its parent's memory, is killed when it is to exec.
 fn sharers_are_spared() -> bool {
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
+    let fork = Fork::start(|| {
         forbid(libc::SYS_execve);
         StdCommand::new("true").status().ok();
-        // SAFETY: ends the process.
-        unsafe { libc::_exit(0) }
-    }
-    let mut status = 0;
-    // SAFETY: the child made above.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    // SAFETY: the child's child, which comes to us if it was not spared.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+        0
+    });
+    let status = fork.wait();
+    wait_for_all();
     assert!(status == 0 || libc::WTERMSIG(status) == libc::SIGSYS, "{status:#x}");
     status == 0
 }
@@ -243,8 +237,8 @@ fn the_next_pid_namespace_is_opened() -> bool {
 fn on_directory(mount: impl FnOnce(&Path) -> Mount, script: &str) -> Result<ExitStatus, Error> {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("sub")).unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).current_dir(dir.path()).unshare(NamespaceSet::MOUNT);
+    let mut command = sh(script);
+    command.current_dir(dir.path()).unshare(NamespaceSet::MOUNT);
     command.mount(mount(dir.path())).status()
 }
 
@@ -283,34 +277,23 @@ fn with_other_owners(outcome: Result<ExitStatus, Error>) -> bool {
 fn temporary_files_change_owners() -> bool {
     Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
     stage::tmpfs(std::env::temp_dir());
-    let mount = |dir: &Path| Mount::bind(dir, dir).unwrap().idmapped(shifted());
+    let mount = |dir: &Path| Mount::bind(dir, dir).unwrap().idmapped(stage::shifted());
     with_other_owners(on_directory(mount, "cd $PWD && test $(stat -c %u sub) = 100000"))
 }
 
 fn layers_change_owners() -> bool {
-    let mount = |dir: &Path| Mount::overlay(dir, overlay(dir).idmapped(shifted())).unwrap();
+    let mount = |dir: &Path| Mount::overlay(dir, overlay(dir).idmapped(stage::shifted())).unwrap();
     with_other_owners(on_directory(mount, "cd $PWD && test $(stat -c %u sub) = 100000"))
 }
 
-/// Held by a descriptor alone.
-fn uts_of_nobody() -> NsFd {
-    let make = || {
-        Unshare::new(NamespaceSet::UTS).apply().unwrap();
-        NsFd::current(Namespace::Uts).unwrap()
-    };
-    let held = std::thread::spawn(make).join().unwrap();
-    while fs::read_dir("/proc/self/task").unwrap().count() > 1 {}
-    held
-}
-
 fn all_kinds_are_listed() -> bool {
-    let held = uts_of_nobody();
+    let held = stage::uts_of_nobody();
     Discovery::without_descriptors().unwrap().find(held.id().unwrap()).is_some()
 }
 
 /// The same as the walk through processes, and more.
 fn namespaces_are_listed() -> bool {
-    let held = uts_of_nobody();
+    let held = stage::uts_of_nobody();
     let all = match Discovery::listed() {
         Ok(all) => all,
         Err(error) => {

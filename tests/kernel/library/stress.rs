@@ -11,6 +11,7 @@ use linux_namespaces::{Command, NamespaceSet, Step};
 use crate::harness::{cases, limit};
 use crate::kernel;
 use crate::machine::Need::UserNamespaces;
+use crate::program::{is_at, spawn};
 
 cases! {
     two_thousand_children_of_a_busy_program [UserNamespaces],
@@ -63,8 +64,7 @@ fn spawn_one(number: usize) {
             assert_eq!(error.step(), Some(Step::Exec));
         }
     }
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-    let status = child.wait().unwrap();
+    let status = spawn(&mut command).wait().unwrap();
     assert_eq!((status.code(), status.signal()), (Some((number % 200) as i32), None));
 }
 
@@ -74,7 +74,7 @@ fn two_thousand_children_of_a_busy_program() {
     unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
     // With the first thread, libc takes a signal for itself.
     thread::spawn(|| ()).join().unwrap();
-    until_alone();
+    kernel::until_alone();
     let before = kernel::census();
     let over = AtomicBool::new(false);
     let process = std::process::id() as i32;
@@ -106,13 +106,8 @@ fn two_thousand_children_of_a_busy_program() {
         done.into_iter().for_each(|outcome| outcome.unwrap());
     });
     assert!(SIGNALS.load(Relaxed) > 100, "there were hardly any signals");
-    until_alone();
+    kernel::until_alone();
     assert_eq!(kernel::census(), before);
-}
-
-/// Threads that are joined may not have left the process yet.
-fn until_alone() {
-    kernel::until(|| kernel::status("Threads") == "1");
 }
 
 fn a_reaper_that_takes_every_child() {
@@ -132,10 +127,7 @@ fn a_reaper_that_takes_every_child() {
                 Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ECHILD)),
             }
             let error = Command::new("/no/such/program").spawn().unwrap_err();
-            assert_eq!(
-                (error.step(), error.raw_os_error()),
-                (Some(Step::Exec), Some(libc::ENOENT))
-            );
+            is_at(&error, Step::Exec, libc::ENOENT);
         }
         over.store(true, Relaxed);
     });

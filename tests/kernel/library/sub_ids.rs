@@ -1,20 +1,18 @@
 //! Ids that were set aside for a user, mapped by the real newuidmap and newgidmap. As root, who can put a
 //! directory of the trial's own over `/etc`, and become the user.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs;
 
-use linux_namespaces::{
-    Command, Error, ErrorKind, IdExtent, IdMap, NamespaceSet, Setgroups, Step, Unshare,
-};
+use linux_namespaces::{Command, ErrorKind, NamespaceSet, Setgroups, Step, Unshare};
 
+use crate::engine::{FRESH, available};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::library::faults::{FRESH, available, failure};
 use crate::machine::Need::{OtherIds, Program, Root, UserNamespaces};
+use crate::program::{is_of, refused, text};
 use crate::stage;
+use crate::sub_ids::{NOBODY, as_nobody, with_files};
 
 cases! {
     all_ids_of_a_user_are_mapped [Root, OtherIds, Program("newuidmap")],
@@ -30,49 +28,13 @@ cases! {
     a_program_without_its_privilege [Root, OtherIds, Program("newuidmap")],
 }
 
-/// A user with a name on every machine, without rights.
-const NOBODY: u32 = 65_534;
-
-/// Does `work` as `nobody`, for whom the files say this.
-pub(crate) fn as_nobody(subuid: &str, subgid: &str, work: impl FnOnce()) {
-    with_files(subuid, subgid, || {
-        // SAFETY: this process has one thread. Another user's process is not dumpable at first.
-        unsafe {
-            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
-            assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0);
-            assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
-            libc::prctl(libc::PR_SET_DUMPABLE, 1);
-        }
-        work();
-    });
-}
-
-fn with_files(subuid: &str, subgid: &str, work: impl FnOnce()) {
-    let etc = tempfile::tempdir().unwrap();
-    fs::set_permissions(etc.path(), Permissions::from_mode(0o755)).unwrap();
-    for name in ["passwd", "group", "nsswitch.conf", "ld.so.cache", "login.defs"] {
-        fs::copy(Path::new("/etc").join(name), etc.path().join(name)).ok();
-    }
-    fs::write(etc.path().join("subuid"), subuid).unwrap();
-    fs::write(etc.path().join("subgid"), subgid).unwrap();
-    in_fork(|| {
-        // SAFETY: this process alone.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
-        stage::private();
-        stage::bind(etc.path(), "/etc");
-        work();
-    });
-}
-
 const USUAL: &str =
     "# comment\nother:1:5\nnobody:100000:65536\nbad line\nnobody:x:1\nnobody:300000:10\n";
 
 fn maps(command: &mut Command) -> Vec<Vec<u32>> {
     command.args(["-c", "cat /proc/self/uid_map /proc/self/gid_map"]);
-    let output = command.output().unwrap_or_else(|error| panic!("{error:#}"));
-    let text = String::from_utf8(output.stdout).unwrap();
     let numbers = |line: &str| line.split_whitespace().map(|it| it.parse().unwrap()).collect();
-    text.lines().map(numbers).collect()
+    text(command).lines().map(numbers).collect()
 }
 
 fn usual_maps() -> Vec<Vec<u32>> {
@@ -130,14 +92,9 @@ fn the_programs_are_waited_for_where_sigchld_is_ignored() {
     });
 }
 
-fn extents(extents: &[(u32, u32, u32)]) -> IdMap {
-    let of = |&(inside, outside, count): &(u32, u32, u32)| IdExtent { inside, outside, count };
-    IdMap::new(extents.iter().map(of)).unwrap()
-}
-
 fn chosen_ranges_are_mapped() {
     as_nobody(USUAL, USUAL, || {
-        let map = extents(&[(7, 100_010, 5), (0, NOBODY, 1)]);
+        let map = stage::id_map(&[(7, 100_010, 5), (0, NOBODY, 1)]);
         let mut command = Command::new("sh");
         command.uid_map(map.clone()).gid_map(map);
         let both = vec![vec![7, 100_010, 5], vec![0, NOBODY, 1]];
@@ -156,22 +113,17 @@ fn root_needs_no_program() {
     });
 }
 
-fn refused(command: &mut Command) -> Error {
-    let error = failure(command);
-    assert!(error.step().is_some(), "{error:?}");
-    error
-}
-
 fn nothing_is_set_aside() {
     as_nobody("other:1:5\n", USUAL, || {
         let error = refused(Command::new("true").map_auto());
-        assert_eq!((error.kind(), error.step()), (ErrorKind::NotFound, Some(Step::ReadSubIds)));
+        is_of(&error, Step::ReadSubIds, ErrorKind::NotFound);
         assert_eq!(error.path().unwrap().to_str(), Some("/etc/subuid"));
         assert!(error.to_string().contains("for user nobody"), "{error}");
         assert!(Unshare::new(NamespaceSet::USER).map_auto().apply().is_err());
     });
     as_nobody(USUAL, "", || {
         let error = refused(Command::new("true").map_auto());
+        assert_eq!(error.step(), Some(Step::ReadSubIds));
         assert_eq!(error.path().unwrap().to_str(), Some("/etc/subgid"));
     });
 }
@@ -179,14 +131,14 @@ fn nothing_is_set_aside() {
 fn ranges_that_overlap() {
     for file in ["nobody:1000:10\nnobody:1009:10\n", "nobody:65530:10\n"] {
         as_nobody(file, USUAL, || {
-            let error = failure(Command::new("true").map_auto());
+            let error = refused(Command::new("true").map_auto());
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.to_string().contains("overlap outside"), "{error}");
         });
     }
     // Beyond the last id: passed over as a bad line.
     as_nobody("nobody:4294967290:100\n", USUAL, || {
-        assert_eq!(failure(Command::new("true").map_auto()).kind(), ErrorKind::NotFound);
+        assert_eq!(refused(Command::new("true").map_auto()).kind(), ErrorKind::NotFound);
     });
 }
 
@@ -194,18 +146,17 @@ fn a_range_of_somebody_else() {
     as_nobody(USUAL, USUAL, || {
         for engine in available(FRESH) {
             let mut command = Command::new("true");
-            command.uid_map(extents(&[(0, 500_000, 10)]));
+            command.uid_map(stage::id_map(&[(0, 500_000, 10)]));
             engine.choose(&mut command, None);
             let error = refused(&mut command);
-            let got = (error.kind(), error.step());
-            assert_eq!(got, (ErrorKind::PermissionDenied, Some(Step::WriteUidMap)), "{error:?}");
+            is_of(&error, Step::WriteUidMap, ErrorKind::PermissionDenied);
             // The program's own words.
             let text = error.to_string();
             assert!(text.contains("newuidmap") && text.contains("500000"), "{text}");
         }
-        let error = refused(Command::new("true").gid_map(extents(&[(0, 500_000, 10)])));
+        let error = refused(Command::new("true").gid_map(stage::id_map(&[(0, 500_000, 10)])));
         assert_eq!(error.step(), Some(Step::WriteGidMap));
-        let unshare = Unshare::new(NamespaceSet::USER).uid_map(extents(&[(0, 500_000, 10)]));
+        let unshare = Unshare::new(NamespaceSet::USER).uid_map(stage::id_map(&[(0, 500_000, 10)]));
         assert_eq!(unshare.apply().unwrap_err().kind(), ErrorKind::NotRestored);
     });
 }
@@ -213,8 +164,7 @@ fn a_range_of_somebody_else() {
 fn a_program_that_is_missing() {
     as_nobody_without_program(|| {
         let error = refused(Command::new("true").map_auto());
-        let got = (error.kind(), error.step());
-        assert_eq!(got, (ErrorKind::NotFound, Some(Step::WriteUidMap)), "{error:?}");
+        is_of(&error, Step::WriteUidMap, ErrorKind::NotFound);
         assert!(error.to_string().contains("newuidmap"), "{error}");
     });
 }
@@ -223,8 +173,7 @@ fn as_nobody_without_program(work: impl FnOnce()) {
     let path = crate::machine::in_path("newuidmap").unwrap();
     let path = fs::canonicalize(path).unwrap();
     in_fork(|| {
-        // SAFETY: this process alone.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        stage::new(libc::CLONE_NEWNS);
         stage::private();
         stage::bind("/dev/null", &path);
         as_nobody(USUAL, USUAL, work);
@@ -236,7 +185,7 @@ fn a_program_without_its_privilege() {
         // SAFETY: this process alone.
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
         let error = refused(Command::new("true").map_auto());
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        is_of(&error, Step::WriteUidMap, ErrorKind::PermissionDenied);
         assert!(error.to_string().contains("no_new_privs"), "{error}");
     });
 }

@@ -9,12 +9,14 @@ use linux_namespaces::{
     Support, Unshare,
 };
 
+use crate::files::c_string;
 use crate::harness::cases;
-use crate::kernel::{Call, Limit, census, dumpable, forbid, ns, refuse, request, status};
+use crate::kernel::{self, Call, Limit, census, dumpable, forbid, ns, refuse, request, status};
 use crate::machine::Need::{
     Clone3, NamespaceLimits, Ordinary, PidfdNamespaces, Root, UniqueIds, UserNamespaces,
 };
 use crate::machine::is_root;
+use crate::program::{is_at, is_of, sh, text};
 use crate::stage;
 
 cases! {
@@ -261,8 +263,7 @@ fn an_unmapped_user() {
     let support = probe();
     let error = denied(&support, Namespace::User);
     assert_eq!(error.raw_os_error(), Some(libc::EPERM));
-    // SAFETY: asks for a number.
-    let uid = unsafe { libc::geteuid() };
+    let (uid, _) = kernel::ids();
     says(error, &Cause::UnmappedUid { uid }, "not mapped here");
     // All capabilities are there, so the others can be made.
     assert!(matches!(support.namespace(Namespace::Uts), Availability::Available));
@@ -283,8 +284,7 @@ fn a_process_that_is_not_dumpable() {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
     let support = probe();
     let error = denied(&support, Namespace::User);
-    let refused = (error.step(), error.raw_os_error());
-    assert_eq!(refused, (Some(Step::WriteSetgroups), Some(libc::EACCES)));
+    is_at(error, Step::WriteSetgroups, libc::EACCES);
     says(error, &Cause::Undumpable, "not dumpable");
 }
 
@@ -303,20 +303,23 @@ fn a_filter_on_clone() {
     refuse(libc::SYS_clone, libc::EPERM);
     assert_eq!(Support::probe().unwrap_err().step(), Some(Step::Clone));
     let error = Command::new("true").map_root().spawn().unwrap_err();
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Clone), Some(libc::EPERM)));
+    is_at(&error, Step::Clone, libc::EPERM);
     says(&error, &Cause::SeccompFilter, "a seccomp filter is active");
 }
 
-fn a_filter_on_the_map() {
-    // The only file that the throw-away child opens to write.
+/// The only files that the throw-away child opens to write.
+fn refuse_maps() {
     let mode = libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mode = (mode | libc::O_NOCTTY).cast_unsigned();
     refuse(libc::SYS_openat2, libc::ENOSYS);
     refuse(Call::with(libc::SYS_openat, 2, mode), libc::EPERM);
+}
+
+fn a_filter_on_the_map() {
+    refuse_maps();
     let support = probe();
     let error = denied(&support, Namespace::User);
-    let refused = (error.step(), error.raw_os_error());
-    assert_eq!(refused, (Some(Step::WriteSetgroups), Some(libc::EPERM)));
+    is_at(error, Step::WriteSetgroups, libc::EPERM);
     says(error, &Cause::SeccompFilter, "a seccomp filter is active");
     assert_eq!(support.available().is_empty(), !is_root());
 }
@@ -324,7 +327,7 @@ fn a_filter_on_the_map() {
 fn a_filter_that_kills() {
     forbid(libc::SYS_unshare);
     let error = Support::probe().unwrap_err();
-    assert_eq!((error.step(), error.kind()), (Some(Step::Unshare), ErrorKind::ChildDied));
+    is_of(&error, Step::Unshare, ErrorKind::ChildDied);
     assert!(error.to_string().contains("signal 31"), "{error}");
 }
 
@@ -389,7 +392,7 @@ fn a_chroot() {
     fs::create_dir(dir.path().join("proc")).unwrap();
     let _back = stage::Root::keep();
     assert!(!probe().causes().contains(&Cause::Chroot));
-    let path = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
+    let path = c_string(dir.path());
     // SAFETY: this process alone.
     assert_eq!(unsafe { (libc::chroot(path.as_ptr()), libc::chdir(c"/".as_ptr())) }, (0, 0));
     let error = Unshare::new(NamespaceSet::USER).apply().unwrap_err();
@@ -426,10 +429,7 @@ fn a_sysctl_of_debian() {
 
 fn a_sysctl_of_ubuntu() {
     let _dir = with_sysctl("apparmor_restrict_unprivileged_userns", "1\n");
-    let mode = libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mode = (mode | libc::O_NOCTTY).cast_unsigned();
-    refuse(libc::SYS_openat2, libc::ENOSYS);
-    refuse(Call::with(libc::SYS_openat, 2, mode), libc::EPERM);
+    refuse_maps();
     let support = probe();
     let error = denied(&support, Namespace::User);
     let sysctl = Cause::Sysctl { name: "kernel.apparmor_restrict_unprivileged_userns", value: 1 };
@@ -443,8 +443,7 @@ fn a_pending_pid_namespace_survives() {
     Unshare::new(NamespaceSet::USER | NamespaceSet::PID).map_root().apply().unwrap();
     let error = Support::probe().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:#}");
-    let output = Command::new("sh").args(["-c", "echo $$"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
+    assert_eq!(text(&mut sh("echo $$")), "1");
 }
 
 fn a_kernel_without_a_kind() {

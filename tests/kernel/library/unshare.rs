@@ -3,13 +3,14 @@
 use std::fs;
 
 use linux_namespaces::{
-    Command, Error, ErrorKind, IdExtent, IdMap, Mount, Namespace, NamespaceSet, NsFd, Propagation,
-    Stdio, Step, Unshare, uts,
+    Command, Error, ErrorKind, Mount, Namespace, NamespaceSet, NsFd, Propagation, Stdio, Step,
+    Unshare, uts,
 };
 
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{Ordinary, OtherIds, Root, UserNamespaces};
+use crate::program::{is_at, is_of, sh, text};
 use crate::stage;
 
 cases! {
@@ -70,19 +71,16 @@ fn read(path: &str) -> Vec<String> {
 }
 
 fn ids_are_mapped_from_inside() {
-    // SAFETY: asks for numbers.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let (uid, gid) = kernel::ids();
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     assert_eq!(read("/proc/self/uid_map"), ["0", &uid.to_string(), "1"]);
     assert_eq!(read("/proc/self/gid_map"), ["0", &gid.to_string(), "1"]);
     assert_eq!(read("/proc/self/setgroups"), ["deny"]);
-    // SAFETY: asks for numbers.
-    assert_eq!(unsafe { (libc::geteuid(), libc::getegid()) }, (0, 0));
+    assert_eq!(kernel::ids(), (0, 0));
 }
 
 fn ids_are_mapped_from_outside() {
-    let extent = |inside, outside, count| IdExtent { inside, outside, count };
-    let map = IdMap::new([extent(0, 100_000, 1000), extent(1000, 0, 1)]).unwrap();
+    let map = stage::id_map(&[(0, 100_000, 1000), (1000, 0, 1)]);
     let unshare = Unshare::new(NamespaceSet::USER | NamespaceSet::PID | NamespaceSet::UTS);
     unshare.uid_map(map.clone()).gid_map(map).hostname("mapped".parse().unwrap()).apply().unwrap();
     assert_eq!(read("/proc/self/uid_map"), ["0", "100000", "1000", "1000", "0", "1"]);
@@ -90,16 +88,15 @@ fn ids_are_mapped_from_outside() {
     assert_eq!(read("/proc/self/setgroups"), ["allow"]);
     assert_eq!(uts::hostname().unwrap().to_string(), "mapped");
     // The helper was not the first process of the new pid namespace.
-    let first = Command::new("sh").args(["-c", "echo $$"]).output().unwrap();
-    assert_eq!(first.stdout, b"1\n");
+    assert_eq!(text(&mut sh("echo $$")), "1");
 }
 
 fn a_map_that_is_refused_is_told() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     // The one id of this user namespace is not among them.
-    let map = IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 10 }]).unwrap();
+    let map = stage::id_map(&[(0, 100_000, 10)]);
     let error = Unshare::new(NamespaceSet::USER).uid_map(map).apply().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::NotRestored, Some(Step::WriteUidMap)));
+    is_of(&error, Step::WriteUidMap, ErrorKind::NotRestored);
     assert_eq!(error.raw_os_error(), Some(libc::EPERM));
     assert!(error.explain().unwrap().contains("map_root()"));
 }
@@ -107,8 +104,7 @@ fn a_map_that_is_refused_is_told() {
 fn names_change_inside_only() {
     let outside = NsFd::current(Namespace::Uts).unwrap();
     let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let mut witness = Command::new("sh");
-    witness.args(["-c", "cat; cat /proc/sys/kernel/hostname"]);
+    let mut witness = sh("cat; cat /proc/sys/kernel/hostname");
     let mut witness = witness.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     Unshare::new(NamespaceSet::USER)
         .map_root()
@@ -190,7 +186,7 @@ fn a_new_proc_shows_the_new_pid_namespace() {
     let set = NamespaceSet::USER | NamespaceSet::PID;
     let error =
         Unshare::new(set).map_root().mount(Mount::proc("/proc").unwrap()).apply().unwrap_err();
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Mount), Some(libc::EPERM)));
+    is_at(&error, Step::Mount, libc::EPERM);
     assert!(error.explain().unwrap().contains("pid namespace"));
 }
 
@@ -198,7 +194,7 @@ fn threads_are_told_what_they_cannot_do() {
     std::thread::spawn(|| {
         let before = kernel::all_ns();
         let error = Unshare::new(NamespaceSet::UTS).map_root().apply().unwrap_err();
-        assert_eq!((error.kind(), error.step()), (ErrorKind::Multithreaded, Some(Step::Unshare)));
+        is_of(&error, Step::Unshare, ErrorKind::Multithreaded);
         assert!(error.explain().unwrap().contains("Command"), "{error:#}");
         assert_eq!(kernel::all_ns(), before);
         // But it can have a child do it.
@@ -237,14 +233,14 @@ fn what_fails_later_is_undone() {
     std::env::set_current_dir("/proc/sys").unwrap();
     let before = kernel::census();
     let error = fails_late(NamespaceSet::all() - NamespaceSet::USER - NamespaceSet::TIME);
-    assert_eq!((error.kind(), error.step()), (ErrorKind::NotFound, Some(Step::Mount)));
+    is_of(&error, Step::Mount, ErrorKind::NotFound);
     assert_eq!(error.path().unwrap().to_str(), Some("/no/such/directory"));
     assert_eq!(kernel::census(), before);
 }
 
 fn what_fails_later_in_a_user_namespace_is_told() {
     let error = fails_late(NamespaceSet::USER | NamespaceSet::NET);
-    assert_eq!((error.kind(), error.step()), (ErrorKind::NotRestored, Some(Step::Mount)));
+    is_of(&error, Step::Mount, ErrorKind::NotRestored);
     assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
 }
 
@@ -273,6 +269,6 @@ fn privileges_are_told() {
 fn a_second_pid_namespace_is_refused() {
     Unshare::new(NamespaceSet::PID).map_root().apply().unwrap();
     let error = Unshare::new(NamespaceSet::PID).apply().unwrap_err();
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Unshare), Some(libc::EINVAL)));
+    is_at(&error, Step::Unshare, libc::EINVAL);
     assert!(error.explain().unwrap().contains("pid namespace waiting"));
 }

@@ -1,15 +1,18 @@
 //! `lsns --holders`: each kind of what holds a namespace is told.
 
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::thread;
 
-use linux_namespaces::{Child, Command, Mount, Namespace, NamespaceSet, NsFd, Unshare};
+use linux_namespaces::{Command, Mount, Namespace, NamespaceSet, Stdio, Unshare};
 
 use crate::harness::cases;
+use crate::kernel;
 use crate::machine::Need::{Example, NewProc, Program, UserNamespaces};
 use crate::machine::example;
-use crate::{kernel, stage};
+use crate::program::{Held, output, sh, sleeper};
+use crate::stage;
 
 cases! {
     processes_and_what_they_show_are_told [UserNamespaces, NewProc, Example("lsns")],
@@ -23,9 +26,8 @@ cases! {
 /// What it says of a namespace, line by line.
 fn told(ino: u64) -> Vec<String> {
     let mut command = Command::new(example("lsns").unwrap());
-    let output = command.args(["--holders", &ino.to_string()]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    let text = output(command.args(["--holders", &ino.to_string()]));
+    text.lines().map(str::to_owned).collect()
 }
 
 /// The first line and those that follow, from the second on.
@@ -36,23 +38,14 @@ fn expect(ino: u64, kind: &str, holders: &[&str]) {
     assert_eq!(lines[2..], *holders);
 }
 
-fn sleeper(command: &mut Command) -> Child {
-    command.spawn().unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
 fn me() -> u32 {
     std::process::id()
 }
 
 fn processes_and_what_they_show_are_told() {
-    let mut command = Command::new("sleep");
-    command.arg("600").unshare(NamespaceSet::PID).map_root();
-    let child = sleeper(command.mount(Mount::proc("/proc").unwrap()));
+    let mut command = sleeper();
+    command.unshare(NamespaceSet::PID).map_root().mount(Mount::proc("/proc").unwrap());
+    let child = Held::of(&mut command);
     let [pid, mounts, user] = ["pid", "mnt", "user"].map(|name| kernel::ns(child.id(), name));
     expect(
         pid,
@@ -65,21 +58,11 @@ fn processes_and_what_they_show_are_told() {
         ],
     );
     assert!(told(pid)[0].ends_with(&format!("owned by user:[{user}]")));
-    end(child);
-}
-
-/// A UTS namespace that only its handle holds.
-fn alone() -> NsFd {
-    let make = || {
-        Unshare::new(NamespaceSet::UTS).apply().unwrap();
-        NsFd::current(Namespace::Uts).unwrap()
-    };
-    thread::spawn(make).join().unwrap()
 }
 
 fn an_open_file_and_a_mount_are_told() {
     Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
-    let handle = alone();
+    let handle = stage::uts_of_nobody();
     let ino = handle.id().unwrap().ino;
     let descriptor = format!("    descriptor {} of process {}", handle.as_raw_fd(), me());
     expect(ino, "uts", &["- open files of it, until they are closed:", &descriptor]);
@@ -123,7 +106,7 @@ fn where_children_will_be_born_is_told() {
 fn namespaces_inside_and_owned_are_told() {
     let mut command = Command::new("unshare");
     command.args(["-r", "sleep", "600"]).unshare(NamespaceSet::UTS).map_root();
-    let child = sleeper(&mut command);
+    let child = Held::of(&mut command);
     kernel::until(|| command_of(child.id()).starts_with("sleep"));
     let inner = child.namespace(Namespace::User).unwrap();
     let outer = inner.parent().unwrap().id().unwrap().ino;
@@ -139,7 +122,6 @@ fn namespaces_inside_and_owned_are_told() {
     ];
     expected.sort();
     assert_eq!(lines[2..], expected);
-    end(child);
 }
 
 fn command_of(pid: u32) -> String {
@@ -147,13 +129,12 @@ fn command_of(pid: u32) -> String {
 }
 
 fn of_many_a_few_are_told() {
-    let mut command = Command::new("sh");
     let script = "for i in 1 2 3 4 5 6 7 8 9 10 11; do sleep 600 & done; echo; wait";
-    command.args(["-c", script]).unshare(NamespaceSet::PID | NamespaceSet::UTS).map_root();
-    let mut child = sleeper(command.stdout(linux_namespaces::Stdio::piped()));
-    std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut [0]).unwrap();
+    let mut command = sh(script);
+    command.unshare(NamespaceSet::PID | NamespaceSet::UTS).map_root().stdout(Stdio::piped());
+    let mut child = Held::of(&mut command);
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
     let lines = told(kernel::ns(child.id(), "uts"));
     assert_eq!(lines.len(), 14, "{lines:#?}");
     assert_eq!(lines[13], "    and 2 more");
-    end(child);
 }

@@ -11,12 +11,12 @@ use linux_namespaces::{Namespace, NamespaceSet, Pinned, Unshare};
 
 use super::{ours, prepare};
 use crate::harness::cases;
-use crate::library::pinned::{mounts_at, own_mounts};
 use crate::machine::Need::{
     Example, NewProc, Ordinary, PidfdNamespaces, Program, Root, UserNamespaces,
 };
 use crate::machine::{in_path, kernel_version};
-use crate::stage;
+use crate::sandbox::own_mounts;
+use crate::stage::{self, mounts_at};
 
 cases! {
     every_kind_is_kept [UserNamespaces, Example("unshare"), Program("unshare")],

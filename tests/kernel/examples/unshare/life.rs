@@ -5,6 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Stdio};
 
 use super::{ours, prepare};
+use crate::fork::wait_for_all;
 use crate::harness::cases;
 use crate::machine::Need::{Example, NewProc, UserNamespaces};
 
@@ -124,7 +125,6 @@ fn the_program_dies_with_us() {
         // Its end is that of all who could write there.
         output.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, words, "{args}");
-        // SAFETY: orphans come to this process, which has no other children.
-        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+        wait_for_all();
     }
 }

@@ -4,15 +4,15 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
 use linux_namespaces::{
-    Command, Enter, ErrorKind, IdExtent, IdMap, Mount, Namespace, NamespaceSet, Setgroups, Step,
+    Command, Enter, ErrorKind, IdMap, Mount, Namespace, NamespaceSet, Setgroups, Step, Unshare,
 };
 
+use crate::action;
 use crate::harness::cases;
 use crate::kernel;
-use crate::library::counts;
 use crate::machine::Need::{NewProc, Ordinary, OtherIds, Root, UserNamespaces};
-
-use super::{sh, text};
+use crate::program::{Held, is_at, is_of, sh, sleeper, text};
+use crate::stage;
 
 cases! {
     each_kind_is_new_when_asked_for [UserNamespaces],
@@ -40,30 +40,23 @@ cases! {
 }
 
 fn each_kind_is_new_when_asked_for() {
-    let mut command = Command::new("sleep");
-    command.arg("600").unshare(NamespaceSet::all()).map_root();
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
+    let child = Held::new(NamespaceSet::all());
     let pid = child.id().to_string();
     assert_eq!(kernel::different("self", &pid), NamespaceSet::all());
     for kind in Namespace::ALL {
         assert_eq!(child.namespace(kind).unwrap().id().unwrap().ino, kernel::ns(&pid, kind.name()));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 fn each_kind_alone_is_new_for_root() {
     for kind in Namespace::ALL {
-        let mut child = Command::new("sleep").arg("600").unshare(kind.into()).spawn().unwrap();
+        let child = Held::of(sleeper().unshare(kind.into()));
         assert_eq!(kernel::different("self", &child.id().to_string()), kind.into());
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 }
 
 fn root_inside_is_the_caller_outside() {
-    // SAFETY: asks for numbers.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let (uid, gid) = kernel::ids();
     let script = "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups";
     let seen = text(sh(script).map_root());
     let words: Vec<&str> = seen.split_whitespace().collect();
@@ -91,16 +84,13 @@ fn options_bring_their_namespaces() {
     assert!(!text(routes().map_root().unshare(NamespaceSet::NET)).contains("127.0.0.1"));
 }
 
-pub(super) fn map(extents: &[(u32, u32, u32)]) -> IdMap {
-    let extent = |&(inside, outside, count)| IdExtent { inside, outside, count };
-    IdMap::new(extents.iter().map(extent)).unwrap()
-}
-
 fn explicit_maps_are_written_from_outside() {
     for copy in [false, true] {
         let mut command =
             sh("cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; id -u");
-        command.uid_map(map(&[(0, 100_000, 10), (10, 0, 1)])).gid_map(map(&[(0, 200_000, 65_536)]));
+        command
+            .uid_map(stage::id_map(&[(0, 100_000, 10), (10, 0, 1)]))
+            .gid_map(stage::id_map(&[(0, 200_000, 65_536)]));
         command.unshare(NamespaceSet::PID);
         if copy {
             // SAFETY: does nothing.
@@ -118,7 +108,7 @@ fn explicit_maps_are_written_from_outside() {
 fn explicit_maps_are_refused_to_an_ordinary_user() {
     let before = kernel::census();
     let mut command = Command::new("true");
-    command.uid_map(map(&[(0, 100_000, 10)]));
+    command.uid_map(stage::id_map(&[(0, 100_000, 10)]));
     let error = command.spawn().unwrap_err();
     assert_eq!(error.step(), Some(Step::WriteUidMap));
     // By newuidmap(1), in its own words, if there is one.
@@ -126,29 +116,27 @@ fn explicit_maps_are_refused_to_an_ordinary_user() {
     assert!(error.to_string().contains("newuidmap"), "{error}");
     assert_eq!(kernel::census(), before);
     // One's own gid alone is refused as long as setgroups is allowed.
-    // SAFETY: asks for a number.
-    let gid = unsafe { libc::getegid() };
-    let own = IdMap::single(0, gid).unwrap();
+    let own = IdMap::single(0, kernel::ids().1).unwrap();
     let error = Command::new("true").gid_map(own).setgroups(Setgroups::Allow).spawn().unwrap_err();
-    assert_eq!(
-        (error.kind(), error.step()),
-        (ErrorKind::PermissionDenied, Some(Step::WriteGidMap))
-    );
+    is_of(&error, Step::WriteGidMap, ErrorKind::PermissionDenied);
     assert_eq!(kernel::census(), before);
 }
 
 fn setgroups_is_allowed_when_the_map_comes_from_outside() {
     let mut command = Command::new("id");
-    command.arg("-G").uid_map(map(&[(0, 0, 10)])).gid_map(map(&[(0, 0, 10)])).groups([3, 4]);
+    command
+        .arg("-G")
+        .uid_map(stage::id_map(&[(0, 0, 10)]))
+        .gid_map(stage::id_map(&[(0, 0, 10)]))
+        .groups([3, 4]);
     assert_eq!(text(&mut command), "0 3 4");
     let error = Command::new("id").map_root().groups([0]).spawn().unwrap_err();
-    assert_eq!((error.kind(), error.step()), (ErrorKind::PermissionDenied, Some(Step::SetGroups)));
+    is_of(&error, Step::SetGroups, ErrorKind::PermissionDenied);
 }
 
 fn a_hidden_helper_leaves_a_pending_pid_namespace_alone() {
-    // SAFETY: changes where this process's children go.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
-    let error = Command::new("true").uid_map(map(&[(0, 0, 10)])).spawn().unwrap_err();
+    stage::new(libc::CLONE_NEWPID);
+    let error = Command::new("true").uid_map(stage::id_map(&[(0, 0, 10)])).spawn().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     // The namespace is still whole.
     assert_eq!(text(&mut sh("echo $$")), "1");
@@ -157,41 +145,15 @@ fn a_hidden_helper_leaves_a_pending_pid_namespace_alone() {
 fn mounts_inside_do_not_show_outside() {
     let dir = tempfile::tempdir().unwrap();
     let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let mut command = counts::command(&format!("mount={}", dir.path().display()));
+    let mut command = action::command(&format!("mount={}", dir.path().display()));
     assert_eq!(text(command.map_root().unshare(NamespaceSet::MOUNT)), "0 shared");
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
     assert!(!dir.path().join("inside").exists());
 }
 
-/// A process in new namespaces, to be entered; killed at the end.
-pub(super) struct Held(linux_namespaces::Child);
-
-impl Held {
-    pub(super) fn new(set: NamespaceSet) -> Self {
-        let mut command = Command::new("sleep");
-        command.arg("600").unshare(set);
-        if set.contains(NamespaceSet::USER) {
-            command.map_root();
-        }
-        Self(command.spawn().unwrap_or_else(|error| panic!("{error:#}")))
-    }
-
-    pub(super) fn process(&self, set: NamespaceSet) -> Enter {
-        Enter::new().process(self.0.pid_fd().try_clone().unwrap(), set)
-    }
-
-    fn handles(&self, kinds: &[Namespace]) -> Enter {
-        let add =
-            |enter: Enter, kind: &Namespace| enter.namespace(self.0.namespace(*kind).unwrap());
-        kinds.iter().fold(Enter::new(), add)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
+fn handles(held: &Held, kinds: &[Namespace]) -> Enter {
+    let add = |enter: Enter, kind: &Namespace| enter.namespace(held.namespace(*kind).unwrap());
+    kinds.iter().fold(Enter::new(), add)
 }
 
 /// What `ls` of a program's own namespaces shows, entered as told.
@@ -206,7 +168,7 @@ pub(super) fn namespaces_inside(enter: Enter) -> Vec<String> {
 pub(super) fn namespaces_of(held: &Held, set: NamespaceSet) -> Vec<String> {
     let of = |kind: Namespace| {
         let task =
-            if set.contains(kind.into()) { held.0.id().to_string() } else { "self".to_owned() };
+            if set.contains(kind.into()) { held.id().to_string() } else { "self".to_owned() };
         kernel::ns(task, kind.name()).to_string()
     };
     Namespace::ALL.into_iter().map(of).collect()
@@ -222,7 +184,7 @@ fn entering_a_process_is_entering_all_its_namespaces() {
         NamespaceSet::USER | NamespaceSet::TIME | NamespaceSet::NET,
     ];
     for set in sets {
-        assert_eq!(namespaces_inside(held.process(set)), namespaces_of(&held, set), "{set}");
+        assert_eq!(namespaces_inside(held.enter(set)), namespaces_of(&held, set), "{set}");
     }
 }
 
@@ -232,7 +194,7 @@ fn entering_by_handles_needs_no_order() {
     for _ in 0..8 {
         kinds.rotate_left(1);
         assert_eq!(
-            namespaces_inside(held.handles(&kinds)),
+            namespaces_inside(handles(&held, &kinds)),
             namespaces_of(&held, NamespaceSet::all())
         );
     }
@@ -242,13 +204,11 @@ fn entering_a_pid_namespace_puts_the_program_inside() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::PID);
     let set = NamespaceSet::USER | NamespaceSet::PID;
     let mut command = sh("exec sleep 600");
-    let mut child = command.enter(held.process(set)).spawn().unwrap();
+    let mut child = command.enter(held.enter(set)).spawn().unwrap();
     // We are its parent, know its number here, and it has another one there.
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let field =
-        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
-    assert_eq!(field("PPid:"), std::process::id().to_string());
-    let numbers: Vec<&str> = field("NSpid:").split_whitespace().collect();
+    assert_eq!(kernel::status_of(child.id(), "PPid"), std::process::id().to_string());
+    let numbers = kernel::status_of(child.id(), "NSpid");
+    let numbers: Vec<&str> = numbers.split_whitespace().collect();
     assert_eq!((numbers[0], numbers[1]), (child.id().to_string().as_str(), "2"));
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
@@ -256,30 +216,27 @@ fn entering_a_pid_namespace_puts_the_program_inside() {
 
 fn entering_and_making_go_together() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::NET | NamespaceSet::PID);
-    let enter = held.process(NamespaceSet::USER | NamespaceSet::NET | NamespaceSet::PID);
+    let enter = held.enter(NamespaceSet::USER | NamespaceSet::NET | NamespaceSet::PID);
     let mut command = sh("echo $$; cat /proc/sys/kernel/hostname; stat -Lc %i /proc/self/ns/net");
     command.enter(enter).hostname("deep".parse().unwrap());
-    let net = kernel::ns(held.0.id(), "net");
+    let net = kernel::ns(held.id(), "net");
     assert_eq!(text(&mut command), format!("2\ndeep\n{net}"));
     let error = command.map_root().spawn().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let mut nested = Command::new("true");
-    nested.enter(held.process(NamespaceSet::USER | NamespaceSet::PID)).unshare(NamespaceSet::PID);
+    nested.enter(held.enter(NamespaceSet::USER | NamespaceSet::PID)).unshare(NamespaceSet::PID);
     assert_eq!(nested.spawn().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 fn entering_twice_is_entering_both() {
     let (held, other) = (Held::new(USER_AND_UTS), Held::new(USER_AND_UTS | NamespaceSet::NET));
     let mut command = sh("for n in user uts net; do stat -Lc %i /proc/self/ns/$n; done");
-    command.enter(held.process(NamespaceSet::USER)).enter(held.handles(&[Namespace::Uts]));
-    let expected = [
-        kernel::ns(held.0.id(), "user"),
-        kernel::ns(held.0.id(), "uts"),
-        kernel::ns("self", "net"),
-    ];
+    command.enter(held.enter(NamespaceSet::USER)).enter(handles(&held, &[Namespace::Uts]));
+    let expected =
+        [kernel::ns(held.id(), "user"), kernel::ns(held.id(), "uts"), kernel::ns("self", "net")];
     assert_eq!(text(&mut command), expected.map(|it| it.to_string()).join("\n"));
     // As within one Enter, two of a kind are an error.
-    let error = command.enter(other.process(NamespaceSet::UTS)).plan().unwrap_err();
+    let error = command.enter(other.enter(NamespaceSet::UTS)).plan().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("uts"), "{error}");
 }
@@ -310,7 +267,7 @@ fn one_s_own_namespaces_are_left_out() {
 fn a_child_born_among_others_is_hidden_from_them() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::PID);
     assert!(!Command::new("true").plan().unwrap().steps().any(|step| step == Step::HideMemory));
-    held.process(NamespaceSet::USER | NamespaceSet::PID).apply().unwrap();
+    held.enter(NamespaceSet::USER | NamespaceSet::PID).apply().unwrap();
     let mut command = sh("echo $$");
     let plan = command.plan().unwrap().to_string();
     assert!(plan.contains("hide the child's memory") && plan.contains("copy"), "{plan}");
@@ -319,26 +276,20 @@ fn a_child_born_among_others_is_hidden_from_them() {
 
 fn a_new_pid_namespace_is_kept_for_the_program() {
     let held = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
-    let enter = held.handles(&[Namespace::Uts]);
-    linux_namespaces::Unshare::new(NamespaceSet::PID).map_root().apply().unwrap();
+    let enter = handles(&held, &[Namespace::Uts]);
+    Unshare::new(NamespaceSet::PID).map_root().apply().unwrap();
     let error = sh("true").enter(enter.clone()).spawn().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(text(&mut sh("echo $$")), "1");
 }
 
 fn a_map_file_that_is_covered_is_not_written() {
-    linux_namespaces::Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT)
-        .map_root()
-        .apply()
-        .unwrap();
+    Unshare::new(NamespaceSet::USER | NamespaceSet::MOUNT).map_root().apply().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     let me = std::process::id();
-    crate::stage::bind(file.path(), format!("/proc/{me}/setgroups"));
-    let error = linux_namespaces::Unshare::new(NamespaceSet::USER).map_root().apply().unwrap_err();
-    assert_eq!(
-        (error.step(), error.raw_os_error()),
-        (Some(Step::WriteSetgroups), Some(libc::EXDEV))
-    );
+    stage::bind(file.path(), format!("/proc/{me}/setgroups"));
+    let error = Unshare::new(NamespaceSet::USER).map_root().apply().unwrap_err();
+    is_at(&error, Step::WriteSetgroups, libc::EXDEV);
     assert!(error.explain().unwrap().contains("mounted over"));
     assert_eq!(fs::read(file.path()).unwrap(), b"");
 }
@@ -349,17 +300,17 @@ fn std_s_command_enters_namespaces() {
     let held = Held::new(set);
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "for n in user uts time; do stat -Lc %i /proc/self/ns/$n; done"]);
-    let output = command.enter(&held.process(set)).unwrap().output().unwrap();
+    let output = command.enter(&held.enter(set)).unwrap().output().unwrap();
     let expected: String =
-        ["user", "uts", "time"].map(|name| format!("{}\n", kernel::ns(held.0.id(), name))).concat();
+        ["user", "uts", "time"].map(|name| format!("{}\n", kernel::ns(held.id(), name))).concat();
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
-    assert_eq!(kernel::different("self", &held.0.id().to_string()), set);
+    assert_eq!(kernel::different("self", &held.id().to_string()), set);
 }
 
 fn std_s_command_refuses_a_pid_namespace() {
     use linux_namespaces::CommandExt;
     let held = Held::new(NamespaceSet::USER | NamespaceSet::PID);
-    let enter = held.process(NamespaceSet::USER | NamespaceSet::PID);
+    let enter = held.enter(NamespaceSet::USER | NamespaceSet::PID);
     let error = std::process::Command::new("true").enter(&enter).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
@@ -369,8 +320,8 @@ fn std_s_command_refuses_a_mount_namespace() {
     use linux_namespaces::CommandExt;
     let held = Held::new(NamespaceSet::USER | NamespaceSet::MOUNT);
     for enter in [
-        held.process(NamespaceSet::USER | NamespaceSet::MOUNT),
-        held.handles(&[Namespace::User, Namespace::Mount]),
+        held.enter(NamespaceSet::USER | NamespaceSet::MOUNT),
+        handles(&held, &[Namespace::User, Namespace::Mount]),
     ] {
         let error = std::process::Command::new("true").enter(&enter).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);

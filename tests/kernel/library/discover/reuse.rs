@@ -1,19 +1,18 @@
 //! The kernel gives the number of a namespace away again, also while somebody looks around.
 
 use std::ffi::CStr;
-use std::io::{BufRead, BufReader, Write, pipe};
+use std::io::{BufReader, Write, pipe};
 use std::os::fd::AsFd;
 use std::sync::mpsc;
 use std::thread;
 
-use linux_namespaces::{
-    Child, Command, Discovery, Holder, Namespace, NamespaceSet, Stdio, Unshare, discover,
-};
+use linux_namespaces::{Discovery, Holder, Namespace, NamespaceSet, Stdio, Unshare, discover};
 
-use super::{end, find, id, id_of};
+use super::{find, id, id_of};
 use crate::harness::cases;
 use crate::kernel::{self, HeldCall, hold};
 use crate::machine::Need::{Program, UserNamespaces};
+use crate::program::{Held, next_line, sh};
 
 cases! {
     a_namespace_is_not_taken_for_the_last_one_of_its_number [UserNamespaces, Program("unshare")],
@@ -45,44 +44,39 @@ pub(crate) fn discover_with(opens: &str, work: impl FnOnce()) -> Discovery {
 
 /// Goes from one new namespace to the next when it is told a number, until one has it: the number is free again
 /// some time after the end of the last namespace that had it.
-fn mover() -> Child {
+fn mover() -> Held {
     const SCRIPT: &str = r#"
         if [ "$(readlink /proc/self/ns/uts)" = "uts:[$1]" ] || [ "$2" = 100 ]; then
             echo
             exec sleep 600
         fi
         exec unshare -u sh -c "$3" sh "$1" "$(($2 + 1))" "$3""#;
-    let mut command = Command::new("sh");
-    command.args(["-c", "read -r number; exec sh -c \"$0\" sh \"$number\" 0 \"$0\"", SCRIPT]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    let mut command = sh("read -r number; exec sh -c \"$0\" sh \"$number\" 0 \"$0\"");
+    Held::of(command.arg(SCRIPT).stdin(Stdio::piped()).stdout(Stdio::piped()))
 }
 
-fn move_on(mover: &mut Child, ino: u64) {
+fn move_on(mover: &mut Held, ino: u64) {
     writeln!(mover.stdin.take().unwrap(), "{ino}").unwrap();
-    let answer = mover.stdout.take().unwrap();
-    BufReader::new(answer).read_line(&mut String::new()).unwrap();
+    next_line(&mut BufReader::new(mover.stdout.take().unwrap()));
 }
 
 fn a_namespace_is_not_taken_for_the_last_one_of_its_number() {
     Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
     // Others may make a namespace at the same time, and get the number.
     for _ in 0..50 {
-        let mut command = Command::new("sleep");
-        let first = command.arg("600").unshare(NamespaceSet::UTS).map_root().spawn().unwrap();
+        let first = Held::new(NamespaceSet::USER | NamespaceSet::UTS);
         let mut second = mover();
         let (pid, ino) = (second.id(), kernel::ns(first.id(), "uts"));
         if first.id() > pid {
-            end(first);
-            end(second);
             continue;
         }
         let all = discover_with(&format!("{pid}/ns"), || {
-            end(first);
+            drop(first);
             move_on(&mut second, ino);
         });
         let unique_id = second.namespace(Namespace::Uts).unwrap().unique_id().unwrap();
         let is_same = kernel::ns(pid, "uts") == ino;
-        end(second);
+        drop(second);
         if is_same {
             let found = find(&all, id(ino));
             assert_eq!(found.holders(), [Holder::Process { pid }]);

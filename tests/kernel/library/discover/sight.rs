@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use linux_namespaces::{Gap, HidePid, Mount, NamespaceSet, Unshare, discover};
 
-use crate::fork::{as_ordinary, in_fork};
+use crate::fork::{self, Fork, as_ordinary, end_with_parent, in_fork};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
@@ -71,36 +71,26 @@ fn hidden_processes_are_told_to_those_who_may_not_trace_them() {
 }
 
 /// Joins the pid namespace that the children of a process are in, once it is told to, and leaves a process there.
-fn guest_of(process: u32) -> (PipeWriter, PipeReader) {
+fn guest_of(process: u32) -> (Fork, PipeWriter, PipeReader) {
     let ((mut told, tell), (answered, answer)) = (pipe().unwrap(), pipe().unwrap());
-    // SAFETY: this process has one thread.
-    if unsafe { libc::fork() } == 0 {
-        // SAFETY: this process alone.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let fork = Fork::start(|| {
+        end_with_parent();
         told.read_exact(&mut [0]).unwrap();
         let there = File::open(format!("/proc/{process}/ns/pid_for_children")).unwrap();
-        // SAFETY: this process alone; its child, until it is killed.
-        unsafe {
-            assert_eq!(libc::setns(there.as_raw_fd(), libc::CLONE_NEWPID), 0);
-            let guest = libc::fork();
-            if guest == 0 {
-                loop {
-                    libc::pause();
-                }
-            }
-            (&answer).write_all(b"x").unwrap();
-            libc::waitpid(guest, std::ptr::null_mut(), 0);
-            libc::_exit(0)
-        }
-    }
-    (tell, answered)
+        // SAFETY: this process alone.
+        assert_eq!(unsafe { libc::setns(there.as_raw_fd(), libc::CLONE_NEWPID) }, 0);
+        let guest = Fork::start(|| fork::sleep());
+        (&answer).write_all(b"x").unwrap();
+        guest.wait()
+    });
+    (fork, tell, answered)
 }
 
 /// Somebody from outside may be among them. The group 0 of the machine sees all where `gid` names no other one.
 fn who_owns_the_processes_may_miss_others() {
     as_ordinary(|| {
         Unshare::new(NamespaceSet::USER).map_root().apply().unwrap();
-        let (tell, mut answered) = guest_of(std::process::id());
+        let (fork, tell, mut answered) = guest_of(std::process::id());
         let proc = Mount::proc("/proc").unwrap().hidepid(HidePid::Invisible);
         in_own_proc(proc, || {
             (&tell).write_all(b"x").unwrap();
@@ -110,7 +100,7 @@ fn who_owns_the_processes_may_miss_others() {
             assert!(!std::path::Path::new("/proc/2").exists());
             assert!(tells(&Gap::HiddenProcesses));
         });
-        // SAFETY: the process that brought it there.
-        unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
+        // It has waited for the guest.
+        fork.wait();
     });
 }

@@ -8,14 +8,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
-    Command, ErrorKind, IdExtent, IdMap, Init, Mount, NamespaceSet, Rootfs, Step, Support, Unshare,
+    Command, ErrorKind, Init, Mount, NamespaceSet, Rootfs, Step, Support, Unshare,
 };
 
-use super::{ALL, Engine, FRESH, available};
+use crate::engine::{ALL, Engine, FRESH, available};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
 use crate::machine::Need::{CoreDumpsAlone, UserNamespaces};
+use crate::program::is_of;
+use crate::stage;
 
 cases! {
     nothing_is_allocated_meanwhile [UserNamespaces],
@@ -109,7 +111,7 @@ const OPTIONS: &[(&str, Choose)] = &[
         command.map_root();
     }),
     ("by the helper", |command| {
-        let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 1 << 16 }]).unwrap();
+        let map = stage::id_map(&[(0, 0, 1 << 16)]);
         command.uid_map(map.clone()).gid_map(map);
     }),
     ("mounts", |command| {
@@ -136,7 +138,7 @@ fn each_spawn(engines: &[Engine], expected: impl Fn(bool, &str)) {
             let mut command = Command::new("true");
             choose(&mut command);
             if let Some(place) = &place {
-                command.enter(place.all());
+                command.enter(place.enter_all());
             }
             if engine == Engine::Copying {
                 // SAFETY: does nothing.
@@ -178,7 +180,7 @@ fn nothing_is_allocated_for_a_refusal() {
             choose(&mut command);
             assert!(watched(|| command.spawn()).is_err(), "{name}");
         }
-        let map = IdMap::new([IdExtent { inside: 0, outside: 0, count: 1 << 16 }]).unwrap();
+        let map = stage::id_map(&[(0, 0, 1 << 16)]);
         let unshare = Unshare::new(NamespaceSet::USER).uid_map(map);
         assert!(watched(|| unshare.apply()).is_err());
     });
@@ -306,8 +308,7 @@ fn not_blocked(errno: Option<i32>) {
 fn dies_at_exec(command: &mut Command) {
     let before = kernel::census();
     let error = command.spawn().unwrap_err();
-    let got = (error.kind(), error.step());
-    assert_eq!(got, (ErrorKind::ChildDied, Some(Step::Exec)), "{error:?}");
+    is_of(&error, Step::Exec, ErrorKind::ChildDied);
     assert_eq!(kernel::census(), before);
 }
 

@@ -7,12 +7,13 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use linux_namespaces::{Command, Stdio, Step};
 
 use super::calls::outside_maps;
-use super::{ALL, Engine, FRESH, available, failure};
+use crate::engine::{ALL, Engine, FRESH, available};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{OtherIds, PidfdNamespaces, Root, UserNamespaces};
 use crate::machine::is_root;
+use crate::program::{is_at, refused};
 
 cases! {
     one_without_standard_streams [],
@@ -101,7 +102,7 @@ fn one_without_standard_streams() {
                 command
             };
             has_its_streams(make, is_closed);
-            let error = failure(&mut Command::new("/no/such/program"));
+            let error = refused(&mut Command::new("/no/such/program"));
             assert_eq!(error.step(), Some(Step::Exec));
         });
     }
@@ -149,8 +150,8 @@ fn knows_the_end(engine: Engine) {
     assert!(child.pid_fd().has_ended().unwrap());
     let mut missing = Command::new("/no/such/program");
     engine.choose(&mut missing, place.as_ref());
-    let error = failure(&mut missing);
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Exec), Some(libc::ENOENT)));
+    let error = refused(&mut missing);
+    is_at(&error, Step::Exec, libc::ENOENT);
 }
 
 fn one_who_ignores_sigchld() {

@@ -4,17 +4,18 @@
 use std::fs::File;
 
 use linux_namespaces::{
-    Command, ErrorKind, IdExtent, IdMap, Mount, NamespaceSet, Overlay, Rootfs, Setgroups, Stdio,
-    Step,
+    Command, ErrorKind, IdMap, Mount, NamespaceSet, Overlay, Rootfs, Setgroups, Stdio, Step,
 };
 
-use super::Engine::{self, CopyingInside, SharingInside};
-use super::{ALL, COPIES, FRESH, available, failure};
+use crate::engine::Engine::{CopyingInside, SharingInside};
+use crate::engine::{ALL, COPIES, Engine, FRESH, available};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::{self, Call};
 use crate::machine::Need::{NewProc, OtherIds, Overlays, PidfdNamespaces, Root, UserNamespaces};
 use crate::machine::{is_root, layer};
+use crate::program::{is_at, refused};
+use crate::stage;
 
 cases! {
     every_call_of_a_child_refused [],
@@ -60,7 +61,7 @@ impl At {
                         kernel::refuse(libc::SYS_clone3, libc::ENOSYS);
                     }
                     kernel::refuse(call, errno);
-                    let error = failure(&mut command);
+                    let error = refused(&mut command);
                     let got = (error.step(), error.raw_os_error(), error.kind());
                     let expected = (Some(step), Some(errno), kind_of(errno));
                     assert_eq!(got, expected, "{engine:?} {call:?} {index}: {error:?}");
@@ -124,15 +125,13 @@ pub(super) fn open_to_write() -> Call {
 /// The steps of a child in new namespaces with a user namespace that it maps itself.
 #[rustfmt::skip]
 pub(crate) fn steps_in_new_namespaces() -> Vec<At> {
-    // SAFETY: asks for numbers.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let (uid, gid) = kernel::ids();
     let mount = |flags: libc::c_ulong| Call::with(libc::SYS_mount, 3, flags as u32);
     let ioctl = |number: u32| Call::with(libc::SYS_ioctl, 1, number);
     let one = |id| IdMap::single(0, id).unwrap().to_string();
     let map: fn(&mut Command) = option!(map_root());
     let group: fn(&mut Command) = |command| {
-        // SAFETY: asks for a number.
-        let gid = unsafe { libc::getegid() };
+        let (_, gid) = kernel::ids();
         command.gid_map(IdMap::single(0, gid).unwrap());
     };
     let proc: fn(&mut Command) =
@@ -179,7 +178,7 @@ fn root(command: &mut Command) {
 
 /// Explicit maps, with more than the caller's own id: a helper writes them.
 pub(crate) fn outside_maps(command: &mut Command) {
-    let map = IdMap::new([IdExtent { inside: 0, outside: 11, count: 3 }]).unwrap();
+    let map = stage::id_map(&[(0, 11, 3)]);
     command.uid_map(map.clone()).gid_map(map);
 }
 
@@ -192,7 +191,7 @@ pub(crate) fn steps_of_a_helper() -> Vec<At> {
         command.setgroups(Setgroups::Deny);
     };
     let gids_alone: fn(&mut Command) = |command| {
-        command.gid_map(IdMap::new([IdExtent { inside: 0, outside: 11, count: 3 }]).unwrap());
+        command.gid_map(stage::id_map(&[(0, 11, 3)]));
     };
     let write = write_of("0 11 3\n");
     vec![
@@ -235,9 +234,8 @@ fn every_call_for_maps_from_outside_refused() {
         // A helper that might outlive us does not begin.
         let death = libc::PR_SET_PDEATHSIG.cast_unsigned();
         kernel::refuse(Call::with(libc::SYS_prctl, 0, death), libc::EPERM);
-        let error = failure(&mut command);
-        let got = (error.step(), error.raw_os_error());
-        assert_eq!(got, (Some(Step::WriteUidMap), Some(libc::EPIPE)), "{error:?}");
+        let error = refused(&mut command);
+        is_at(&error, Step::WriteUidMap, libc::EPIPE);
     });
 }
 
@@ -252,7 +250,7 @@ fn a_clone_that_returns_without_a_child() {
                 kernel::refuse(libc::SYS_clone3, 0);
                 if is_last {
                     kernel::refuse(libc::SYS_clone, 0);
-                    let error = failure(&mut command);
+                    let error = refused(&mut command);
                     let got = (error.step(), error.raw_os_error());
                     assert_eq!(
                         got,
@@ -277,7 +275,7 @@ fn every_call_of_the_parent_refused() {
                 engine.choose(&mut command, place.as_ref());
                 kernel::refuse(libc::SYS_clone, libc::EPERM);
                 kernel::refuse(libc::SYS_clone3, errno);
-                let error = failure(&mut command);
+                let error = refused(&mut command);
                 let seen = if errno == libc::ENOSYS { libc::EPERM } else { errno };
                 let got = (error.step(), error.raw_os_error(), error.kind());
                 assert_eq!(got, (Some(Step::Clone), Some(seen), kind_of(seen)), "{engine:?}");

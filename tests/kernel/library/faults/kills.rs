@@ -2,24 +2,23 @@
 //! the spawn answers, and nothing is left.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::hint::black_box;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::mpsc;
-use std::thread;
 
 use linux_namespaces::{Command, Error, ErrorKind, NamespaceSet, Step};
 
 use super::calls::{self, At, outside_maps};
-use super::{Engine, Place, available, failure};
-use crate::fork::in_fork;
+use crate::engine::{Engine, FRESH, available};
+use crate::fork::{Fork, end_with_parent, in_fork, wait};
 use crate::harness::cases;
-use crate::kernel::{self, Call, HeldCall};
+use crate::kernel::{self, Call, HeldCall, children, supervised};
 use crate::machine::Need::{CopyDescriptors, NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
+use crate::program::{Held, refused, rest, sleeper};
 
 cases! {
     a_child_at_every_call [],
@@ -33,43 +32,9 @@ cases! {
     whatever_appears_at_any_moment [UserNamespaces, OtherIds],
 }
 
-/// Runs `work`, while all who come to the call are met there: by `meet`, which answers whether they
-/// go on. The process has one thread.
-pub(crate) fn supervised<T>(
-    call: impl Into<Call>,
-    mut meet: impl FnMut(i32) -> bool + Send,
-    work: impl FnOnce() -> T,
-) -> T {
-    let (end, ended) = std::io::pipe().unwrap();
-    let (tell, told) = mpsc::channel();
-    thread::scope(|scope| {
-        // Started before the filter is there, so that it does not hold itself.
-        let supervisor = scope.spawn(move || {
-            let listener: std::os::fd::OwnedFd = told.recv().unwrap();
-            while let Some(held) = HeldCall::next(listener.as_fd(), end.as_fd()) {
-                if meet(held.pid) {
-                    held.release(listener.as_fd());
-                }
-            }
-        });
-        tell.send(kernel::hold(call)).unwrap();
-        let answer = work();
-        drop(ended);
-        supervisor.join().unwrap();
-        answer
-    })
-}
-
 fn kill(pid: i32) {
     // SAFETY: a process of ours that sleeps in a call.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
-}
-
-/// The children of this process's main thread.
-pub(crate) fn children() -> Vec<i32> {
-    let pid = std::process::id();
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Whether it is the helper: the first to be made.
@@ -81,11 +46,10 @@ fn is_helper(pid: i32) -> bool {
 fn in_place(engine: Engine, option: fn(&mut Command), work: impl FnOnce(&mut Command, i32)) {
     in_fork(|| {
         let place = engine.place();
-        let mut command = Command::new("sleep");
-        command.arg("600");
+        let mut command = sleeper();
         option(&mut command);
         engine.choose(&mut command, place.as_ref());
-        work(&mut command, place.as_ref().map_or(0, Place::pid));
+        work(&mut command, place.as_ref().map_or(0, Held::pid));
     });
 }
 
@@ -107,7 +71,7 @@ fn is_killed(at: &At) {
                 pid == parent
             };
             supervised(at.call, killer, || {
-                let error = failure(command);
+                let error = refused(command);
                 assert_died(&error, at.step, engine);
                 assert!(error.to_string().contains("signal 9"), "{error}");
             });
@@ -128,7 +92,7 @@ fn the_helper_for_maps_at_every_call() {
     let getppid = Call::from(libc::SYS_getppid);
     let first = (getppid, Step::WriteUidMap, outside_maps as fn(&mut Command));
     for (call, step, option) in calls.chain([first]) {
-        for engine in available(super::FRESH) {
+        for engine in available(FRESH) {
             in_place(engine, option, |command, _| {
                 let killer = |pid| {
                     let is_it = is_helper(pid);
@@ -138,7 +102,7 @@ fn the_helper_for_maps_at_every_call() {
                     !is_it
                 };
                 supervised(call, killer, || {
-                    let error = failure(command);
+                    let error = refused(command);
                     let got = (error.step(), error.raw_os_error());
                     assert_eq!(got, (Some(step), Some(libc::EPIPE)), "{call:?}: {error:?}");
                     assert!(error.explain().is_some(), "unexplained: {error:?}");
@@ -149,7 +113,7 @@ fn the_helper_for_maps_at_every_call() {
 }
 
 fn a_child_while_its_maps_are_written() {
-    for engine in available(super::FRESH) {
+    for engine in available(FRESH) {
         in_place(engine, outside_maps, |command, _| {
             let killer = |pid| {
                 if is_helper(pid) {
@@ -158,7 +122,7 @@ fn a_child_while_its_maps_are_written() {
                 true
             };
             supervised(calls::open_to_write(), killer, || {
-                assert_died(&failure(command), Step::WriteUidMap, engine);
+                assert_died(&refused(command), Step::WriteUidMap, engine);
             });
         });
     }
@@ -175,7 +139,7 @@ fn the_intermediate_process_before_it_has_a_child() {
                 pid == me
             };
             supervised(libc::SYS_clone3, killer, || {
-                assert_died(&failure(command), Step::Clone, engine);
+                assert_died(&refused(command), Step::Clone, engine);
             });
         });
     }
@@ -193,7 +157,7 @@ fn the_intermediate_process_while_its_child_is_at_work() {
                 false
             };
             supervised(libc::SYS_setsid, killer, || {
-                assert_died(&failure(command), Step::NewSession, engine);
+                assert_died(&refused(command), Step::NewSession, engine);
             });
         });
     }
@@ -220,50 +184,32 @@ fn the_intermediate_process_when_the_program_runs() {
 fn a_parent_before_its_child_is_tied_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let witness = dir.path().join("witness");
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    // SAFETY: this process has one thread.
-    let parent = unsafe { libc::fork() };
-    if parent == 0 {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let parent = Fork::start(|| {
         let death = libc::PR_SET_PDEATHSIG.cast_unsigned();
         let listener = kernel::hold(Call::with(libc::SYS_prctl, 0, death));
         writeln!(&writer, "{}", listener.as_raw_fd()).unwrap();
         drop(writer);
         let mut command = Command::new("touch");
-        let failed = command.arg(&witness).kill_on_parent_exit().status().is_err();
-        // SAFETY: ends the process, though it is killed before.
-        unsafe { libc::_exit(failed.into()) }
-    }
-    drop(writer);
-    let mut number = String::new();
-    reader.read_to_string(&mut number).unwrap();
-    let listener = kernel::descriptor_of(parent, number.trim().parse().unwrap());
+        // It is killed before.
+        command.arg(&witness).kill_on_parent_exit().status().is_err().into()
+    });
+    let number: i32 = rest(reader).trim().parse().unwrap();
+    let listener = kernel::descriptor_of(parent.pid(), number);
     let held = HeldCall::next(listener.as_fd(), listener.as_fd()).unwrap();
-    kill(parent);
-    let mut status = 0;
-    // SAFETY: a child of ours.
-    unsafe { libc::waitpid(parent, &raw mut status, 0) };
-    assert_eq!(status, libc::SIGKILL);
+    kill(parent.pid());
+    assert_eq!(parent.wait(), libc::SIGKILL);
     held.release(listener.as_fd());
     // It comes to us, sees that it is too late, and ends.
-    // SAFETY: an orphan of ours.
-    unsafe { libc::waitpid(held.pid, &raw mut status, libc::__WALL) };
-    assert_eq!(libc::WEXITSTATUS(status), 127, "{status:#x}");
+    assert_eq!(libc::WEXITSTATUS(wait(held.pid)), 127);
     assert!(!witness.exists());
 }
 
 /// Kills all children of its parent as soon as it sees them, but those to be spared.
-struct Killer(i32);
-
-impl Killer {
-    fn start(spared: &[i32]) -> Self {
-        let parent = std::process::id();
-        // SAFETY: this process has one thread.
-        let pid = unsafe { libc::fork() };
-        if pid != 0 {
-            return Self(pid);
-        }
-        // SAFETY: this process alone.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+fn killer(spared: &[i32]) -> Fork {
+    let parent = std::process::id();
+    Fork::start(|| {
+        end_with_parent();
         let me = std::process::id().cast_signed();
         let list = File::open(format!("/proc/{parent}/task/{parent}/children")).unwrap();
         let mut buffer = [0; 512];
@@ -283,21 +229,13 @@ impl Killer {
                 }
             }
         }
-    }
+    })
 }
 
 fn numbers<'a>(list: &File, buffer: &'a mut [u8; 512]) -> impl Iterator<Item = i32> + use<'a> {
     let length = list.read_at(buffer, 0).unwrap_or(0);
     let text = std::str::from_utf8(&buffer[..length]).unwrap();
     text.split_whitespace().map(|pid| pid.parse().unwrap())
-}
-
-impl Drop for Killer {
-    fn drop(&mut self) {
-        kill(self.0);
-        // SAFETY: a child of ours.
-        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
-    }
 }
 
 /// What the command comes to when all its processes are killed: the program is at its end, or an
@@ -321,25 +259,24 @@ fn whatever_appears_at_any_moment() {
     const TIMES: usize = 250;
     let pattern = |index: usize| (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let memory: Vec<u64> = black_box((0..1 << 19).map(pattern).collect());
-    let user = Place::new(NamespaceSet::USER | NamespaceSet::PID);
-    let net = is_root().then(|| Place::new(NamespaceSet::NET));
+    let user = Held::new(NamespaceSet::USER | NamespaceSet::PID);
+    let net = is_root().then(|| Held::new(NamespaceSet::NET));
     let places: Vec<i32> =
-        [Some(&user), net.as_ref()].into_iter().flatten().map(Place::pid).collect();
-    let mut commands: Vec<Command> = (0..4).map(|_| Command::new("sleep")).collect();
+        [Some(&user), net.as_ref()].into_iter().flatten().map(Held::pid).collect();
+    let mut commands: Vec<Command> = (0..4).map(|_| sleeper()).collect();
     commands[1].map_root().hostname("x".parse().unwrap());
     commands[2].enter(user.enter(NamespaceSet::USER | NamespaceSet::PID));
     Engine::Copying.choose(&mut commands[3], None);
     if let Some(net) = &net {
-        let mut inside = Command::new("sleep");
+        let mut inside = sleeper();
         inside.enter(net.enter(NamespaceSet::NET));
-        let mut maps = Command::new("sleep");
+        let mut maps = sleeper();
         outside_maps(&mut maps);
         commands.extend([inside, maps]);
     }
     for command in &mut commands {
-        command.arg("600");
         let before = kernel::census();
-        let killer = Killer::start(&places);
+        let killer = killer(&places);
         let mut seen = BTreeMap::new();
         for _ in 0..TIMES {
             check_killed(command, &mut seen);

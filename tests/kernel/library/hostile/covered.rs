@@ -4,8 +4,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use linux_namespaces::{
@@ -14,12 +13,13 @@ use linux_namespaces::{
 };
 
 use super::image::{into, is_refused};
-use crate::fork::in_fork;
+use crate::files::{self, c_string, dir, fifo};
+use crate::fork::{self, Fork, end_with_parent, in_fork};
 use crate::harness::cases;
 use crate::kernel::{ns, open_path, refuse};
-use crate::library::mounts::dir;
 use crate::machine::Need::{OtherIds, Root, UniqueIds, UserNamespaces};
 use crate::machine::is_root;
+use crate::program::rest;
 use crate::stage;
 
 cases! {
@@ -46,15 +46,10 @@ cases! {
 /// In a mount namespace of its own.
 fn in_own_mounts(work: impl FnOnce()) {
     in_fork(|| {
-        // SAFETY: changes this process alone.
-        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-        let user = if is_root() { 0 } else { libc::CLONE_NEWUSER };
-        // SAFETY: as above.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS | user) }, 0);
-        if user != 0 {
-            fs::write("/proc/self/setgroups", "deny").unwrap();
-            fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
-            fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
+        if is_root() {
+            stage::new(libc::CLONE_NEWNS)
+        } else {
+            stage::new_user(libc::CLONE_NEWNS)
         }
         stage::private();
         work();
@@ -90,11 +85,11 @@ fn cover(target: &str, text: &str) -> Cover {
         let moved = libc::syscall(call, tree.as_raw_fd(), empty, at.as_raw_fd(), empty, 0x4 | 0x40);
         assert_eq!(moved, 0, "{}", std::io::Error::last_os_error());
     }
-    Cover(CString::new(target).unwrap())
+    Cover(c_string(target))
 }
 
 /// A process that sleeps until it is dropped, perhaps in a new user namespace.
-struct Sleeper(i32);
+struct Sleeper(Fork);
 
 impl Sleeper {
     fn new(flags: i32) -> Self {
@@ -107,37 +102,29 @@ impl Sleeper {
     }
 
     fn start(flags: i32, file: Option<&File>) -> Self {
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        // SAFETY: this process has one thread.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            // SAFETY: changes this process alone, until it is killed.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                assert_eq!(libc::unshare(flags), 0);
-                for to in (0..100).filter(|&number| number != writer.as_raw_fd()) {
-                    file.inspect(|file| assert_eq!(libc::dup2(file.as_raw_fd(), to), to));
-                }
-                drop(writer);
-                loop {
-                    libc::pause();
-                }
+        let (reader, writer) = std::io::pipe().unwrap();
+        let fork = Fork::start(|| {
+            end_with_parent();
+            stage::new(flags);
+            for to in (0..100).filter(|&number| number != writer.as_raw_fd()) {
+                // SAFETY: descriptors of this process, until it is killed.
+                file.inspect(|file| unsafe { assert_eq!(libc::dup2(file.as_raw_fd(), to), to) });
             }
-        }
-        drop(writer);
-        std::io::Read::read_to_end(&mut reader, &mut Vec::new()).unwrap();
-        Self(pid)
+            drop(writer);
+            fork::sleep()
+        });
+        rest(reader);
+        Self(fork)
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.pid()
     }
 }
 
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        // SAFETY: the process made above.
-        unsafe {
-            libc::kill(self.0, libc::SIGKILL);
-            libc::waitpid(self.0, std::ptr::null_mut(), 0);
-        }
-    }
+/// Of its first thread, below `/proc`.
+fn task_of(process: &Sleeper) -> String {
+    format!("{0}/task/{0}", process.pid())
 }
 
 fn map() -> IdMap {
@@ -147,32 +134,32 @@ fn map() -> IdMap {
 fn no_other_process_is_mapped() {
     in_own_mounts(|| {
         let other = Sleeper::new(libc::CLONE_NEWUSER);
-        let _cover = cover("/proc/self", &other.0.to_string());
+        let _cover = cover("/proc/self", &other.pid().to_string());
         let mut command = Command::new("true");
         let error = command.uid_map(map()).gid_map(map()).status().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:?}");
-        assert_eq!(fs::read_to_string(format!("/proc/{}/uid_map", other.0)).unwrap(), "");
+        assert_eq!(fs::read_to_string(format!("/proc/{}/uid_map", other.pid())).unwrap(), "");
     });
 }
 
 fn no_other_process_is_mapped_by_unshare() {
     in_own_mounts(|| {
         let other = Sleeper::new(libc::CLONE_NEWUSER);
-        let _cover = cover("/proc/self", &other.0.to_string());
+        let _cover = cover("/proc/self", &other.pid().to_string());
         let unshare = Unshare::new(NamespaceSet::USER).uid_map(map()).gid_map(map());
         let error = unshare.apply().unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EXDEV), "{error:?}");
-        assert_eq!(fs::read_to_string(format!("/proc/{}/uid_map", other.0)).unwrap(), "");
+        assert_eq!(fs::read_to_string(format!("/proc/{}/uid_map", other.pid())).unwrap(), "");
         drop(other);
-        // SAFETY: ends this process, which cannot take its mounts away any more.
-        unsafe { libc::_exit(0) }
+        // Its mounts cannot be taken away any more.
+        fork::exit()
     });
 }
 
 fn no_other_process_is_named() {
     in_own_mounts(|| {
         let other = Sleeper::new(0);
-        let _cover = cover("/proc/thread-self", &format!("{0}/task/{0}", other.0));
+        let _cover = cover("/proc/thread-self", &task_of(&other));
         let own = PidFd::open(std::process::id()).unwrap();
         assert_eq!(own.pids().unwrap_err().kind(), ErrorKind::UntrustedProc);
         let mut command = Command::new("cat");
@@ -188,7 +175,7 @@ fn no_member_is_overlooked() {
         let own = NsFd::current(Namespace::Uts).unwrap();
         assert!(!own.members().unwrap().is_empty());
         let other = Sleeper::new(0);
-        let _cover = cover("/proc/thread-self", &format!("{0}/task/{0}", other.0));
+        let _cover = cover("/proc/thread-self", &task_of(&other));
         assert_eq!(own.members().unwrap_err().kind(), ErrorKind::UntrustedProc);
     });
 }
@@ -199,12 +186,12 @@ fn no_other_namespace_is_taken_for_ours() {
         let other = Sleeper::new(libc::CLONE_NEWUSER | libc::CLONE_NEWUTS);
         stage::refuse_pidfd_namespaces();
         assert!(NsFd::current(Namespace::Uts).is_ok());
-        let link = fs::read_link(format!("/proc/{}/ns/uts", other.0)).unwrap();
+        let link = fs::read_link(format!("/proc/{}/ns/uts", other.pid())).unwrap();
         let over = format!("/proc/{0}/task/{0}/ns/uts", std::process::id());
         // Over the last link, to another namespace's file, and over the first one.
-        let _inner = cover(&over, &format!("/proc/{}/ns/uts", other.0));
+        let _inner = cover(&over, &format!("/proc/{}/ns/uts", other.pid()));
         assert_eq!(NsFd::current(Namespace::Uts).unwrap_err().kind(), ErrorKind::UntrustedProc);
-        let _cover = cover("/proc/thread-self", &format!("{0}/task/{0}", other.0));
+        let _cover = cover("/proc/thread-self", &task_of(&other));
         for kind in [Namespace::Uts, Namespace::Net] {
             let error = NsFd::current(kind).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{kind} {link:?} {error:?}");
@@ -216,7 +203,6 @@ fn nothing_of_others_is_written_without_openat2() {
     let place = dir();
     let file = place.path().join("file");
     fs::write(&file, "precious").unwrap();
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["setgroups", "uid_map", "gid_map"] {
         symlink(&file, place.path().join(name)).unwrap();
     }
@@ -242,7 +228,7 @@ fn no_other_mount_is_detached() {
         let root = File::open(&other).unwrap();
         let attacker = Sleeper::with(&root);
         drop(root);
-        let cover = cover("/proc/thread-self", &format!("{0}/task/{0}", attacker.0));
+        let cover = cover("/proc/thread-self", &task_of(&attacker));
         let error = pinned.unpin().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:?}");
         drop((attacker, cover));
@@ -257,7 +243,7 @@ fn no_other_mount_is_detached() {
 fn a_survey_believes_no_cover() {
     in_own_mounts(|| {
         let other = Sleeper::new(0);
-        let pid = other.0.cast_unsigned();
+        let pid = other.pid().cast_unsigned();
         let is_gap = |gap: &Gap| matches!(gap, Gap::Process { pid: it } if *it == pid);
         let before = discover().unwrap();
         assert!(!before.gaps().iter().any(is_gap));
@@ -268,9 +254,7 @@ fn a_survey_believes_no_cover() {
         let found = found.unwrap();
         let place = dir();
         let fifo = place.path().join("fifo");
-        let path = CString::new(fifo.as_os_str().as_bytes()).unwrap();
-        // SAFETY: a C string.
-        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        files::fifo(&fifo);
         let link = fs::read_link("/proc/self/ns/net").unwrap();
         for text in [link.to_str().unwrap(), fifo.to_str().unwrap()] {
             let _cover = cover(&format!("/proc/{pid}/ns/net"), text);
@@ -316,8 +300,8 @@ fn a_root_that_stays_after_exec_in_any_thread() {
         let here = || is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
         here();
         std::thread::scope(|scope| scope.spawn(here).join().unwrap());
-        // SAFETY: ends this process, which cannot take its mounts away any more.
-        unsafe { libc::_exit(0) }
+        // Its mounts cannot be taken away any more.
+        fork::exit()
     });
 }
 
@@ -327,16 +311,14 @@ fn who_goes_on_without_this_crate_is_still_elsewhere() {
     in_fork(|| {
         into(image.path()).apply().unwrap();
         is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
-        // SAFETY: changes this process alone.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+        stage::new(libc::CLONE_NEWNS);
         is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
     });
     // Where nobody is left at home, the next mount namespace may get its number.
     in_own_mounts(|| {
         into(image.path()).apply().unwrap();
         for _ in 0..4 {
-            // SAFETY: as above.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+            stage::new(libc::CLONE_NEWNS);
             is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
         }
     });
@@ -345,7 +327,7 @@ fn who_goes_on_without_this_crate_is_still_elsewhere() {
 fn a_mount_namespace_of_ours_is_no_other_root() {
     in_fork(|| {
         let other = Sleeper::new(libc::CLONE_NEWNS);
-        let other = NsFd::open(format!("/proc/{}/ns/mnt", other.0)).unwrap();
+        let other = NsFd::open(format!("/proc/{}/ns/mnt", other.pid())).unwrap();
         let work = || {
             Unshare::new(NamespaceSet::MOUNT).apply().unwrap();
             let elsewhere = || assert!(other.run(|| ()).is_ok());
@@ -361,8 +343,7 @@ fn a_mount_namespace_of_ours_is_no_other_root() {
 
 fn a_pin_stays_inside() {
     let (image, host) = (dir(), dir());
-    fs::write(host.path().join("old"), "").unwrap();
-    fs::set_permissions(host.path().join("old"), fs::Permissions::from_mode(0o0)).unwrap();
+    files::write(host.path().join("old"), "", 0o0);
     let held = File::open(host.path()).unwrap();
     symlink(format!("/proc/self/fd/{}", held.as_raw_fd()), image.path().join("run")).unwrap();
     in_fork(|| {
@@ -458,12 +439,10 @@ fn other_files_than_devices() {
     let dev = image.path().join("dev");
     fs::create_dir(&dev).unwrap();
     let null = dev.join("null");
-    let path = CString::new(null.as_os_str().as_bytes()).unwrap();
     for is_fifo in [false, true] {
         if is_fifo {
             fs::remove_file(&null).unwrap();
-            // SAFETY: a C string.
-            assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+            fifo(&null);
         } else {
             fs::write(&null, "of the image").unwrap();
         }
@@ -511,9 +490,7 @@ fn an_error_is_printed_where_proc_is_made_of_fifos() {
             "sys/kernel/unprivileged_userns_clone",
         ];
         for file in files {
-            let path = CString::new(format!("/proc/{file}")).unwrap();
-            // SAFETY: a C string.
-            assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+            fifo(Path::new("/proc").join(file));
         }
         refuse(libc::SYS_unshare, libc::EPERM);
         let error = Unshare::new(NamespaceSet::UTS).apply().unwrap_err();

@@ -3,21 +3,23 @@
 
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::{ChildStdout, ExitCode};
 
 use linux_namespaces::{Child, Gap, Mount, NamespaceSet, Stdio, discover};
 
-use crate::fork::in_fork;
+use crate::action;
+use crate::files::c_string;
+use crate::fork::{Fork, in_fork};
 use crate::harness::{cases, limit};
 use crate::kernel::open_path;
-use crate::library::counts::command;
 use crate::library::discover::id_of;
 use crate::library::discover::reuse::discover_with;
 use crate::machine::Need::{Fuse, Overlays, Root, UserNamespaces};
 use crate::machine::fuse_device;
+use crate::program::{next_line, until_ready};
 use crate::stage;
 
 cases! {
@@ -34,19 +36,14 @@ struct Stalled {
 impl Stalled {
     fn new(attack: &str) -> Self {
         let (_dir, device) = fuse_device().unwrap();
-        let mut command = command(&format!("stall={attack}:{}", device.display()));
+        let mut command = action::command(&format!("stall={attack}:{}", device.display()));
         command.map_root().unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let says = BufReader::new(child.stdout.take().unwrap());
-        let mut stalled = Self { child, says };
-        assert_eq!(stalled.line(), "ready\n");
-        stalled
+        let (child, says) = until_ready(command.stdin(Stdio::piped()));
+        Self { child, says }
     }
 
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.says.read_line(&mut line).unwrap();
-        line
+        next_line(&mut self.says)
     }
 
     /// What `discover` has to tell.
@@ -72,8 +69,8 @@ pub(crate) fn act(attack: &str) -> ExitCode {
     let server = serve(device);
     // SAFETY: the process made above.
     let stop = || unsafe {
-        libc::kill(server, libc::SIGSTOP);
-        libc::waitpid(server, std::ptr::null_mut(), libc::WUNTRACED);
+        libc::kill(server.pid(), libc::SIGSTOP);
+        libc::waitpid(server.pid(), std::ptr::null_mut(), libc::WUNTRACED);
     };
     let mut held = None;
     match attack {
@@ -85,12 +82,10 @@ pub(crate) fn act(attack: &str) -> ExitCode {
         "pin" => {
             overlay("/sys/overlay");
             // Of a namespace that no process is in.
-            // SAFETY: this process alone.
-            let unshare = || assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUTS) }, 0);
             File::create("/sys/pin").unwrap();
-            unshare();
+            stage::new(libc::CLONE_NEWUTS);
             stage::bind("/proc/self/ns/uts", "/sys/pin");
-            unshare();
+            stage::new(libc::CLONE_NEWUTS);
             stage::bind("/sys/overlay/file", "/sys/pin");
             held = Some(open_path("/sys/pin", 0));
         }
@@ -104,12 +99,7 @@ pub(crate) fn act(attack: &str) -> ExitCode {
     stop();
     println!("ready");
     std::io::stdin().read_to_string(&mut String::new()).unwrap();
-    // SAFETY: as above.
-    unsafe {
-        libc::kill(server, libc::SIGKILL);
-        libc::waitpid(server, std::ptr::null_mut(), 0);
-    }
-    drop(held);
+    drop((server, held));
     ExitCode::SUCCESS
 }
 
@@ -133,31 +123,27 @@ fn take_the_number_of_proc() -> bool {
 
 /// Layers of one file system, whose inode numbers are those of the overlay.
 fn overlay(target: &str) {
-    let target = std::ffi::CString::new(target).unwrap();
+    let target = c_string(target);
     mount(c"overlay", &target, "lowerdir=/sys/fuse/one:/sys/fuse/other");
 }
 
 fn mount(kind: &CStr, target: &CStr, options: &str) {
-    let options = std::ffi::CString::new(options).unwrap();
+    let options = c_string(options);
     let kind = kind.as_ptr();
     // SAFETY: C strings.
     let answer = unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.as_ptr().cast()) };
     assert_eq!(answer, 0, "{target:?}: {}", std::io::Error::last_os_error());
 }
 
-/// Mounts `/sys/fuse`, with one empty file. The answer is the process that serves it.
-fn serve(device: &str) -> i32 {
+/// Mounts `/sys/fuse`, with one empty file. Returns the process that serves it.
+fn serve(device: &str) -> Fork {
     let mut device = File::options().read(true).write(true).open(device).unwrap();
     let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
     mount(c"fuse", c"/sys/fuse", &options);
-    // SAFETY: this process has one thread.
-    let server = unsafe { libc::fork() };
-    if server == 0 {
+    Fork::start(|| {
         while respond(&mut device).is_ok() {}
-        // SAFETY: ends this process.
-        unsafe { libc::_exit(0) }
-    }
-    server
+        0
+    })
 }
 
 /// `include/uapi/linux/fuse.h`: to one request.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use linux_namespaces::{
@@ -14,12 +14,14 @@ use linux_namespaces::{
     Step, Unshare,
 };
 
-use crate::fork::{as_ordinary, in_fork};
+use crate::files::{self, dir, fifo, script};
+use crate::fork::{self, as_ordinary, in_fork};
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
-use crate::library::mounts::{dir, output, sh, staged, with_programs};
 use crate::machine::Need::{NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::{is_root, kernel_version};
+use crate::program::{is_at, output};
+use crate::sandbox::{new_mounts, staged, strict, with_programs};
 use crate::stage;
 
 cases! {
@@ -79,7 +81,7 @@ pub(super) fn is_refused(command: &mut Command, step: Step, errno: i32) -> Error
         }
         Err(error) => error,
     };
-    assert_eq!((error.step(), error.raw_os_error()), (Some(step), Some(errno)), "{error:?}");
+    is_at(&error, step, errno);
     error
 }
 
@@ -249,12 +251,6 @@ fn a_working_directory_below_a_root_dir() {
     });
 }
 
-/// Writes a program that is a script.
-pub(super) fn script(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 /// A copy of a program of the host whose ELF interpreter is another one. `None` where that program has none.
 pub(super) fn with_interpreter(path: &Path, interpreter: &str) -> Option<()> {
     let mut bytes = fs::read("/bin/true").unwrap();
@@ -263,8 +259,7 @@ pub(super) fn with_interpreter(path: &Path, interpreter: &str) -> Option<()> {
     assert!(interpreter.len() <= end - at);
     bytes[at..end].fill(0);
     bytes[at..at + interpreter.len()].copy_from_slice(interpreter.as_bytes());
-    fs::write(path, bytes).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    files::write(path, bytes, 0o755);
     Some(())
 }
 
@@ -296,7 +291,7 @@ fn programs(image: &Path, directory: &File, is_first: bool) -> Vec<String> {
         ("script4", "#!proc/self/exe"),
         ("script5", "#!/dir/usr/bin/true"),
     ] {
-        script(&image.join(name), &format!("{first}\n"));
+        script(image.join(name), &format!("{first}\n"));
         all.push(format!("/{name}"));
     }
     for (name, interpreter) in
@@ -315,7 +310,7 @@ fn programs(image: &Path, directory: &File, is_first: bool) -> Vec<String> {
             all.push(format!("/{name}"));
         }
     }
-    script(&image.join("script6"), "#!/elf\n");
+    script(image.join("script6"), "#!/elf\n");
     all.extend(image.join("elf").exists().then(|| "/script6".to_owned()));
     all.retain(|name| is_first || name != "/app4" && !name.contains("/1/"));
     all
@@ -421,18 +416,14 @@ fn the_callers_program_where_a_thread_has_gone() {
 
 /// A new root with what `/bin/true` needs.
 pub(super) fn into(image: &Path) -> Unshare {
-    let set = NamespaceSet::MOUNT;
-    let mut unshare = Unshare::new(if is_root() { set } else { set | NamespaceSet::USER });
-    if !is_root() {
-        unshare = unshare.map_root();
-    }
-    unshare = unshare.rootfs(Rootfs::dir(image).unwrap());
-    for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
-        if dir.exists() {
-            unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
-        }
-    }
-    unshare
+    with_true(new_mounts(), image)
+}
+
+fn with_true(unshare: Unshare, image: &Path) -> Unshare {
+    let dirs = ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new);
+    let bind = |unshare: Unshare, dir| unshare.mount(Mount::bind(dir, dir).unwrap());
+    let unshare = unshare.rootfs(Rootfs::dir(image).unwrap());
+    dirs.into_iter().filter(|dir| dir.exists()).fold(unshare, bind)
 }
 
 fn where_a_thread_has_gone(prepare: &dyn Fn()) {
@@ -460,8 +451,7 @@ fn where_a_thread_has_gone(prepare: &dyn Fn()) {
         enter.apply().unwrap_or_else(|error| panic!("{error:?}"));
         check();
         // This process is not in that proc, so that nobody can look at its descriptors.
-        // SAFETY: ends it.
-        unsafe { libc::_exit(0) }
+        fork::exit()
     });
 }
 
@@ -522,8 +512,8 @@ fn the_callers_program_after_an_exec_that_failed() {
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error:?}");
         is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
         assert!(Command::new("/bin/true").status().unwrap().success());
-        // SAFETY: ends this process, which cannot take its mounts away any more.
-        unsafe { libc::_exit(0) }
+        // Its mounts cannot be taken away any more.
+        fork::exit()
     });
 }
 
@@ -533,14 +523,8 @@ fn the_callers_program_where_a_thread_has_to_stay() {
     symlink("/proc/self/exe", image.path().join("app")).unwrap();
     in_fork(|| {
         refuse(libc::SYS_sethostname, libc::EPERM);
-        let mut unshare = Unshare::new(NamespaceSet::USER).map_root();
-        unshare = unshare.rootfs(Rootfs::dir(image.path()).unwrap());
-        unshare = unshare.hostname("inside".parse().unwrap());
-        for dir in ["/proc", "/usr", "/bin", "/lib", "/lib64"].map(Path::new) {
-            if dir.exists() {
-                unshare = unshare.mount(Mount::bind(dir, dir).unwrap());
-            }
-        }
+        let unshare = Unshare::new(NamespaceSet::USER).map_root();
+        let unshare = with_true(unshare, image.path()).hostname("inside".parse().unwrap());
         assert_eq!(unshare.apply().unwrap_err().kind(), ErrorKind::NotRestored);
         is_refused(Command::new("/app").arg("--help"), Step::Exec, libc::ELOOP);
         assert!(Command::new("/bin/true").status().unwrap().success());
@@ -599,7 +583,7 @@ fn links_to_the_root_as_mount_points() {
         }
         fs::remove_file(image.path().join("root")).unwrap();
         // The root again elsewhere is another mount.
-        let mut command = sh("cannot_write /sys/x");
+        let mut command = strict("cannot_write /sys/x");
         choose(&mut command);
         command.mount(Mount::bind("/", "/sys").unwrap());
         command.mount(Mount::read_only_path("/sys").unwrap());
@@ -705,10 +689,7 @@ fn nothing_of_the_image_is_opened() {
         "localtime",
     ] {
         fs::create_dir_all(image.path().join("etc")).unwrap();
-        let path = image.path().join("etc").join(name);
-        let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-        // SAFETY: a C string.
-        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+        fifo(image.path().join("etc").join(name));
     }
     each_way(|choose| {
         let mut command = inside(image.path(), "missing");
@@ -771,7 +752,7 @@ fn an_entered_proc_is_not_believed() {
     command.rootfs(Rootfs::dir(image.path()).unwrap()).stdin(Stdio::piped());
     with_programs(&mut command);
     let mut child = command.spawn().unwrap();
-    let mut command = sh("id -u; cat /proc/self/uid_map");
+    let mut command = strict("id -u; cat /proc/self/uid_map");
     command.enter(Enter::new().process(PidFd::open(child.id()).unwrap(), NamespaceSet::MOUNT));
     assert_eq!(output(command.map_root()), "0\n");
     is_untouched(&files);
@@ -781,7 +762,7 @@ fn an_entered_proc_is_not_believed() {
 
 fn groups_cannot_be_dropped_inside() {
     as_ordinary(|| {
-        let mut command = sh("cat /proc/self/setgroups");
+        let mut command = strict("cat /proc/self/setgroups");
         assert_eq!(output(command.map_root()), "deny\n");
     });
 }
@@ -794,7 +775,7 @@ fn no_group_of_the_caller_is_left() {
         let groups = |command: &mut Command| {
             kernel::fields(&output(command), &["Groups"])[0].split(' ').count()
         };
-        let mut command = sh("cat /proc/self/status");
+        let mut command = strict("cat /proc/self/status");
         assert_eq!(groups(&mut command), 3);
         let text = output(command.uid(54_321).gid(54_321));
         assert_eq!(kernel::fields(&text, &["Groups"]), [""]);
@@ -803,7 +784,7 @@ fn no_group_of_the_caller_is_left() {
 
 fn no_capability_is_inheritable() {
     each_way(|choose| {
-        let mut command = sh("cat /proc/self/status");
+        let mut command = strict("cat /proc/self/status");
         choose(&mut command);
         let text = output(&mut command);
         let sets = kernel::fields(&text, &["CapInh", "CapAmb"]);

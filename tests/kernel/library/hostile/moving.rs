@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::thread;
 
-use linux_namespaces::{Child, Command, Enter, NamespaceSet, Stdio};
+use linux_namespaces::{Command, NamespaceSet, Stdio};
 
+use crate::files::dir;
 use crate::fork::in_fork;
 use crate::harness::cases;
-use crate::kernel::{ns, until};
-use crate::library::faults::kills::supervised;
-use crate::library::mounts::dir;
+use crate::kernel::{ns, supervised, until};
 use crate::machine::Need::{Program, Root, UserNamespaces};
+use crate::program::{Held, sh};
 use crate::stage;
 
 cases! {
@@ -26,14 +26,12 @@ const SET: NamespaceSet = NamespaceSet::USER.union(NamespaceSet::MOUNT);
 const SCRIPT: &str = "readlink /proc/self/ns/user /proc/self/ns/mnt";
 
 /// A process that enters the namespaces of another one when it is sent a line.
-struct Mover(Child);
+struct Mover(Held);
 
 impl Mover {
-    fn start(holder: &Child) -> Self {
+    fn start(holder: &Held) -> Self {
         let script = "read -r line; exec nsenter --preserve-credentials -U -m -t $0 sleep 600";
-        let mut command = Command::new("sh");
-        command.args(["-c", script, &holder.id().to_string()]).stdin(Stdio::piped());
-        Self(command.spawn().unwrap())
+        Self(Held::of(sh(script).arg(holder.id().to_string()).stdin(Stdio::piped())))
     }
 
     fn go(&self, to: &str) {
@@ -54,9 +52,8 @@ fn at_each_call(
     prepare: &str,
     check: impl Fn(Result<String, i32>, [&str; 2]),
 ) {
-    let mut holder = Command::new("sh");
-    holder.args(["-c", &format!("{prepare} echo; exec sleep 600")]).stdout(Stdio::piped());
-    let mut holder = holder.unshare(SET).map_root().spawn().unwrap();
+    let mut command = sh(&format!("{prepare} echo; exec sleep 600"));
+    let mut holder = Held::of(command.stdout(Stdio::piped()).unshare(SET).map_root());
     holder.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let after = show(holder.id());
     let mut met = 0;
@@ -64,12 +61,11 @@ fn at_each_call(
         [libc::SYS_ioctl, libc::SYS_openat, libc::SYS_openat2, libc::SYS_setns, libc::SYS_clone3]
     {
         for nth in 1.. {
-            let mut mover = Mover::start(&holder);
+            let mover = Mover::start(&holder);
             let before = show(mover.0.id());
             in_fork(|| {
                 if is_elsewhere {
-                    // SAFETY: changes this process alone.
-                    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+                    stage::new(libc::CLONE_NEWNS);
                     stage::private();
                 }
                 let mut count = 0;
@@ -81,12 +77,8 @@ fn at_each_call(
                     }
                     true
                 };
-                let process = mover.0.pid_fd().try_clone().unwrap();
                 let mut command = Command::new(program);
-                command
-                    .args(["-c", SCRIPT])
-                    .current_dir("/")
-                    .enter(Enter::new().process(process, SET));
+                command.args(["-c", SCRIPT]).current_dir("/").enter(mover.0.enter(SET));
                 // The filter is for the thread, which does not live on.
                 let output = thread::scope(|scope| {
                     let spawn = || supervised(call, move_on, || command.output());
@@ -96,16 +88,13 @@ fn at_each_call(
                 check(text.map_err(|error| error.raw_os_error().unwrap()), [&before, &after]);
             });
             let moved = show(mover.0.id()) == after;
-            mover.0.kill().unwrap();
-            mover.0.wait().unwrap();
+            drop(mover);
             if !moved {
                 break;
             }
             met += 1;
         }
     }
-    holder.kill().unwrap();
-    holder.wait().unwrap();
     assert!(met > 5, "only {met} calls were met");
 }
 

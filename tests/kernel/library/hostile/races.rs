@@ -3,19 +3,19 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use linux_namespaces::{Command, Mount, Overlay, Rootfs, Stdio};
 
-use super::image::{each_way, inside, script};
-use crate::fork::in_fork;
+use super::image::{each_way, inside};
+use crate::files::{c_string, dir, script, set_mode};
+use crate::fork::{Fork, end_with_parent, in_fork};
 use crate::harness::cases;
-use crate::kernel::refuse;
-use crate::library::faults::kills::supervised;
-use crate::library::mounts::{NEW_CALLS, dir, with_programs};
+use crate::kernel::{refuse, supervised, until};
 use crate::machine::Need::{NewProc, OverlayModule, Root, UserNamespaces};
+use crate::sandbox::{refuse_new_calls, with_programs};
 
 cases! {
     a_proc_is_masked_wherever_it_is [UserNamespaces, NewProc],
@@ -33,28 +33,26 @@ cases! {
 
 /// Exchanges pairs of names in a directory, in a process of its own, until it is dropped.
 pub(super) struct Swapper {
-    pid: i32,
+    _fork: Fork,
     swaps: *const AtomicU64,
 }
 
 impl Swapper {
     pub(super) fn new(pairs: &[(PathBuf, PathBuf)]) -> Self {
-        let text = |path: &PathBuf| std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-        let pairs: Vec<_> = pairs.iter().map(|(one, other)| (text(one), text(other))).collect();
-        // SAFETY: a new page, which both processes have; and this process has one thread.
-        let (swaps, pid) = unsafe {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(one, other)| (c_string(one), c_string(other))).collect();
+        // SAFETY: a new page, which both processes have.
+        let swaps = unsafe {
             let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
             let access = libc::PROT_READ | libc::PROT_WRITE;
             let page = libc::mmap(std::ptr::null_mut(), 4096, access, flags, -1, 0);
             assert_ne!(page, libc::MAP_FAILED);
-            (page.cast_const().cast::<AtomicU64>(), libc::fork())
+            page.cast_const().cast::<AtomicU64>()
         };
-        if pid == 0 {
-            // SAFETY: ends with its parent; the page is ours for ever.
-            let swaps = unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                &*swaps
-            };
+        let fork = Fork::start(|| {
+            end_with_parent();
+            // SAFETY: the page is there until the end of this process.
+            let swaps = unsafe { &*swaps };
             loop {
                 for (one, other) in &pairs {
                     let here = libc::AT_FDCWD;
@@ -67,9 +65,9 @@ impl Swapper {
                     swaps.fetch_add(u64::from(done == 0), Relaxed);
                 }
             }
-        }
-        let new = Self { pid, swaps };
-        crate::kernel::until(|| new.count() > 0);
+        });
+        let new = Self { _fork: fork, swaps };
+        until(|| new.count() > 0);
         new
     }
 
@@ -81,12 +79,8 @@ impl Swapper {
 
 impl Drop for Swapper {
     fn drop(&mut self) {
-        // SAFETY: the process and the page made above.
-        unsafe {
-            libc::kill(self.pid, libc::SIGKILL);
-            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
-            libc::munmap(self.swaps.cast_mut().cast(), 4096);
-        }
+        // SAFETY: the page made above.
+        unsafe { libc::munmap(self.swaps.cast_mut().cast(), 4096) };
     }
 }
 
@@ -129,7 +123,7 @@ fn meanwhile(
 /// The old interface of mounts alone.
 fn without_new_calls(work: impl FnOnce()) {
     in_fork(|| {
-        NEW_CALLS.iter().for_each(|call| refuse(*call, libc::ENOSYS));
+        refuse_new_calls(libc::ENOSYS);
         refuse(libc::SYS_mount_setattr, libc::ENOSYS);
         work();
     });
@@ -257,7 +251,7 @@ fn the_same_directory_twice_is_masked_where_it_should_be() {
 /// A program of the image that is a copy of the host's echo.
 fn good_program(path: &Path) {
     fs::copy("/bin/echo", path).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    set_mode(path, 0o755);
 }
 
 fn a_program_that_becomes_the_callers() {
@@ -269,7 +263,7 @@ fn a_program_that_becomes_the_callers() {
     good_program(&at("dir/echo"));
     let held = File::open("/bin").unwrap();
     symlink(format!("/proc/self/fd/{}", held.as_raw_fd()), at("dir2")).unwrap();
-    script(&at("script"), "#!/app\n");
+    script(at("script"), "#!/app\n");
     symlink("/app", at("link")).unwrap();
     symlink("/other", at("link2")).unwrap();
     let pair = |one: &str, other: &str| (at(one), at(other));
@@ -299,9 +293,9 @@ fn a_program_that_becomes_a_script() {
     // Of a machine that nobody has.
     foreign[18..20].copy_from_slice(&[0x77, 0x77]);
     fs::write(at("foreign"), foreign).unwrap();
-    script(&at("script"), "#!/proc/self/exe --help\n");
-    fs::set_permissions(at("foreign"), fs::Permissions::from_mode(0o755)).unwrap();
-    script(&at("script2"), "#!/proc/self/exe --help\n");
+    script(at("script"), "#!/proc/self/exe --help\n");
+    set_mode(at("foreign"), 0o755);
+    script(at("script2"), "#!/proc/self/exe --help\n");
     let pairs = [(at("app"), at("script")), (at("foreign"), at("script2"))];
     let proc = |command: &mut Command| {
         command.mount(Mount::dev("/dev").unwrap());

@@ -1,23 +1,23 @@
 //! What a root costs an honest image: nothing. Programs, scripts and working directories inside are found as
 //! `execve(2)` and `chdir(2)` find them, with the same arguments and the same errors.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-use linux_namespaces::{Command, ErrorKind, Mount, NamespaceSet, Rootfs, Step, Unshare};
+use linux_namespaces::{Command, ErrorKind, Mount, NamespaceSet, Rootfs, Step};
 
-use super::image::{each_way, inside, is_refused, script};
+use super::image::{each_way, inside, is_refused};
 use super::races::Swapper;
+use crate::files::{self, c_string, dir, script};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel::refuse;
-use crate::library::mounts::{NEW_CALLS, dir, output, sh, staged, with_programs};
 use crate::machine::Need::{NewProc, UserNamespaces};
-use crate::machine::is_root;
+use crate::program::{is_at, output};
+use crate::sandbox::{new_mounts, refuse_new_calls, staged, strict, with_programs};
 use crate::stage;
 
 cases! {
@@ -39,8 +39,8 @@ type Outcome = Result<String, i32>;
 
 /// By the kernel alone: `execve(2)` of exactly this path, in this working directory.
 fn by_the_kernel(at: &Path, path: &str) -> Outcome {
-    let program = CString::new(path).unwrap();
-    let args = [path, "one", "two words", ""].map(|arg| CString::new(arg).unwrap());
+    let program = c_string(path);
+    let args = [path, "one", "two words", ""].map(c_string);
     let mut command = std::process::Command::new("/bin/true");
     command.current_dir(at);
     // SAFETY: system calls only, and arrays that end with a null pointer.
@@ -118,7 +118,7 @@ fn table(at: &Path) -> Vec<String> {
         ("sh-e", "#!/bin/sh -eu\necho $-\n"),
         (&"n".repeat(255), &format!("#!{}\n", absolute("echo"))),
     ] {
-        script(&at.join(name), text);
+        script(at.join(name), text);
     }
     link("echo", "l1");
     link(&absolute("l1"), "l2");
@@ -339,9 +339,8 @@ fn path_is_searched_as_execvp_does() {
     for name in ["a", "b", "c"] {
         fs::create_dir(at(name)).unwrap();
     }
-    fs::write(at("a/tool"), "").unwrap();
-    fs::set_permissions(at("a/tool"), fs::Permissions::from_mode(0o644)).unwrap();
-    script(&at("b/tool"), "#!/bin/echo\n");
+    files::write(at("a/tool"), "", 0o644);
+    script(at("b/tool"), "#!/bin/echo\n");
     fs::write(at("file"), "").unwrap();
     symlink("b", at("link")).unwrap();
     symlink("nowhere", at("c/tool")).unwrap();
@@ -361,7 +360,7 @@ fn path_is_searched_as_execvp_does() {
         }
         for (path, errno) in [("/a:/c", libc::EACCES), ("/c:/file", libc::ENOENT)] {
             let error = run(path, choose).unwrap_err();
-            assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Exec), Some(errno)));
+            is_at(&error, Step::Exec, errno);
         }
     });
 }
@@ -371,8 +370,7 @@ fn files_that_others_would_run() {
     let image = dir();
     let mut bytes = fs::read("/bin/true").unwrap();
     bytes[18..20].copy_from_slice(&[0x77, 0x77]);
-    fs::write(image.path().join("foreign"), bytes).unwrap();
-    fs::set_permissions(image.path().join("foreign"), fs::Permissions::from_mode(0o755)).unwrap();
+    files::write(image.path().join("foreign"), bytes, 0o755);
     each_way(|choose| {
         let mut command = inside(image.path(), "/foreign");
         choose(&mut command);
@@ -381,30 +379,30 @@ fn files_that_others_would_run() {
 }
 
 /// A directory with a key, where this process is, in a process of its own.
-fn standing(below: &str, work: impl FnOnce(&Path, &dyn Fn(&str) -> Command)) {
+fn standing(below: &str, work: impl FnOnce(&Path)) {
     let at = dir();
     fs::create_dir_all(at.path().join("work/deep")).unwrap();
     fs::write(at.path().join("work/key"), "secret").unwrap();
     fs::write(at.path().join("work/deep/key"), "secret").unwrap();
     in_fork(|| {
         std::env::set_current_dir(at.path().join("work").join(below)).unwrap();
-        work(&at.path().join("work"), &|script| sh(script));
+        work(&at.path().join("work"));
     });
 }
 
 fn nobody_stays_beneath_a_mount() {
     each_way(|choose| {
         let check = |below: &str, script: &str, mount: &dyn Fn(&Path) -> Mount| {
-            standing(below, |work, sh| {
-                let mut command = sh(script);
+            standing(below, |work| {
+                let mut command = strict(script);
                 choose(command.mount(mount(work)));
                 assert_eq!(output(&mut command), "");
             });
             // By the old interface.
-            standing(below, |work, sh| {
-                NEW_CALLS.iter().for_each(|call| refuse(*call, libc::ENOSYS));
+            standing(below, |work| {
+                refuse_new_calls(libc::ENOSYS);
                 refuse(libc::SYS_mount_setattr, libc::ENOSYS);
-                let mut command = sh(script);
+                let mut command = strict(script);
                 choose(command.mount(mount(work)));
                 assert_eq!(output(&mut command), "");
             });
@@ -432,9 +430,8 @@ fn nobody_stays_beneath_a_mount() {
 fn scripts_that_nobody_may_execute() {
     const FACCESSAT2: libc::c_long = 439;
     let image = dir();
-    script(&image.path().join("script"), "#!/bin/echo yes\n");
-    script(&image.path().join("text"), "#!/bin/echo no\n");
-    fs::set_permissions(image.path().join("text"), fs::Permissions::from_mode(0o644)).unwrap();
+    script(image.path().join("script"), "#!/bin/echo yes\n");
+    files::write(image.path().join("text"), "#!/bin/echo no\n", 0o644);
     let check = || {
         each_way(|choose| {
             let command = |name: &str| {
@@ -457,7 +454,7 @@ fn scripts_that_nobody_may_execute() {
 
 fn a_directory_that_is_gone() {
     each_way(|choose| {
-        standing("deep", |work, _| {
+        standing("deep", |work| {
             let command = || {
                 let mut command = Command::new("/bin/pwd");
                 choose(command.env_clear().mount(Mount::mask(work).unwrap()));
@@ -481,7 +478,7 @@ fn a_directory_that_is_gone() {
             }
         });
         // It was removed, so that it has no path.
-        standing("deep", |work, _| {
+        standing("deep", |work| {
             fs::remove_dir_all(work.join("deep")).unwrap();
             let command = || {
                 let mut command = Command::new("/bin/pwd");
@@ -496,24 +493,20 @@ fn a_directory_that_is_gone() {
 }
 
 fn a_thread_does_not_stay_beneath_a_mount() {
-    let unshare = || {
-        let unshare = Unshare::new(NamespaceSet::MOUNT);
-        if is_root() { unshare } else { unshare.map_root() }
-    };
-    standing("", |work, _| {
-        unshare().mount(Mount::tmpfs(work).unwrap()).apply().unwrap();
+    standing("", |work| {
+        new_mounts().mount(Mount::tmpfs(work).unwrap()).apply().unwrap();
         assert_eq!(fs::read_dir(".").unwrap().count(), 0);
     });
-    standing("", |work, _| {
-        unshare().mount(Mount::read_only_path(work).unwrap()).apply().unwrap();
+    standing("", |work| {
+        new_mounts().mount(Mount::read_only_path(work).unwrap()).apply().unwrap();
         assert_eq!(File::create("x").unwrap_err().raw_os_error(), Some(libc::EROFS));
     });
-    standing("deep", |work, _| {
-        let error = unshare().mount(Mount::mask(work).unwrap()).apply().unwrap_err();
+    standing("deep", |work| {
+        let error = new_mounts().mount(Mount::mask(work).unwrap()).apply().unwrap_err();
         assert_eq!(error.step(), Some(Step::ChangeDirectory), "{error:?}");
     });
     // And nobody leads it elsewhere by a link.
-    standing("deep", |work, _| {
+    standing("deep", |work| {
         let other = dir();
         fs::create_dir(other.path().join("deep")).unwrap();
         let link = work.with_file_name("link");
@@ -521,7 +514,7 @@ fn a_thread_does_not_stay_beneath_a_mount() {
         let swapper = Swapper::new(&[(work.to_owned(), link)]);
         for _ in 0..50 {
             in_fork(|| {
-                if unshare().mount(Mount::tmpfs("/sys").unwrap()).apply().is_ok() {
+                if new_mounts().mount(Mount::tmpfs("/sys").unwrap()).apply().is_ok() {
                     assert!(fs::read("key").is_ok());
                 }
             });
@@ -580,7 +573,7 @@ fn the_flags_of_a_source_survive() {
                 refuse(libc::SYS_mount_setattr, libc::ENOSYS);
             }
             if refused > 1 {
-                NEW_CALLS.iter().for_each(|call| refuse(*call, libc::ENOSYS));
+                refuse_new_calls(libc::ENOSYS);
             }
             check();
         });

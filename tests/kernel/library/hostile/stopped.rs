@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use linux_namespaces::{Command, Enter, NamespaceSet};
+use linux_namespaces::{Command, NamespaceSet};
 
 use crate::fork::in_fork;
 use crate::harness::cases;
-use crate::kernel::{state_of, until};
-use crate::library::faults::kills::{children, supervised};
+use crate::kernel::{children, state_of, supervised, until};
 use crate::machine::Need::{OtherIds, Root, UserNamespaces};
+use crate::program::Held;
 
 cases! {
     a_child_with_other_ids [Root, OtherIds],
@@ -57,13 +57,8 @@ fn a_child_with_other_ids() {
 /// A command that enters the user namespace of another process.
 fn inside(work: impl FnOnce(&mut Command)) {
     in_fork(|| {
-        let mut holder = Command::new("sleep");
-        let mut holder = holder.arg("600").unshare(NamespaceSet::USER).map_root().spawn().unwrap();
-        let process = holder.pid_fd().try_clone().unwrap();
-        let user = Enter::new().process(process, NamespaceSet::USER);
-        work(Command::new("/bin/true").enter(user));
-        holder.kill().unwrap();
-        holder.wait().unwrap();
+        let holder = Held::new(NamespaceSet::USER);
+        work(Command::new("/bin/true").enter(holder.enter_all()));
     });
 }
 

@@ -1,24 +1,26 @@
 //! Root inside against masks and read-only mounts: who has capabilities over a mount namespace can undo them, and
 //! with `lock_mounts` nobody inside can. Every attack is this test binary, started again as the program.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use linux_namespaces::{Command, IdExtent, IdMap, Init, Mount, NamespaceSet};
+use linux_namespaces::{Command, Init, Mount, NamespaceSet};
 
 use super::image::each_way;
+use crate::action::{self, ACTION};
+use crate::files::{c_string, dir, set_mode};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::kernel;
-use crate::library::counts::ACTION;
-use crate::library::mounts::{dir, output, sh};
 use crate::machine::Need::{InitialUserNamespace, NewProc, OtherIds, Root, UserNamespaces};
 use crate::machine::{is_root, kernel_version};
+use crate::program::output;
+use crate::sandbox::strict;
+use crate::stage;
 
 cases! {
     root_inside_can_undo_mounts [UserNamespaces],
@@ -39,17 +41,17 @@ const OTHERS: &[&str] =
     &["nothing", "setns", "capset", "handle", "mknod", "init", "nested", "nested-pivot"];
 
 /// A directory with something masked, and something that is read-only.
-struct Place {
+struct Masked {
     dir: tempfile::TempDir,
     handle: String,
 }
 
-impl Place {
+impl Masked {
     fn new() -> Self {
         let dir = dir();
         for name in ["secret", "ro", "view"] {
             fs::create_dir(dir.path().join(name)).unwrap();
-            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
+            set_mode(dir.path().join(name), 0o777);
         }
         fs::write(dir.path().join("secret/key"), "hidden").unwrap();
         fs::write(dir.path().join("masked"), "hidden").unwrap();
@@ -61,8 +63,8 @@ impl Place {
     fn command(&self, attack: &str, choose: &dyn Fn(&mut Command)) -> Command {
         let at = self.dir.path();
         // Not by /proc/self/exe, which below a new proc would be looked up anew.
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.env(ACTION, format!("undo={attack}")).env("AT", at).env("HANDLE", &self.handle);
+        let mut command = action::command(&format!("undo={attack}"));
+        command.env("AT", at).env("HANDLE", &self.handle);
         command.env("VICTIM", std::process::id().to_string()).current_dir("/");
         command.mount(Mount::mask(at.join("secret")).unwrap());
         command.mount(Mount::mask(at.join("masked")).unwrap());
@@ -84,7 +86,7 @@ impl Place {
 fn handle_of(path: &Path) -> String {
     let mut handle = [0_u32; 34];
     handle[0] = 128;
-    let path = text(path);
+    let path = c_string(path);
     let mut mount = 0;
     // SAFETY: a C string, room for a handle, and a number to write.
     let done = unsafe {
@@ -96,10 +98,6 @@ fn handle_of(path: &Path) -> String {
         return String::new();
     }
     handle.map(|word| word.to_string()).join(" ")
-}
-
-fn text(path: impl AsRef<Path>) -> CString {
-    CString::new(path.as_ref().to_str().unwrap()).unwrap()
 }
 
 /// The program inside.
@@ -141,7 +139,7 @@ fn run(attack: &str, at: &Path) -> bool {
             places.push(view);
         }
         "clone" => {
-            let path = text(at);
+            let path = c_string(at);
             // SAFETY: a C string.
             let tree = unsafe {
                 libc::syscall(
@@ -156,7 +154,7 @@ fn run(attack: &str, at: &Path) -> bool {
         "pivot" => {
             tmpfs(&view);
             fs::create_dir(view.join("old")).ok();
-            let (new, old) = (text(&view), text(view.join("old")));
+            let (new, old) = (c_string(&view), c_string(view.join("old")));
             // SAFETY: C strings.
             unsafe { libc::syscall(libc::SYS_pivot_root, new.as_ptr(), old.as_ptr()) };
             let old = Path::new("/old").join(at.strip_prefix("/").unwrap());
@@ -192,7 +190,7 @@ fn run(attack: &str, at: &Path) -> bool {
         }
         "handle" => return read_by_handle(at),
         "mknod" => {
-            let path = text(view.join("memory"));
+            let path = c_string(view.join("memory"));
             // SAFETY: a C string.
             let made =
                 unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 1)) };
@@ -244,7 +242,7 @@ fn run(attack: &str, at: &Path) -> bool {
 
 /// Whether a new proc can be mounted, and has a file that is masked in the other one.
 fn shows_version(view: &Path) -> bool {
-    let (target, kind) = (text(view), c"proc".as_ptr());
+    let (target, kind) = (c_string(view), c"proc".as_ptr());
     // SAFETY: C strings, and no data.
     unsafe { libc::mount(kind, target.as_ptr(), kind, 0, std::ptr::null()) };
     fs::read_to_string(view.join("version")).is_ok_and(|text| text.starts_with("Linux"))
@@ -267,27 +265,27 @@ unsafe fn in_child(view: &Path) -> bool {
 }
 
 fn umount(path: PathBuf, flags: libc::c_int) {
-    let path = text(path);
+    let path = c_string(path);
     // SAFETY: a C string.
     unsafe { libc::umount2(path.as_ptr(), flags) };
 }
 
 fn mount(source: Option<PathBuf>, target: impl AsRef<Path>, flags: libc::c_ulong) {
-    let source = source.map(text);
+    let source = source.map(c_string);
     let source = source.as_ref().map_or(std::ptr::null(), |path| path.as_ptr());
-    let target = text(target);
+    let target = c_string(target);
     // SAFETY: C strings, or null.
     unsafe { libc::mount(source, target.as_ptr(), std::ptr::null(), flags, std::ptr::null()) };
 }
 
 fn tmpfs(target: impl AsRef<Path>) {
-    let (target, kind) = (text(target), c"tmpfs".as_ptr());
+    let (target, kind) = (c_string(target), c"tmpfs".as_ptr());
     // SAFETY: C strings, and no data.
     unsafe { libc::mount(kind, target.as_ptr(), kind, 0, std::ptr::null()) };
 }
 
 fn set_writable(path: PathBuf) {
-    let path = text(path);
+    let path = c_string(path);
     let attributes = [0_u64, 1, 0, 0];
     // SAFETY: a C string and a struct mount_attr.
     unsafe {
@@ -351,14 +349,14 @@ fn root_inside_can_undo_mounts() {
         // Linux 5.12 has `mount_setattr(2)`.
         let is_there = |attack: &str| attack != "setattr" || kernel_version() >= (5, 12);
         for attack in BY_MOUNTS.iter().filter(|attack| is_there(attack)) {
-            let place = Place::new();
+            let place = Masked::new();
             assert!(place.attack(attack, choose), "{attack} does nothing");
         }
-        let place = Place::new();
+        let place = Masked::new();
         assert!(!place.attack("nothing", choose));
     });
     // What is in another user namespace cannot be undone from a further one.
-    let place = Place::new();
+    let place = Masked::new();
     for attack in OTHERS.iter().filter(|attack| !["setns", "capset"].contains(attack)) {
         assert!(
             !place.attack(attack, &|command| {
@@ -370,7 +368,7 @@ fn root_inside_can_undo_mounts() {
 }
 
 fn none_works(choose: &dyn Fn(&mut Command)) {
-    let place = Place::new();
+    let place = Masked::new();
     for attack in BY_MOUNTS.iter().chain(OTHERS) {
         let locked = |command: &mut Command| {
             choose(command);
@@ -406,7 +404,7 @@ fn nobody_undoes_locked_mounts() {
 
 /// Nor by a new proc: the kernel allows none that would show more than the one that is there.
 fn a_new_proc_shows_what_is_masked_without_the_lock() {
-    let place = Place::new();
+    let place = Masked::new();
     let masked = |command: &mut Command| {
         command.map_root().unshare(NamespaceSet::PID);
         command.mount(Mount::proc("/proc").unwrap()).mount(Mount::mask("/proc/version").unwrap());
@@ -425,7 +423,7 @@ fn a_new_proc_shows_what_is_masked_without_the_lock() {
 
 /// They belong to uid 0 of the initial user namespace, and the kernel looks at no capability.
 fn the_kernel_s_settings_are_a_way_around_for_root() {
-    let place = Place::new();
+    let place = Masked::new();
     let locked = |command: &mut Command| {
         command.unshare(NamespaceSet::PID).mount(Mount::proc("/proc").unwrap()).lock_mounts();
     };
@@ -433,7 +431,7 @@ fn the_kernel_s_settings_are_a_way_around_for_root() {
     assert!(place.attack("settings", &|command| {
         locked(command.map_root());
     }));
-    let map = || IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 65_536 }]).unwrap();
+    let map = || stage::id_map(&[(0, 100_000, 65_536)]);
     assert!(!place.attack("settings", &|command| {
         locked(command.uid_map(map()).gid_map(map()).uid(0).gid(0).groups([]));
     }));
@@ -451,7 +449,7 @@ fn nobody_undoes_them_without_a_user_namespace() {
         command.uid(54_321).gid(54_321).keep_caps();
     });
     // With all capabilities also what reaches around the mounts does.
-    let place = Place::new();
+    let place = Masked::new();
     let choose = |command: &mut Command| {
         command.unshare(NamespaceSet::PID);
     };
@@ -460,11 +458,11 @@ fn nobody_undoes_them_without_a_user_namespace() {
 }
 
 fn a_set_user_id_program_does_not() {
-    let place = Place::new();
+    let place = Masked::new();
     let program = place.dir.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     chown(&program, Some(0), Some(0)).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    set_mode(&program, 0o4755);
     let as_other = |command: &mut Command| {
         command.uid(54_321).gid(54_321);
     };
@@ -480,7 +478,7 @@ const VICTIM: u32 = 43_210;
 
 /// Where the program can become the user of a process outside, and sees that, it sees what that sees.
 fn processes_of_others_are_a_way_around() {
-    let place = Place::new();
+    let place = Masked::new();
     let mut stay = std::process::Command::new("/bin/cat");
     let mut victim = std::os::unix::process::CommandExt::uid(&mut stay, VICTIM)
         .stdin(std::process::Stdio::piped())
@@ -512,7 +510,7 @@ fn the_capabilities_that_are_left() {
         each_way(|choose| {
             for keep in [false, true] {
                 let sets = |locks: bool| {
-                    let mut command = sh("cat /proc/self/status");
+                    let mut command = strict("cat /proc/self/status");
                     choose(command.mount(Mount::tmpfs("/sys").unwrap()));
                     if keep {
                         command.keep_caps();

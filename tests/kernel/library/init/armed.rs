@@ -1,20 +1,21 @@
 //! This process as an init: PID 1 of a container, or a subreaper.
 
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::{BufReader, Read, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt};
 use std::time::{Duration, Instant};
 
 use linux_namespaces::{
-    Child, Command, ErrorKind, Event, Init, Others, Signal, Stdio, Supervisor, Verbosity,
+    Command, ErrorKind, Event, Init, Others, Signal, Stdio, Supervisor, Verbosity,
 };
 
 use super::payload;
-use crate::fork::in_fork;
+use crate::action::{ACTION, setsid};
+use crate::fork::{self, Fork, in_fork};
 use crate::harness::cases;
 use crate::kernel;
-use crate::library::counts::setsid;
 use crate::machine::Need::Unshare;
+use crate::program::{next_line, ready, rest, sh};
 
 cases! {
     it_supervises_and_leaves_the_thread_as_it_was [],
@@ -37,24 +38,10 @@ cases! {
     what_cannot_be_armed_leaves_no_trace [],
 }
 
-fn sh(script: &str) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).stdout(Stdio::piped());
+fn piped(script: &str) -> Command {
+    let mut command = sh(script);
+    command.stdout(Stdio::piped());
     command
-}
-
-fn ready(child: &mut Child) -> BufReader<std::process::ChildStdout> {
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    lines
-}
-
-fn rest(mut lines: impl Read) -> String {
-    let mut rest = String::new();
-    lines.read_to_string(&mut rest).unwrap();
-    rest
 }
 
 /// Sends this process a signal.
@@ -67,9 +54,9 @@ fn it_supervises_and_leaves_the_thread_as_it_was() {
     let before = kernel::census();
     let mut armed = Init::new().arm().unwrap();
     assert_ne!(kernel::census(), before);
-    let child = armed.spawn(&mut sh("exit 3")).unwrap();
+    let child = armed.spawn(&mut piped("exit 3")).unwrap();
     assert_eq!(armed.supervise(child).unwrap().code(), Some(3));
-    let child = armed.spawn(&mut sh("kill -KILL $$")).unwrap();
+    let child = armed.spawn(&mut piped("kill -KILL $$")).unwrap();
     let status = armed.supervise(child).unwrap();
     assert_eq!((status.signal(), armed.exit_code(status)), (Some(9), 137));
     drop(armed);
@@ -108,7 +95,7 @@ fn orphan(armed: &mut Supervisor) -> i32 {
     let script = "exec 3<&0; \
                   sh -c 'read line; read pid comm state parent rest </proc/$$/stat; echo $parent' <&3 & \
                   echo ready; exit 0";
-    let mut command = sh(script);
+    let mut command = piped(script);
     let mut child = armed.spawn(command.stdin(Stdio::piped())).unwrap();
     let lines = ready(&mut child);
     let mut stdin = child.stdin.take().unwrap();
@@ -151,7 +138,7 @@ fn an_inherited_subreaper_adopts_orphans() {
         assert!(armed.adopts_orphans());
         // In another session, and adopted: only a list of children leads there.
         let script = setsid() + "setsid sh -c 'echo ready; exec sleep 50' & read line; exit 4";
-        let mut child = armed.spawn(sh(&script).stdin(Stdio::piped())).unwrap();
+        let mut child = armed.spawn(piped(&script).stdin(Stdio::piped())).unwrap();
         let lines = ready(&mut child);
         assert_eq!(armed.supervise(child).unwrap().code(), Some(4));
         assert_eq!(rest(lines), "");
@@ -169,7 +156,7 @@ fn an_inherited_subreaper_adopts_orphans() {
     });
     let said = |is_one: libc::c_int| {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.env(crate::library::counts::ACTION, "init:warns");
+        command.env(ACTION, "init:warns");
         // SAFETY: a system call.
         unsafe {
             command.pre_exec(move || {
@@ -212,7 +199,7 @@ fn a_subreaper_ends_the_others() {
         let grace = Duration::from_secs(5);
         let init = Init::new().subreaper().others(Others::Terminate { grace });
         let mut armed = init.arm().unwrap();
-        let mut child = armed.spawn(sh(&(setsid() + LEAVES)).stdin(Stdio::piped())).unwrap();
+        let mut child = armed.spawn(piped(&(setsid() + LEAVES)).stdin(Stdio::piped())).unwrap();
         let lines = ready(&mut child);
         let start = Instant::now();
         assert_eq!(armed.supervise(child).unwrap().code(), Some(4));
@@ -228,7 +215,7 @@ fn a_group_gets_its_last_signal() {
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0) };
         let init = Init::new().process_group().others(Others::Kill);
         let mut armed = init.arm().unwrap();
-        let mut child = armed.spawn(&mut sh("sleep 50 & echo ready; exit 4")).unwrap();
+        let mut child = armed.spawn(&mut piped("sleep 50 & echo ready; exit 4")).unwrap();
         let lines = ready(&mut child);
         assert_eq!(armed.supervise(child).unwrap().code(), Some(4));
         assert_eq!(rest(lines), "");
@@ -296,7 +283,7 @@ fn inherited_masks_and_ignored_signals_reach_the_program() {
     };
     let plain = prepare(std::process::Command::new("cat").arg("/proc/self/status"));
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let inside = prepare(command.env(crate::library::counts::ACTION, "init:signal-state"));
+    let inside = prepare(command.env(ACTION, "init:signal-state"));
     // Every Rust program ignores SIGPIPE from its start, and it is the default again in what it starts.
     assert_eq!(inside, plain);
     assert!(plain.starts_with("0000008000004200 "), "{plain}");
@@ -304,14 +291,9 @@ fn inherited_masks_and_ignored_signals_reach_the_program() {
 
 fn ends_with_the_parent(init: fn() -> Init) {
     let (reader, writer) = std::io::pipe().unwrap();
-    // SAFETY: this process has one thread, and gets the orphan.
-    let middle = unsafe { libc::fork() };
-    if middle == 0 {
-        drop(reader);
+    let middle = Fork::start(|| {
         let (ready, tell) = std::io::pipe().unwrap();
-        // SAFETY: as above.
-        if unsafe { libc::fork() } == 0 {
-            drop(ready);
+        let orphan = Fork::start(|| {
             let mut armed = init().arm().unwrap();
             let script = "trap 'echo orphaned >&2; exit 5' USR1; echo ready; \
                           while :; do sleep 0.01; done";
@@ -319,36 +301,27 @@ fn ends_with_the_parent(init: fn() -> Init) {
             command.stdout(OwnedFd::from(tell)).stderr(OwnedFd::from(writer));
             let child = armed.spawn(&mut command).unwrap();
             drop(command);
-            armed.finish(child);
-        }
-        drop((writer, tell));
-        let mut line = String::new();
-        BufReader::new(ready).read_line(&mut line).unwrap();
-        // SAFETY: ends the middle process.
-        unsafe { libc::_exit((line != "ready\n").into()) };
-    }
-    drop(writer);
+            armed.finish(child)
+        });
+        let line = next_line(&mut BufReader::new(ready));
+        orphan.leave();
+        (line != "ready\n").into()
+    });
     assert_eq!(rest(reader), "orphaned\n");
-    for expected in [0, 5 << 8] {
-        let mut status = 0;
-        // SAFETY: children of this process.
-        unsafe { libc::waitpid(-1, &raw mut status, 0) };
-        assert_eq!(status, expected);
-    }
+    assert_eq!(middle.wait(), 0);
+    let mut status = 0;
+    // SAFETY: the orphan, by adoption.
+    assert!(unsafe { libc::waitpid(-1, &raw mut status, 0) } > 0);
+    assert_eq!(status, 5 << 8);
 }
 
 fn finish(script: &str, init: Init) -> i32 {
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
+    let fork = Fork::start(|| {
         let mut armed = init.arm().unwrap();
-        let child = armed.spawn(Command::new("sh").args(["-c", script])).unwrap();
-        armed.finish(child);
-    }
-    let mut status = 0;
-    // SAFETY: the child made above.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    status
+        let child = armed.spawn(&mut sh(script)).unwrap();
+        armed.finish(child)
+    });
+    fork.wait()
 }
 
 fn it_finishes_as_the_program_does() {
@@ -373,57 +346,44 @@ fn finishes_with_little_memory(before: fn()) {
     let (mut reader, writer) = std::io::pipe().unwrap();
     // The program ends with this trial, also where it fails.
     let (input, keeper) = std::io::pipe().unwrap();
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        drop((reader, keeper));
+    let fork = Fork::start(|| {
+        fork::close(&keeper);
         let large = vec![1_u8; 20 << 20];
         let mut armed = Init::new().arm().unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo ready; exec cat"]);
+        let mut command = sh("echo ready; exec cat");
         command.stdin(OwnedFd::from(input)).stdout(OwnedFd::from(writer));
         let child = armed.spawn(&mut command).unwrap();
         std::hint::black_box(&large);
         drop(command);
         before();
-        armed.finish(child);
-    }
-    drop((writer, input));
-    let mut line = [0; 6];
-    reader.read_exact(&mut line).unwrap();
+        armed.finish(child)
+    });
+    reader.read_exact(&mut [0; 6]).unwrap();
     let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.trim().split(' ').next().unwrap().parse::<u32>().unwrap()
+        let anonymous = kernel::status_of(fork.pid(), "RssAnon");
+        anonymous.split(' ').next().unwrap().parse::<u32>().unwrap()
     };
     // The portable engine's calls go through libc, which needs its memory.
     kernel::until(|| (resident() < 1024) == crate::machine::SHARES_MEMORY);
-    // SAFETY: the child made above.
-    unsafe {
-        libc::kill(pid, libc::SIGTERM);
-        libc::waitpid(pid, std::ptr::null_mut(), 0);
-    }
+    // SAFETY: a child of this process.
+    unsafe { libc::kill(fork.pid(), libc::SIGTERM) };
+    fork.wait();
     drop(keeper);
 }
 
 fn it_says_what_happens() {
     let said = |init: Init| {
         let (reader, writer) = std::io::pipe().unwrap();
-        // SAFETY: this process has one thread.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
+        let fork = Fork::start(|| {
             // SAFETY: standard error becomes the pipe.
             unsafe { libc::dup2(writer.as_raw_fd(), 2) };
             let mut armed = init.arm().unwrap();
-            let child = armed
-                .spawn(Command::new("sh").args(["-c", "trap : USR1; kill -USR1 $PPID; sleep 0.1"]))
-                .unwrap();
-            armed.finish(child);
-        }
+            let child = armed.spawn(&mut sh("trap : USR1; kill -USR1 $PPID; sleep 0.1")).unwrap();
+            armed.finish(child)
+        });
         drop(writer);
         let text = rest(reader);
-        // SAFETY: the child made above.
-        unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        fork.wait();
         text.lines().count()
     };
     assert_eq!(said(Init::new()), 0);
@@ -435,11 +395,11 @@ fn it_says_what_happens() {
 
 fn a_program_that_was_waited_for_is_told() {
     let mut armed = Init::new().arm().unwrap();
-    let mut child = armed.spawn(&mut sh("exit 3")).unwrap();
+    let mut child = armed.spawn(&mut piped("exit 3")).unwrap();
     child.wait().unwrap();
     assert_eq!(armed.supervise(child).unwrap().code(), Some(3));
     // By the loop, which keeps no status for the child.
-    let child = armed.spawn(&mut sh("exit 4")).unwrap();
+    let child = armed.spawn(&mut piped("exit 4")).unwrap();
     loop {
         match armed.next_event().unwrap() {
             Some(Event::Ended { pid, .. }) if pid == child.id() => break,
@@ -452,18 +412,13 @@ fn a_program_that_was_waited_for_is_told() {
         Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ECHILD), "{error:#}"),
     }
     drop(armed);
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
+    let fork = Fork::start(|| {
         let mut armed = Init::new().arm().unwrap();
-        let mut child = armed.spawn(&mut sh("exit 5")).unwrap();
+        let mut child = armed.spawn(&mut piped("exit 5")).unwrap();
         child.wait().unwrap();
-        armed.finish(child);
-    }
-    let mut status = 0;
-    // SAFETY: our own child.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    assert_eq!(status, 5 << 8);
+        armed.finish(child)
+    });
+    assert_eq!(fork.wait(), 5 << 8);
 }
 
 fn a_thread_that_gets_no_orphans_is_no_subreaper() {

@@ -7,13 +7,14 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
-use linux_namespaces::{Command, Init, Stdio};
+use linux_namespaces::{Init, Stdio};
 
-use crate::fork::in_fork;
+use crate::fork::{self, Fork, in_fork};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{Root, UserNamespaces};
 use crate::machine::is_root;
+use crate::program::{sh, until_ready};
 
 cases! {
     text_may_be_anonymous [UserNamespaces],
@@ -36,12 +37,10 @@ pub(super) fn in_both_ways(prepare: fn(), check: impl Fn(u32)) {
 pub(super) fn born(prepare: fn(), check: impl Fn(u32)) {
     in_fork(|| {
         prepare();
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo ready; read line; exit 3"]).map_root().init(Init::new());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{error:#}"));
-        let mut ready = [0; 6];
-        child.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+        let mut command = sh("echo ready; read line; exit 3");
+        command.map_root().init(Init::new()).stdin(Stdio::piped());
+        let (mut child, lines) = until_ready(&mut command);
+        drop(lines);
         await_loop(child.id());
         check(child.id());
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
@@ -51,31 +50,25 @@ pub(super) fn born(prepare: fn(), check: impl Fn(u32)) {
 
 /// An init by `Supervisor::finish`.
 pub(super) fn finished(prepare: fn(), check: impl Fn(u32)) {
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     let (input, keeper) = std::io::pipe().unwrap();
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        drop((reader, keeper));
+    let fork = Fork::start(|| {
+        fork::close(&keeper);
+        fork::close(&reader);
         prepare();
         let mut armed = Init::new().arm().unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo ready; read line; exit 3"]);
+        let mut command = sh("echo ready; read line; exit 3");
         command.stdin(OwnedFd::from(input)).stdout(OwnedFd::from(writer));
         let child = armed.spawn(&mut command).unwrap();
         drop(command);
-        armed.finish(child);
-    }
-    drop((writer, input));
-    let mut ready = [0; 6];
-    reader.read_exact(&mut ready).unwrap();
-    await_loop(pid.unsigned_abs());
-    check(pid.unsigned_abs());
+        armed.finish(child)
+    });
+    let pid = fork.pid().unsigned_abs();
+    (&reader).read_exact(&mut [0; 6]).unwrap();
+    await_loop(pid);
+    check(pid);
     drop(keeper);
-    let mut status = 0;
-    // SAFETY: the child made above.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(status, 3 << 8, "{status:#x}");
+    assert_eq!(fork.wait(), 3 << 8);
 }
 
 /// Waits until it sleeps in its loop, or has ended. An ordinary user cannot look into every init.

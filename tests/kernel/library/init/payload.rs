@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use linux_namespaces::{Command, Init, Others, Verbosity};
 
-use crate::library::counts::ACTION;
+use crate::action;
+use crate::kernel;
 
 /// A command of this binary that does `action`.
 pub(crate) fn command(action: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(ACTION, format!("init:{action}"));
-    command
+    action::command(&format!("init:{action}"))
 }
 
 pub(crate) fn act(action: &str) -> ExitCode {
@@ -195,8 +194,7 @@ fn inits(levels: u32) {
     // SAFETY: the kernel reads a set of 8 bytes.
     let signal = unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &raw const all, 0, 0, 8) };
     assert_eq!(signal, 15);
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
+    let numbers = kernel::status("NSpid");
     let inner: Vec<&str> = numbers.split_whitespace().rev().take(3).collect();
     println!("terminated at {}", inner.join(" "));
     std::process::exit(9);

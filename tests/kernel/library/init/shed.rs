@@ -1,12 +1,15 @@
 //! What an init gives up beside memory, whichever way the process became one.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::memory::{born, finished, in_both_ways};
+use crate::files::c_string;
+use crate::fork::{Fork, wait_for_all};
 use crate::harness::cases;
+use crate::kernel;
 use crate::machine::Need::{Root, UserNamespaces};
+use crate::stage;
 
 cases! {
     the_working_directory_is_free [Root, UserNamespaces],
@@ -18,22 +21,11 @@ cases! {
     names_and_streams_stay_with_finish [Root],
 }
 
-fn field(pid: u32, name: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':').trim().to_owned()
-}
-
 /// Mounts a file system and goes there.
 fn stand_on_a_mount() {
     let dir = place();
     fs::create_dir_all(&dir).unwrap();
-    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).unwrap();
-    // SAFETY: C strings, in a mount namespace of the trial's own.
-    unsafe {
-        let none = std::ptr::null();
-        assert_eq!(libc::mount(c"none".as_ptr(), path.as_ptr(), c"tmpfs".as_ptr(), 0, none), 0);
-    }
+    stage::tmpfs(&dir);
     std::env::set_current_dir(&dir).unwrap();
 }
 
@@ -46,13 +38,10 @@ fn place() -> PathBuf {
 
 fn the_working_directory_is_free() {
     // SAFETY: the trial's own process.
-    unsafe {
-        libc::setpgid(0, 0);
-        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
-        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE);
-        assert_eq!(libc::mount(none, c"/".as_ptr(), none, flags, none.cast()), 0);
-    }
-    let path = std::ffi::CString::new(place().as_os_str().as_bytes()).unwrap();
+    unsafe { libc::setpgid(0, 0) };
+    stage::new(libc::CLONE_NEWNS);
+    stage::private();
+    let path = c_string(place());
     // Where the init is in the trial's own mount namespace the mount is busy as long as it stands there.
     finished(stand_on_a_mount, |pid| {
         assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
@@ -88,18 +77,12 @@ fn open_descriptors(pid: u32) -> Vec<i32> {
 fn descriptors_are_closed() {
     finished(open_some, |pid| assert_eq!(open_descriptors(pid), [0, 1, 2]));
     // In a process of its own, which has them open at its end.
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
+    let fork = Fork::start(|| {
         open_some();
         born(|| (), |pid| assert_eq!(open_descriptors(pid), [0_i32; 0]));
-        // SAFETY: ends this process alone.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = 0;
-    // SAFETY: the child made above.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(status, 0);
+        0
+    });
+    assert_eq!(fork.wait(), 0);
 }
 
 /// As that of a container engine.
@@ -107,10 +90,10 @@ fn as_much_where_a_filter_forbids_to_unshare() {
     let begin = || {
         open_some();
         std::env::set_current_dir("/tmp").unwrap();
-        crate::kernel::refuse(libc::SYS_unshare, libc::EPERM);
+        kernel::refuse(libc::SYS_unshare, libc::EPERM);
     };
     finished(begin, |pid| {
-        crate::kernel::until(|| open_descriptors(pid) == [0, 1, 2]);
+        kernel::until(|| open_descriptors(pid) == [0, 1, 2]);
         assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
     });
 }
@@ -122,7 +105,7 @@ fn capabilities_are_dropped() {
             for (set, expected) in
                 [("CapEff", 0x20), ("CapPrm", 0x20), ("CapInh", 0), ("CapAmb", 0)]
             {
-                let found = u64::from_str_radix(&field(pid, set), 16).unwrap();
+                let found = u64::from_str_radix(&kernel::status_of(pid, set), 16).unwrap();
                 assert_eq!(found, expected, "{set}");
             }
         },
@@ -130,7 +113,7 @@ fn capabilities_are_dropped() {
 }
 
 fn no_new_privileges_are_to_be_had() {
-    in_both_ways(|| (), |pid| crate::kernel::until(|| field(pid, "NoNewPrivs") == "1"));
+    in_both_ways(|| (), |pid| kernel::until(|| kernel::status_of(pid, "NoNewPrivs") == "1"));
 }
 
 /// Starts a process that has its working directory and descriptors together with this one.
@@ -170,8 +153,7 @@ fn who_shares_its_directory_or_descriptors_keeps_them() {
         assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
         assert_eq!(open_descriptors(pid), [0, 1, 2]);
     });
-    // SAFETY: its parent, the init, has ended, and it came to this process.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    wait_for_all();
 }
 
 fn names_and_streams_stay_with_finish() {
@@ -188,7 +170,7 @@ fn names_and_streams_stay_with_finish() {
         |pid| {
             assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap(), own);
             assert_eq!(streams(&pid.to_string()), ours);
-            assert_eq!(field(pid, "Umask"), "0027");
+            assert_eq!(kernel::status_of(pid, "Umask"), "0027");
         },
     );
 }

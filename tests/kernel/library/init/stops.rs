@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
+use crate::action::ACTION;
 use crate::harness::cases;
 use crate::kernel::{state_of, until};
-use crate::library::counts::ACTION;
 use crate::machine::Need::{Program, UserNamespaces};
 use crate::terminal::Session;
 

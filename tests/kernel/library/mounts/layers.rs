@@ -1,21 +1,22 @@
 //! Overlays, and mounts with other owners of files.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use linux_namespaces::{
-    Command, ErrorKind, IdExtent, IdMap, Mount, Namespace, NamespaceSet, NsFd, Overlay, Rootfs,
-    Stdio, Step, Unshare,
+    ErrorKind, Mount, Namespace, NamespaceSet, NsFd, Overlay, Rootfs, Stdio, Step, Unshare,
 };
 use tempfile::TempDir;
 
-use super::{NEW_CALLS, dir, each_engine, output, refused, sh, shell, with_programs};
+use crate::engine::each_engine;
+use crate::files::{dir, set_mode};
 use crate::fork::in_fork;
 use crate::harness::cases;
-use crate::kernel::refuse;
-use crate::library::faults::Place;
 use crate::machine::Need::{MappedOwners, Overlays, Root, UserAttributes, UserNamespaces};
+use crate::program::{Held, is_at, output, refused};
+use crate::sandbox::{refuse_new_calls, rooted, shell, strict, with_programs};
+use crate::stage;
 
 cases! {
     an_overlay_that_is_thrown_away [UserNamespaces, Overlays],
@@ -55,7 +56,7 @@ fn an_overlay_that_is_thrown_away() {
         choose(command.mount(Mount::overlay("/x", overlay()).unwrap()));
         assert_eq!(output(&mut command), "/x:\nfile\nnew\nsecond\nsub\n\n/x/sub:\n");
         assert!(is_untouched(&lower));
-        fs::set_permissions(lower.path(), fs::Permissions::from_mode(0o1711)).unwrap();
+        set_mode(lower.path(), 0o1711);
         let mount = Mount::overlay("/x", overlay()).unwrap();
         assert_eq!(output(shell("stat -c %a /x").mount(mount)), "1711\n");
         let mut command = shell("cannot_write /x/new");
@@ -69,7 +70,7 @@ fn an_overlay_that_is_thrown_away() {
 
 /// The kernel leaves a directory there that nobody may read.
 fn open_work(work: &Path) {
-    fs::set_permissions(work.join("work"), fs::Permissions::from_mode(0o700)).unwrap();
+    set_mode(work.join("work"), 0o700);
 }
 
 fn an_overlay_that_is_kept() {
@@ -86,7 +87,7 @@ fn an_overlay_that_is_kept() {
     fs::rename(&kept, upper.path().join("moved")).unwrap();
     symlink("moved", &kept).unwrap();
     let error = refused(shell("true").mount(Mount::overlay("/x", overlay()).unwrap()));
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::Mount), Some(libc::ENOTDIR)));
+    is_at(&error, Step::Mount, libc::ENOTDIR);
     open_work(&upper.path().join("kept.work"));
 }
 
@@ -100,7 +101,7 @@ fn a_root_that_is_an_overlay() {
         } else {
             "true >/new && rm /sub/gone && test -d /usr"
         };
-        let mut command = sh(script);
+        let mut command = strict(script);
         command.map_root().rootfs(rootfs).stderr(Stdio::null());
         with_programs(&mut command);
         output(&mut command);
@@ -111,11 +112,9 @@ fn a_root_that_is_an_overlay() {
 /// What the kernel notes of a directory that hides another is not root's to write there.
 fn an_overlay_in_a_user_namespace_that_is_entered() {
     let (lower, upper) = (lower(), dir());
-    let place = Place::new(NamespaceSet::USER);
-    let mut command = sh("rm -r /x/sub; mkdir /x/sub; ls /x/sub");
-    command.enter(place.enter(NamespaceSet::USER)).unshare(NamespaceSet::MOUNT);
-    command.rootfs(Rootfs::tmpfs());
-    with_programs(&mut command);
+    let place = Held::new(NamespaceSet::USER);
+    let mut command = rooted("rm -r /x/sub; mkdir /x/sub; ls /x/sub");
+    command.enter(place.enter_all()).unshare(NamespaceSet::MOUNT);
     let overlay = Overlay::new([lower.path()]).unwrap().upper(upper.path().join("kept")).unwrap();
     assert_eq!(output(command.mount(Mount::overlay("/x", overlay).unwrap())), "");
     assert!(is_untouched(&lower));
@@ -134,7 +133,7 @@ fn an_overlay_that_cannot_be() {
     let on_proc = overlay(Overlay::new(["/etc"]).unwrap().upper("/proc/upper").unwrap());
     assert!([libc::EACCES, libc::ENOENT, libc::EPERM].contains(&on_proc), "{on_proc}");
     in_fork(|| {
-        NEW_CALLS.iter().for_each(|call| refuse(*call, libc::ENOSYS));
+        refuse_new_calls(libc::ENOSYS);
         let mut command = shell("true");
         let mount = Mount::overlay("/x", Overlay::new(["/etc"]).unwrap()).unwrap();
         let error = refused(command.mount(mount));
@@ -142,54 +141,36 @@ fn an_overlay_that_cannot_be() {
     });
 }
 
-/// A user namespace whose ids from 0 on are these.
-pub(crate) fn shifted() -> NsFd {
-    let map = IdMap::new([IdExtent { inside: 0, outside: 100_000, count: 65_536 }]);
-    let map = map.unwrap();
-    let mut command = Command::new("sleep");
-    command.arg("600").uid_map(map.clone()).gid_map(map);
-    let mut child = command.spawn().unwrap();
-    let namespace = child.namespace(Namespace::User).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    namespace
-}
-
-/// What a script tells as root of such a user namespace.
+/// What a script writes as root of the user namespace of [`stage::shifted`].
 fn inside(mount: Mount, script: &str) -> String {
-    let extent = IdExtent { inside: 0, outside: 100_000, count: 65_536 };
-    let map = IdMap::new([extent]).unwrap();
-    let mut command = sh(script);
+    let map = stage::id_map(&[(0, 100_000, 65_536)]);
+    let mut command = rooted(script);
     command.uid_map(map.clone()).gid_map(map).uid(0).gid(0).groups([]);
-    command.rootfs(Rootfs::tmpfs()).mount(mount);
-    with_programs(&mut command);
-    output(&mut command)
+    output(command.mount(mount))
 }
 
 fn owners_are_mapped() {
-    let (dir, namespace) = (lower(), shifted());
+    let (dir, namespace) = (lower(), stage::shifted());
     let bind = || Mount::bind(dir.path(), "/x").unwrap().idmapped(namespace.try_clone().unwrap());
     // Seen from outside of the user namespace, and from inside.
-    let mut command = sh("stat -c %u:%g /x/file");
-    command.rootfs(Rootfs::tmpfs()).mount(bind());
-    with_programs(&mut command);
-    assert_eq!(output(&mut command), "100000:100000\n");
+    let mut command = rooted("stat -c %u:%g /x/file");
+    assert_eq!(output(command.mount(bind())), "100000:100000\n");
     assert_eq!(inside(bind(), "stat -c %u:%g /x/file; true >/x/new"), "0:0\n");
     assert_eq!(fs::metadata(dir.path().join("new")).unwrap().uid(), 0);
     fs::remove_file(dir.path().join("new")).unwrap();
     // Proc cannot, nor can the first user namespace be.
     let proc = Mount::bind("/proc", "/x").unwrap().idmapped(namespace);
     let error = refused(shell("true").mount(proc));
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::MapIds), Some(libc::EINVAL)));
+    is_at(&error, Step::MapIds, libc::EINVAL);
     assert!(error.explain().is_some());
     let first = NsFd::current(Namespace::User).unwrap();
     let error =
         refused(shell("true").mount(Mount::bind(dir.path(), "/x").unwrap().idmapped(first)));
-    assert_eq!((error.step(), error.raw_os_error()), (Some(Step::MapIds), Some(libc::EPERM)));
+    is_at(&error, Step::MapIds, libc::EPERM);
 }
 
 fn owners_are_mapped_in_an_overlay() {
-    let (dir, namespace) = (lower(), shifted());
+    let (dir, namespace) = (lower(), stage::shifted());
     let overlay = Overlay::new([dir.path()]).unwrap().idmapped(namespace);
     let mount = Mount::overlay("/x", overlay).unwrap();
     assert_eq!(inside(mount, "stat -c %u:%g /x/file; rm /x/file"), "0:0\n");
@@ -199,8 +180,7 @@ fn owners_are_mapped_in_an_overlay() {
 fn owners_are_not_mapped_for_everybody() {
     in_fork(|| {
         Unshare::new(NamespaceSet::MOUNT).map_root().apply().unwrap();
-        let mut child = Command::new("sleep").arg("600").map_root().spawn().unwrap();
-        let namespace = child.namespace(Namespace::User).unwrap();
+        let namespace = Held::new(NamespaceSet::USER).namespace(Namespace::User).unwrap();
         let bind = Mount::bind("/etc", "/x").unwrap().idmapped(namespace);
         let error = shell("true").mount(bind).spawn().unwrap_err();
         assert_eq!(error.step(), Some(Step::MapIds));
@@ -209,7 +189,5 @@ fn owners_are_not_mapped_for_everybody() {
         assert!(cannot || error.kind() == ErrorKind::PermissionDenied, "{error:#}");
         let word = if cannot { "cannot" } else { "CAP_SYS_ADMIN" };
         assert!(error.explain().unwrap().contains(word), "{error:#}");
-        child.kill().unwrap();
-        child.wait().unwrap();
     });
 }

@@ -1,20 +1,21 @@
 //! What else can be said of a root and of mounts, and what the kernel refuses.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use linux_namespaces::{
     Command, Error, ErrorKind, HidePid, Mount, NamespaceSet, Overlay, Propagation, Rootfs, Stdio,
-    Step, Unshare,
+    Step,
 };
 
-use super::{NEW_CALLS, dir, output, refused, sh, shell, staged, with_programs};
-use crate::fork::in_fork;
+use crate::files::{c_string, dir, set_mode};
+use crate::fork::{become_user, in_fork};
 use crate::harness::cases;
 use crate::kernel::{self, refuse};
 use crate::machine::Need::{NewProc, OtherIds, Overlays, Root, UserNamespaces};
 use crate::machine::{is_root, layer};
+use crate::program::{is_at, output, refused};
+use crate::sandbox::{new_mounts, refuse_new_calls, rooted, shell, staged, strict, with_programs};
 use crate::stage;
 
 cases! {
@@ -62,8 +63,7 @@ fn a_proc_is_refused_where_the_present_one_is_covered() {
         let mut command = Command::new("true");
         command.unshare(NamespaceSet::PID).map_root().mount(Mount::proc("/proc").unwrap());
         let error = refused(&mut command);
-        let got = (error.step(), error.raw_os_error());
-        assert_eq!(got, (Some(Step::Mount), Some(libc::EPERM)), "{error:?}");
+        is_at(&error, Step::Mount, libc::EPERM);
         assert!(error.explain().unwrap().contains("parts of the present /proc are covered"));
         assert_eq!(error.to_string(), "cannot mount proc on \"/proc\"");
     });
@@ -75,11 +75,11 @@ fn a_full_table_of_mounts() {
         let dir = dir();
         stage::tmpfs(dir.path());
         // Each bind of all that is there doubles it.
-        let top = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
+        let top = c_string(dir.path());
         let full = (0..30).any(|number| {
             let point = dir.path().join(number.to_string());
             fs::create_dir(&point).unwrap();
-            let point = std::ffi::CString::new(point.to_str().unwrap()).unwrap();
+            let point = c_string(point);
             let flags = libc::MS_BIND | libc::MS_REC;
             // SAFETY: C strings; no data.
             unsafe {
@@ -148,14 +148,10 @@ fn a_mount_of_another_propagation() {
 }
 
 fn a_thread_in_a_root_of_its_own() {
-    let unshare = || {
-        let unshare = Unshare::new(NamespaceSet::MOUNT);
-        if is_root() { unshare } else { unshare.map_root() }
-    };
     in_fork(|| {
         let rootfs = Rootfs::tmpfs().read_only();
         let proc = Mount::bind("/proc", "/proc").unwrap();
-        unshare().rootfs(rootfs).mount(proc).apply().unwrap_or_else(|error| panic!("{error:#}"));
+        new_mounts().rootfs(rootfs).mount(proc).apply().unwrap_or_else(|error| panic!("{error:#}"));
         let names: Vec<_> = fs::read_dir("/").unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(names, ["proc"]);
         assert_eq!(std::env::current_dir().unwrap(), Path::new("/"));
@@ -166,7 +162,7 @@ fn a_thread_in_a_root_of_its_own() {
         std::env::set_current_dir("/proc/sys").unwrap();
         let before = kernel::census();
         let root = Rootfs::dir("/").unwrap().read_only();
-        let late = unshare().rootfs(root).mount(Mount::tmpfs("/no/such/directory").unwrap());
+        let late = new_mounts().rootfs(root).mount(Mount::tmpfs("/no/such/directory").unwrap());
         let error = late.apply().unwrap_err();
         assert_eq!(error.step(), Some(Step::MakeMountPoint));
         if has_way_back {
@@ -178,7 +174,7 @@ fn a_thread_in_a_root_of_its_own() {
 }
 
 fn a_chroot_where_it_is_asked_for() {
-    let mut command = sh("pwd; ls /");
+    let mut command = strict("pwd; ls /");
     command.rootfs(Rootfs::tmpfs().chroot());
     with_programs(&mut command);
     let text = output(&mut command);
@@ -190,9 +186,7 @@ fn a_chroot_where_it_is_asked_for() {
 
 fn a_root_without_a_user_namespace() {
     let before = kernel::census();
-    let mut command = sh("ls /; cat /proc/self/mountinfo");
-    command.rootfs(Rootfs::tmpfs());
-    with_programs(&mut command);
+    let mut command = rooted("ls /; cat /proc/self/mountinfo");
     command.mount(Mount::proc("/proc").unwrap());
     let text = output(&mut command);
     assert!(text.contains(" - proc ") && !text.contains("shared:"), "{text}");
@@ -202,24 +196,17 @@ fn a_root_without_a_user_namespace() {
 /// An ordinary user in root's home: the program starts elsewhere, so that this does not matter.
 fn a_root_from_a_directory_that_may_not_be_searched() {
     let home = tempfile::tempdir().unwrap();
-    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    set_mode(home.path(), 0o700);
     in_fork(|| {
         std::env::set_current_dir(home.path()).unwrap();
-        // SAFETY: changes this process alone, which has one thread.
-        unsafe {
-            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
-            assert_eq!(libc::setresgid(65534, 65534, 65534), 0);
-            assert_eq!(libc::setresuid(65534, 65534, 65534), 0);
-            // For the files of its children in /proc.
-            assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1), 0);
-        }
+        become_user(65_534);
         assert!(std::env::set_current_dir(".").is_err());
         let check = || assert_eq!(output(&mut shell("pwd")), "/\n");
         check();
         let mut command = shell("pwd; echo x >/etc/x");
         command.mount(Mount::overlay("/etc", Overlay::new([layer()]).unwrap()).unwrap());
         assert_eq!(output(&mut command), "/\n");
-        NEW_CALLS.iter().for_each(|call| refuse(*call, libc::ENOSYS));
+        refuse_new_calls(libc::ENOSYS);
         check();
     });
 }

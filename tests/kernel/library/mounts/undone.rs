@@ -9,14 +9,15 @@ use linux_namespaces::{
     Command, Error, ErrorKind, Mount, NamespaceSet, Overlay, Rootfs, Step, Unshare,
 };
 
-use super::{dir, output, sh, shell, with_programs};
+use crate::engine::Engine;
+use crate::files::dir;
 use crate::fork::in_fork;
 use crate::harness::cases;
-use crate::kernel::{self, refuse};
-use crate::library::faults::kills::supervised;
-use crate::library::faults::{Engine, Place};
+use crate::kernel::{self, refuse, supervised};
 use crate::machine::Need::{Overlays, Root, UserNamespaces};
 use crate::machine::is_root;
+use crate::program::{Held, output};
+use crate::sandbox::{new_mounts, rooted, shell};
 
 cases! {
     a_thread_s_failure_leaves_nothing [UserNamespaces, Overlays],
@@ -28,10 +29,8 @@ cases! {
 }
 
 /// A root with all that takes other calls.
-fn everything(has_rights: bool, layer: &Path) -> Unshare {
-    let unshare = Unshare::new(NamespaceSet::MOUNT);
-    let unshare = if has_rights { unshare } else { unshare.map_root() };
-    unshare
+fn everything(layer: &Path) -> Unshare {
+    new_mounts()
         .rootfs(Rootfs::tmpfs().read_only())
         .mount(Mount::bind("/proc", "/proc").unwrap())
         .mount(Mount::dev("/dev").unwrap())
@@ -47,9 +46,7 @@ fn a_thread_s_failure_leaves_nothing() {
     let has_rights = is_root();
     // Below the machine's directories there may be mounts, which are locked in a user namespace.
     let layer = dir();
-    in_fork(|| {
-        everything(has_rights, layer.path()).apply().unwrap_or_else(|error| panic!("{error:#}"))
-    });
+    in_fork(|| everything(layer.path()).apply().unwrap_or_else(|error| panic!("{error:#}")));
     let calls = [
         libc::SYS_open_tree,
         libc::SYS_move_mount,
@@ -67,7 +64,7 @@ fn a_thread_s_failure_leaves_nothing() {
         in_fork(|| {
             let before = kernel::census();
             refuse(call, libc::EIO);
-            let error = everything(has_rights, layer.path()).apply().unwrap_err();
+            let error = everything(layer.path()).apply().unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EIO), "{call}: {error:?}");
             if has_rights && call != libc::SYS_umount2 {
                 assert_eq!(kernel::census(), before);
@@ -120,32 +117,30 @@ fn a_source_that_vanishes_is_told() {
 
 const SCRIPT: &str = "ls /; cannot_write /etc/x";
 
-fn rooted(command: &mut Command) -> String {
-    command.rootfs(Rootfs::tmpfs()).mount(Mount::bind("/etc", "/etc").unwrap().read_only());
-    with_programs(command);
-    output(command)
+fn with_etc(command: &mut Command) -> String {
+    output(command.mount(Mount::bind("/etc", "/etc").unwrap().read_only()))
 }
 
 fn a_root_in_an_entered_user_namespace() {
     let engine = Engine::CopyingInside;
     let place = engine.place();
-    let mut command = sh(SCRIPT);
+    let mut command = rooted(SCRIPT);
     engine.choose(&mut command, place.as_ref());
-    let names = rooted(&mut command);
+    let names = with_etc(&mut command);
     assert!(names.contains("etc\n") && !names.contains("proc"), "{names}");
 }
 
 fn a_root_after_other_namespaces_were_entered() {
     let engine = Engine::SharingInside;
     let place = engine.place();
-    let mut command = sh(SCRIPT);
+    let mut command = rooted(SCRIPT);
     engine.choose(&mut command, place.as_ref());
-    assert!(rooted(&mut command).contains("etc\n"));
+    assert!(with_etc(&mut command).contains("etc\n"));
     // Also of a mount namespace, where the same files are seen.
-    let place = Place::new(NamespaceSet::MOUNT);
-    let mut command = sh(SCRIPT);
-    command.enter(place.enter(NamespaceSet::MOUNT));
-    assert!(rooted(&mut command).contains("etc\n"));
+    let place = Held::new(NamespaceSet::MOUNT);
+    let mut command = rooted(SCRIPT);
+    command.enter(place.enter_all());
+    assert!(with_etc(&mut command).contains("etc\n"));
 }
 
 /// Any of them might lead out of the root.

@@ -13,13 +13,13 @@ use linux_namespaces::{
 };
 
 use super::races::{at_once, killed_at};
-use super::{bare, end, expect, inhabitant, mounts_at, own_mounts, uts};
+use super::{bare, expect, inhabitant, uts};
 use crate::fork::in_fork;
 use crate::harness::cases;
-use crate::kernel;
-use crate::library::faults::kills::supervised;
+use crate::kernel::{self, supervised};
 use crate::machine::Need::{Program, Root, UserNamespaces};
-use crate::stage;
+use crate::sandbox::own_mounts;
+use crate::stage::{self, mounts_at};
 
 cases! {
     it_lists_opens_and_removes [UserNamespaces],
@@ -69,7 +69,7 @@ fn it_lists_opens_and_removes() {
             }
         }
     });
-    end(child);
+    drop(child);
     for name in ["text", "link"] {
         assert_eq!(dir.remove(name).unwrap_err().kind(), ErrorKind::NotANamespace, "{name}");
         dir.get(name).unwrap_err();
@@ -125,7 +125,6 @@ fn it_takes_every_kind_where_mounts_propagate() {
         let path = format!("/run/all/{kind}");
         assert_eq!((mounts_at(&path), mounts_at(&format!("/run/peer/all/{kind}"))), (1, 0));
     }
-    end(child);
 }
 
 fn it_is_made_once() {
@@ -264,7 +263,7 @@ fn ip_netns_and_we_see_each_other_s() {
     ip("netns delete red");
     assert_eq!(dir.list().unwrap(), []);
     assert_eq!(pinned.unpin().unwrap_err().kind(), ErrorKind::NotFound);
-    end(child);
+    drop(child);
     // Its, by us; a directory that it made, too.
     for made_by_ip in [false, true] {
         if made_by_ip {
@@ -281,8 +280,7 @@ fn ip_netns_and_we_see_each_other_s() {
         // Another mount namespace sees what is named later.
         in_fork(|| {
             let outside = NsFd::current(Namespace::Mount).unwrap();
-            // SAFETY: this process alone.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+            stage::new(libc::CLONE_NEWNS);
             outside.run(|| dir.pin("green", &blue).unwrap().keep()).unwrap();
             assert_eq!(mounts_at("/run/netns/green"), 1);
             outside.run(|| dir.remove("green").unwrap()).unwrap();

@@ -1,15 +1,18 @@
 //! Several processes at one place, and those that are killed there.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
 use linux_namespaces::{ErrorKind, Pinned};
 
-use super::{bare, mounts_at, own_mounts, uts};
+use super::{bare, uts};
+use crate::fork::{self, Fork};
 use crate::harness::cases;
-use crate::kernel::forbid;
-use crate::library::faults::kills::supervised;
+use crate::kernel::{forbid, supervised};
 use crate::machine::Need::UserNamespaces;
+use crate::sandbox::own_mounts;
+use crate::stage::mounts_at;
 
 cases! {
     what_was_left_in_the_middle_is_used [UserNamespaces],
@@ -19,18 +22,12 @@ cases! {
 
 /// What a process leaves that is killed when it makes this call.
 pub(super) fn killed_at(call: libc::c_long, work: fn()) {
-    // SAFETY: this process has one thread.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
+    let fork = Fork::start(|| {
         forbid(call);
         work();
-        // SAFETY: ends the child, which should have been killed.
-        unsafe { libc::_exit(0) }
-    }
-    let mut status = 0;
-    // SAFETY: the child made above.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(libc::WTERMSIG(status), libc::SIGSYS, "{status:#x}");
+        0
+    });
+    assert_eq!(libc::WTERMSIG(fork.wait()), libc::SIGSYS);
 }
 
 fn what_was_left_in_the_middle_is_used() {
@@ -80,29 +77,20 @@ fn who_comes_second_is_told() {
 pub(super) fn at_once(count: usize, work: impl Fn() -> u8) -> Vec<u8> {
     let (ready, go) = std::io::pipe().unwrap();
     let forked = |_| {
-        // SAFETY: this process has one thread.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            let (mut byte, fd) = (0_u8, std::os::fd::AsRawFd::as_raw_fd(&ready));
-            // SAFETY: waits until all write ends are closed, and ends the fork.
-            unsafe {
-                libc::close(std::os::fd::AsRawFd::as_raw_fd(&go));
-                libc::read(fd, (&raw mut byte).cast(), 1);
-                libc::_exit(work().into())
-            }
-        }
-        pid
+        Fork::start(|| {
+            fork::close(&go);
+            (&ready).read_exact(&mut [0]).ok();
+            work().into()
+        })
     };
-    let pids: Vec<_> = (0..count).map(forked).collect();
+    let forks: Vec<_> = (0..count).map(forked).collect();
     drop(go);
-    let wait = |pid| {
-        let mut status = 0;
-        // SAFETY: a child made above.
-        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    let code = |fork: Fork| {
+        let status = fork.wait();
         assert!(libc::WIFEXITED(status), "{status:#x}");
         libc::WEXITSTATUS(status) as u8
     };
-    pids.into_iter().map(wait).collect()
+    forks.into_iter().map(code).collect()
 }
 
 fn one_of_many_wins() {
