@@ -17,7 +17,7 @@ pub(crate) fn act(action: &str) -> ExitCode {
     match action.split_once('=').unwrap_or((action, "")) {
         ("clocks", _) => clocks::show(),
         ("spawns", _) => around::act(),
-        ("undo", attack) => hostile::undo::act(attack),
+        ("undo", attack) => hostile::undo::attacks::act(attack),
         ("contained", filter) => contained::act(filter),
         ("stall", attack) => hostile::fuse::act(attack),
         ("hide", how) => discover::hide_a_pin(how),

@@ -1,5 +1,6 @@
 //! The trials of the examples: `cargo test` builds these, and some replace tools that are run beside them.
 
+mod beside;
 pub(crate) mod bocker;
 pub(crate) mod container;
 pub(crate) mod init;
@@ -12,6 +13,7 @@ use crate::harness::Case;
 
 pub(crate) const CASES: &[&[Case]] = &[
     bocker::CASES,
+    bocker::hostile::CASES,
     container::CASES,
     init::CASES,
     init::terminal::CASES,

@@ -1,21 +1,21 @@
 //! The `nsenter` example beside util-linux's: the same command lines, the same exit status, and the same
 //! seen by the program inside.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use super::beside::Against::{Differs, Newer, Same};
+use super::beside::{self, Row};
 use crate::harness::cases;
 use crate::kernel;
 use crate::machine::Need::{
     Example, Ordinary, OtherIds, Program, Root, UnifiedCgroup, UserNamespaces,
 };
-use crate::machine::{example, in_path, unified_cgroup};
+use crate::machine::{example, unified_cgroup};
 use crate::stage;
 
 cases! {
@@ -50,19 +50,6 @@ END
     grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|SigIgn|SigBlk)' /proc/self/status 2>/dev/null
     set -- /proc/self/fd/*; echo $#
 "#;
-
-/// How our answer relates to that of the installed one.
-enum Against {
-    Same,
-    /// The installed one may lack this option. Where it does, ours prints this line.
-    Newer(&'static str, &'static str),
-    /// The reason, and our exit status.
-    Differs(&'static str, i32),
-}
-use Against::{Differs, Newer, Same};
-
-/// Arguments in which `PID` is the target's; with the report for a program, unless there is a `--`.
-type Row = (&'static str, Against);
 
 /// A program in other namespaces, made without the crate.
 struct Target {
@@ -106,63 +93,15 @@ impl Drop for Target {
     }
 }
 
+/// With the target's pid for `PID`.
 fn run(program: &Path, args: &str, pid: u32) -> Output {
     let args = args.replace("PID", &pid.to_string());
-    let (options, rest) = match args.split_once(" -- ") {
-        Some((options, rest)) => (options, Some(rest)),
-        None => (args.as_str(), None),
-    };
-    let mut command = Command::new(program);
-    command.args(options.split(' ').filter(|it| !it.is_empty()));
-    match rest {
-        // A script, or a program's path.
-        Some(rest) if rest.starts_with('/') => command.arg(rest),
-        Some(rest) => command.args(["sh", "-c", rest]),
-        None => command.args(["sh", "-c", REPORT]),
-    };
-    command
-        .env("MARK", "here")
-        .env("CALLER", std::process::id().to_string())
-        .env("SHELL", "/bin/sh")
-        .current_dir("/proc/sys")
-        .stdin(Stdio::null());
-    command.output().unwrap()
+    beside::prepare(program, &args, REPORT).output().unwrap()
 }
 
 fn compare(rows: &[Row], target: &Target) {
-    let (ours, theirs) = (example("nsenter").unwrap(), in_path("nsenter").unwrap());
-    let known = Command::new(&theirs).arg("--help").output().unwrap();
-    let known = String::from_utf8(known.stdout).unwrap();
-    let mut wrong = String::new();
-    for (args, against) in rows {
-        let our = run(&ours, args, target.pid);
-        let our_text = String::from_utf8_lossy(&our.stdout);
-        if our.status.code() == Some(1) && !our_text.contains('\n') {
-            let told = String::from_utf8_lossy(&our.stderr);
-            let named = told.starts_with("nsenter: ") || told.starts_with("error: ");
-            assert!(named && told.len() > 20, "{args}: {told}");
-        }
-        match against {
-            Newer(option, line) if !known.contains(option) => {
-                if !our.status.success() || !our_text.lines().any(|it| it == *line) {
-                    writeln!(wrong, "{args}: no line {line:?}: {our:#?}").unwrap();
-                }
-            }
-            Differs(why, status) => {
-                if our.status.code() != Some(*status) {
-                    writeln!(wrong, "{args}: although {why}: {our:#?}").unwrap();
-                }
-            }
-            Same | Newer(..) => {
-                let their = run(&theirs, args, target.pid);
-                let how = |output: &Output| (output.status.code(), output.status.signal());
-                if how(&our) != how(&their) || our.stdout != their.stdout {
-                    writeln!(wrong, "{args}: ours {our:#?}, theirs {their:#?}").unwrap();
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
+    let run = |program: &Path, args: &str| run(program, args, target.pid);
+    beside::compare("nsenter", &["nsenter: ", "error: "], rows, run);
 }
 
 fn it_does_what_util_linux_s_does_for_root() {
@@ -176,7 +115,10 @@ fn it_does_what_util_linux_s_does_for_root() {
             ("--target PID --net", Same),
             ("--target=PID --pid", Same),
             ("-t PID -C", Same),
-            ("-t PID -T", Differs("it is a child, since exec does not enter before Linux 6.2", 0)),
+            (
+                "-t PID -T",
+                Differs("it is a child, since exec does not enter before Linux 6.2", 0, ""),
+            ),
             ("-t PID -F -T", Same),
             ("-t PID -m -u -i -n -C", Same),
             ("-t PID -m -u -i -n -C -T -p", Same),
@@ -282,7 +224,7 @@ fn it_does_what_util_linux_s_does_for_an_ordinary_user() {
             ("-S 5", Same),
             ("-t PID -a --preserve-credentials -- exit 9", Same),
             ("-t PID -a --preserve-credentials -- /no/such/program", Same),
-            ("--net=/proc/self/ns/net", Differs("we are in it already", 0)),
+            ("--net=/proc/self/ns/net", Differs("we are in it already", 0, "")),
             (
                 "-t PID -u --user-parent --preserve-credentials -- uname -n",
                 Newer("user-parent", "inside"),

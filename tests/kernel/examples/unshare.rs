@@ -4,13 +4,13 @@
 pub(crate) mod keep;
 pub(crate) mod life;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
+use super::beside::Against::{Differs, Newer, Same};
+use super::beside::{self, Row};
 use crate::fork::in_fork;
 use crate::harness::cases;
 use crate::machine::Need::{Example, Ordinary, OtherIds, Program, Root, UserNamespaces};
@@ -48,45 +48,12 @@ END
     set -- /proc/self/fd/*; echo $#; tr '\0' ' ' </proc/1/cmdline
 "#;
 
-/// How our answer relates to that of the installed one.
-enum Against {
-    Same,
-    /// The installed one may lack this option. Where it does, ours prints this line.
-    Newer(&'static str, &'static str),
-    /// The reason, our exit status, and a line that we print.
-    Differs(&'static str, i32, &'static str),
-}
-use Against::{Differs, Newer, Same};
-
-/// Arguments, with the report for a program unless there is a `--`.
-type Row = (&'static str, Against);
-
 fn prepare(program: &Path, args: &str) -> Command {
-    let (options, rest) = match args.split_once("-- ") {
-        Some((options, rest)) => (options, Some(rest)),
-        None => (args, None),
-    };
-    let mut command = Command::new(program);
-    command.args(options.split(' ').filter(|it| !it.is_empty()));
-    match rest {
-        // A program's path, the default, or a script.
-        Some(rest) if rest.starts_with('/') => command.arg(rest),
-        Some("") => &mut command,
-        Some(rest) => command.args(["sh", "-c", rest]),
-        None => command.args(["sh", "-c", REPORT]),
-    };
     let links = fs::read_dir("/proc/self/ns").unwrap().flatten();
     let links =
         links.filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned));
-    command
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("MARK", "here")
-        .env("OUTSIDE", links.collect::<Vec<_>>().join(" "))
-        .env("CALLER", std::process::id().to_string())
-        .env("SHELL", "/bin/sh")
-        .current_dir("/proc/sys")
-        .stdin(Stdio::null());
+    let mut command = beside::prepare(program, args, REPORT);
+    command.env("OUTSIDE", links.collect::<Vec<_>>().join(" "));
     command
 }
 
@@ -95,39 +62,8 @@ fn ours() -> std::path::PathBuf {
 }
 
 fn compare(rows: &[Row]) {
-    let theirs = in_path("unshare").unwrap();
-    let known = Command::new(&theirs).arg("--help").output().unwrap();
-    let known = String::from_utf8(known.stdout).unwrap();
-    let mut wrong = String::new();
-    for (args, against) in rows {
-        let our = prepare(&ours(), args).output().unwrap();
-        let text = String::from_utf8_lossy(&our.stdout);
-        if our.status.code() == Some(1) && text.is_empty() {
-            let told = String::from_utf8_lossy(&our.stderr);
-            assert!(told.starts_with("unshare: ") && told.len() > 25, "{args}: {told}");
-        }
-        let has = |line: &str| line.is_empty() || text.lines().any(|it| it == line);
-        match against {
-            Newer(option, line) if !known.contains(option) => {
-                if !our.status.success() || !has(line) {
-                    writeln!(wrong, "{args}: no line {line:?}: {our:#?}").unwrap();
-                }
-            }
-            Differs(why, status, line) => {
-                if our.status.code() != Some(*status) || !has(line) {
-                    writeln!(wrong, "{args}: although {why}: {our:#?}").unwrap();
-                }
-            }
-            Same | Newer(..) => {
-                let their = prepare(&theirs, args).output().unwrap();
-                let how = |output: &Output| (output.status.code(), output.status.signal());
-                if how(&our) != how(&their) || our.stdout != their.stdout {
-                    writeln!(wrong, "{args}: ours {our:#?}, theirs {their:#?}").unwrap();
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
+    let run = |program: &Path, args: &str| prepare(program, args).output().unwrap();
+    beside::compare("unshare", &["unshare: "], rows, run);
 }
 
 /// For everybody who can make a user namespace: `-r` in front of what takes privileges.

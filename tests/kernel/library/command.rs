@@ -19,7 +19,6 @@ use crate::machine::Need::{OtherIds, Root, UserNamespaces};
 use crate::machine::is_root;
 use crate::program::{Held, is_at, is_of, rest, sh, sleeper, spawn, text};
 use crate::stage;
-
 use namespaces::{namespaces_inside, namespaces_of};
 
 cases! {

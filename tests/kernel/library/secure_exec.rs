@@ -1,7 +1,7 @@
 //! A program with privileges of its file (set-user-ID) believes nothing of its caller's environment. The test
 //! binary is copied, marked and run by an ordinary user, with [`ACTION`] set and a hostile `PATH`.
 
-use std::fs::{self};
+use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::{Command as StdCommand, ExitCode};

@@ -1,11 +1,12 @@
 //! Values with a special meaning in a raw call, such as -1 for "leave it" and 0 for "this process", never
 //! reach it from a plain number: each row is a public function that takes one.
 
+use std::time::Duration;
+
 use linux_namespaces::{
     ClockOffset, Command, Error, ErrorKind, IdExtent, IdMap, Mount, Namespace, NsFd, NsHandle,
     PidFd, Signal, SubIds,
 };
-use std::time::Duration;
 
 use crate::harness::cases;
 use crate::kernel;
