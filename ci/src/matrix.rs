@@ -34,6 +34,7 @@ pub(crate) fn main(arguments: &[&str]) -> Result {
         let dir = work.join(dir);
         fs::create_dir_all(&dir).on(&dir)?;
     }
+    let commit = if options.records { record::commit()? } else { String::new() };
     let debian = Debian::new(&work, &options.arch)?;
     debian.make_root()?;
     for kernel in &options.kernels {
@@ -45,7 +46,7 @@ pub(crate) fn main(arguments: &[&str]) -> Result {
     let table = read(&logs)?;
     print!("{table}");
     if options.records {
-        record::write("docs/kernels.md".as_ref(), &table, arguments)?;
+        record::write("docs/kernels.md".as_ref(), &table, arguments, &commit)?;
     }
     if table.failed() { Err("".into()) } else { Ok(()) }
 }

@@ -10,9 +10,13 @@ use crate::shell::{On, Result, command, output};
 const BEGIN: &str = "<!-- What `.ci/matrix -r` writes begins here. -->\n";
 const END: &str = "<!-- It ends here. -->\n";
 
-pub(super) fn write(path: &Path, table: &Table, arguments: &[&str]) -> Result {
+/// What is run: the tree may change until the end.
+pub(super) fn commit() -> Result<String> {
+    output(&mut command("git", ["describe", "--always", "--dirty"]))
+}
+
+pub(super) fn write(path: &Path, table: &Table, arguments: &[&str], commit: &str) -> Result {
     let date = output(&mut command("date", ["-u", "+%F"]))?;
-    let commit = output(&mut command("git", ["describe", "--always", "--dirty"]))?;
     let text = fs::read_to_string(path).on(path)?;
     let (before, rest) = text.split_once(BEGIN).ok_or("docs/kernels.md has no place for it")?;
     let (_, after) = rest.split_once(END).ok_or("docs/kernels.md has no place for it")?;
