@@ -18,23 +18,14 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "words of registers")]
 
 mod calls;
-mod exceptions;
-#[path = "../kernel/harness.rs"]
+#[path = "../kernel/common/mod.rs"]
 #[allow(dead_code, unused, reason = "the kernel trials use the rest")]
-mod harness;
+mod common;
+mod exceptions;
 mod judge;
-#[path = "../kernel/kernel.rs"]
-#[allow(dead_code, reason = "the kernel trials use the rest")]
-mod kernel;
-#[path = "../kernel/machine.rs"]
-#[allow(dead_code, reason = "the kernel trials use the rest")]
-mod machine;
 mod point;
 mod run;
 mod scenarios;
-#[path = "../kernel/stage.rs"]
-#[allow(dead_code, reason = "the kernel trials use the rest")]
-mod stage;
 mod subject;
 mod sweep;
 mod trace;
@@ -42,6 +33,7 @@ mod workers;
 
 use std::process::ExitCode;
 
+use common::{harness, kernel, machine, stage};
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
