@@ -266,12 +266,12 @@
 //! |---|---|
 //! | when a namespace is destroyed, and the two ways to keep one | `pins`; the example `keep_alive` |
 //! | what happens to the others when PID 1 ends | `lifetimes::with_pid_1_die_all_others`, `lifetimes::a_dead_pid_namespace_takes_no_process`, `lifetimes::an_entered_child_holds_pid_1_back` |
-//! | who adopts orphans | `lifetimes::pid_1_adopts_orphans`, `lifetimes::an_entered_orphan_stays_on_its_parent_s_side`, `init_armed::a_subreaper_gets_orphans_and_others_do_not` |
+//! | who adopts orphans | `lifetimes::pid_1_adopts_orphans`, `lifetimes::an_entered_orphan_stays_on_its_parent_s_side`, `init::armed::a_subreaper_gets_orphans_and_others_do_not` |
 //! | `unshare` and `setns` never move their caller into a pid namespace | `lifetimes::unshare_never_moves_its_caller_into_a_pid_namespace`, `lifetimes::setns_never_moves_its_caller_into_a_pid_namespace` |
 //! | pids of choice, as for a container that is moved | `birth::with_pids_of_choice` |
 //! | get, put, install, owner and get_parent | `pins::an_open_file`, `enter::each_kind_is_entered_by_handle_and_by_process`, `handles::owner_and_parent_are_followed` |
-//! | no link in a root leads to the caller's program or descriptors | `hostile_image`, `hostile_races` |
-//! | root inside cannot undo locked mounts | `hostile_undo` |
+//! | no link in a root leads to the caller's program or descriptors | `hostile::image`, `hostile::races` |
+//! | root inside cannot undo locked mounts | `hostile::undo` |
 //! | the names of `uname(2)` | `unshare::names_change_inside_only`; the example `hostname` |
 //! | what each version of the kernel has | `since`; [docs/kernels.md](https://docs.rs/crate/linux-namespaces/latest/source/docs/kernels.md) |
 //!
