@@ -20,7 +20,7 @@ pub(crate) fn act(action: &str) -> ExitCode {
         ("undo", attack) => hostile::undo::attacks::act(attack),
         ("contained", filter) => contained::act(filter),
         ("stall", attack) => hostile::fuse::act(attack),
-        ("hide", how) => discover::hide_a_pin(how),
+        ("hide", how) => discover::mounts::hide_a_pin(how),
         ("cover", _) => discover::cover_own_proc(),
         ("mount", path) => mount_inside(path),
         ("setsid", _) => in_a_session(),

@@ -1,6 +1,8 @@
 //! A `/proc` with a link of an attacker over one of its own, which the kernel follows from where it lies: on the right
 //! mount, and to another process. And other files of a mount namespace that others laid out.
 
+pub(crate) mod opened;
+
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -33,8 +35,6 @@ cases! {
     a_survey_believes_no_cover [UserNamespaces],
     a_mount_namespace_of_ours_is_no_other_root [Root],
     a_pin_stays_inside [UserNamespaces],
-    a_namespace_is_opened_inside [UserNamespaces],
-    a_namespace_is_opened_inside_without_openat2 [UserNamespaces],
     a_proc_that_is_as_it_should_be_is_read_without_openat2 [UserNamespaces],
     a_root_that_stays_after_exec_in_any_thread [UserNamespaces],
     who_goes_on_without_this_crate_is_still_elsewhere [UserNamespaces, UniqueIds],
@@ -363,82 +363,6 @@ fn a_pin_stays_inside() {
         assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "{error:?}");
     });
     assert_eq!(fs::read_dir(host.path()).unwrap().count(), 1);
-}
-
-/// A network namespace that this process holds, and what an image has by the names of pins.
-fn opened_inside(without_openat2: Option<i32>) {
-    let image = dir();
-    let file = |name: &str| image.path().join(name);
-    let held = NsFd::current(Namespace::Net).unwrap();
-    let id = held.id().unwrap();
-    let fd = held.as_raw_fd();
-    fs::create_dir(file("pins")).unwrap();
-    fs::create_dir(file("tmp")).unwrap();
-    fs::write(file("pins/text"), "text").unwrap();
-    symlink("pins", file("link")).unwrap();
-    symlink(format!("/proc/thread-self/fd/{fd}"), file("pins/blue")).unwrap();
-    symlink("/proc/self/ns/net", file("pins/green")).unwrap();
-    symlink("/proc/self/fd", file("fd")).unwrap();
-    symlink("pin", file("pins/other name")).unwrap();
-    // The text of a link in proc, which the kernel follows to something else here.
-    symlink(format!("net:[{}]", id.ino), file("pins/net")).unwrap();
-    symlink(format!("/proc/self/fd/{fd}"), file(&format!("pins/net:[{}]", id.ino))).unwrap();
-    in_fork(|| {
-        let pid = std::process::id();
-        symlink(format!("/proc/{pid}/fd/{fd}"), file("pins/red")).unwrap();
-        into(image.path()).apply().unwrap();
-        if let Some(errno) = without_openat2 {
-            refuse(libc::SYS_openat2, errno);
-        }
-        let own = format!("/proc/self/fd/{fd}");
-        let by_fd = [own, format!("/fd/{fd}"), "/proc/self/root/proc/self/ns/net".to_owned()];
-        let by_pin = ["blue", "red", "green", "net"].map(|name| format!("/link/{name}"));
-        for path in by_fd.iter().chain(&by_pin) {
-            let error = NsFd::open(path).unwrap_err();
-            let got = (error.step(), error.raw_os_error());
-            assert_eq!(got, (Some(Step::OpenNamespace), Some(libc::ELOOP)), "{path}: {error:?}");
-            assert!(error.explain().unwrap().contains("link"), "{error:#}");
-        }
-        for path in ["/link/text", "/pins", "/", "/link/.."] {
-            let error = NsFd::open(path).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::NotANamespace, "{path}: {error:?}");
-        }
-        assert_eq!(NsFd::open("/link/no").unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(NsFd::open("/no/no").unwrap_err().kind(), ErrorKind::NotFound);
-        for task in ["self", "thread-self", &pid.to_string(), &format!("{pid}/task/{pid}")] {
-            for &kind in Namespace::ALL {
-                let file = NsFd::open(format!("/proc/{task}/ns/{kind}")).unwrap();
-                assert_eq!(file.id().unwrap(), NsFd::current(kind).unwrap().id().unwrap());
-            }
-            NsFd::open(format!("/proc/{task}/ns/pid_for_children")).unwrap();
-        }
-        std::env::set_current_dir("/proc/self/ns").unwrap();
-        assert_eq!(NsFd::open("net").unwrap(), held);
-        // What is mounted over the file is not believed.
-        let cover =
-            cover(&format!("/proc/{pid}/task/{pid}/ns/uts"), &format!("/proc/self/fd/{fd}"));
-        let error = NsFd::open("/proc/thread-self/ns/uts").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::UntrustedProc, "{error:?}");
-        drop(cover);
-        let pinned = NsFd::current(Namespace::Uts).unwrap().pin("/pins/pin").unwrap();
-        assert_eq!(NsFd::open("/link/pin").unwrap(), *pinned.namespace());
-        let other_name = NsFd::open("/link/other name");
-        assert_eq!(other_name.is_ok(), without_openat2.is_none(), "{other_name:?}");
-        pinned.unpin().unwrap();
-        fs::remove_file("/pins/red").unwrap();
-    });
-    // At home names are the caller's.
-    assert_eq!(NsFd::open(file("pins/blue")).unwrap(), held);
-}
-
-fn a_namespace_is_opened_inside() {
-    opened_inside(None);
-}
-
-fn a_namespace_is_opened_inside_without_openat2() {
-    for errno in [libc::ENOSYS, libc::EPERM] {
-        opened_inside(Some(errno));
-    }
 }
 
 fn other_files_than_devices() {
