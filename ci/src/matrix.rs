@@ -45,10 +45,13 @@ pub(crate) fn main(arguments: &[&str]) -> Result {
     let logs: Vec<PathBuf> = options.kernels.iter().map(|kernel| debian.log(kernel)).collect();
     let table = read(&logs)?;
     print!("{table}");
+    if table.failed() {
+        return Err("".into());
+    }
     if options.records {
         record::write("docs/kernels.md".as_ref(), &table, arguments, &commit)?;
     }
-    if table.failed() { Err("".into()) } else { Ok(()) }
+    Ok(())
 }
 
 /// The table of what machines wrote: of all trials, or with `-d` of those whose outcome differs.

@@ -148,7 +148,11 @@ Dir::Etc::sourceparts "-";
             // The mirror does not keep the modules of every kernel that it keeps.
             run(download(&modules).stderr(Stdio::null())).ok();
         }
-        let image = taken_from(&dir, &name, "*/vmlinu[xz]-*");
+        // From 7.2 on it is among the modules, without a version in its name.
+        let image = taken_from(&dir, &name, "*/vmlinu[xz]*");
+        if image.is_empty() {
+            return Err(give_up(format!("there is no kernel in {name}")));
+        }
         fs::write(dir.join("vmlinuz"), image).on(&dir)?;
         for module in ["fs/overlayfs/overlay", "drivers/net/veth"] {
             let packed = taken_from(&dir, &modules, &format!("*/{module}.ko*"));

@@ -38,7 +38,6 @@ fn markdown(table: &Table, arguments: &str, date: &str, commit: &str) -> String 
     row("---", &mut machines().map(|_| "---".to_owned()));
     let count = |outcome| move |machine: &Machine| machine.count(outcome).to_string();
     row("passed", &mut machines().map(count(Outcome::Ok)));
-    row("failed", &mut machines().map(count(Outcome::Failed)));
     row("ignored", &mut machines().map(count(Outcome::Ignored)));
     for (reason, counts) in table.ignored() {
         let count = |count| if count == 0 { String::new() } else { format!("{count}") };
@@ -58,7 +57,7 @@ mod tests {
         table.add("== kernel #1 SMP Debian 7.0-1 x\n== root\ntest a ... ok\ntest b ... ok\n");
         let expected = "`.ci/matrix -r` on 2026-01-02, at abc:\n\n\
             | Trials of root and of uid 65534 | 6.1.176 | 7.0 |\n| --- | --- | --- |\n\
-            | passed | 1 | 2 |\n| failed | 0 | 0 |\n| ignored | 1 | 0 |\n| — old | 1 |  |\n";
+            | passed | 1 | 2 |\n| ignored | 1 | 0 |\n| — old | 1 |  |\n";
         assert_eq!(markdown(&table, "-r", "2026-01-02", "abc"), expected);
     }
 }
