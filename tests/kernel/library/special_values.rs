@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use linux_namespaces::{
-    ClockOffset, Command, Error, ErrorKind, IdExtent, IdMap, Mount, Namespace, NsFd, NsFileHandle,
-    PidFd, Signal, SubIds,
+    ClockOffset, Command, CommandExt, Enter, Error, ErrorKind, IdExtent, IdMap, Mount, Namespace,
+    NamespaceSet, NsFd, NsFileHandle, PidFd, Signal, SubIds,
 };
 
 use crate::harness::cases;
@@ -15,6 +15,7 @@ use crate::machine::Need::{CopyDescriptors, PidfdNamespaces, UserNamespaces};
 cases! {
     ids_of_minus_one_are_refused_by_the_plan [],
     other_special_numbers_are_refused [CopyDescriptors],
+    unknown_bits_of_what_to_enter_are_refused [],
     pid_0_is_translated_to_nothing [PidfdNamespaces],
     a_tmpfs_without_a_limit_is_not_made_by_accident [UserNamespaces],
     the_longest_wait_is_no_short_one [],
@@ -84,6 +85,22 @@ fn other_special_numbers_are_refused() {
     ));
     drop(me);
     assert_eq!(kernel::census(), before);
+}
+
+fn unknown_bits_of_what_to_enter_are_refused() {
+    let set = NamespaceSet::from_bits_retain(0x400) | NamespaceSet::UTS;
+    let enter = || Enter::new().process(PidFd::current().unwrap(), set);
+    for error in [
+        Command::new("true").enter(enter()).plan().unwrap_err(),
+        enter().apply().unwrap_err(),
+        enter().scoped().unwrap_err(),
+        enter().run(|| ()).unwrap_err(),
+        std::process::Command::new("true").enter(&enter()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:#}");
+        assert_eq!((error.step(), error.raw_os_error()), (None, None), "the kernel was asked");
+        assert!(error.to_string().contains("0x400"), "{error}");
+    }
 }
 
 fn pid_0_is_translated_to_nothing() {
