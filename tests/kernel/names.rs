@@ -10,6 +10,7 @@ use crate::machine::Need::Sources;
 cases! {
     each_is_the_path_of_its_function [],
     documents_name_trials_that_are_there [Sources],
+    the_documentation_names_trials_that_are_there [],
 }
 
 fn each_is_the_path_of_its_function() {
@@ -20,7 +21,7 @@ fn each_is_the_path_of_its_function() {
     }
 }
 
-/// Trials, and modules of trials.
+/// Trials, and modules of trials, with all of their path.
 fn documents_name_trials_that_are_there() {
     let cases = crate::cases();
     let names: Vec<_> = cases.into_iter().flatten().map(|case| case.name()).collect();
@@ -36,10 +37,28 @@ fn documents_name_trials_that_are_there() {
         }
         let text = fs::read_to_string(&file).unwrap();
         let words = text.split('`').skip(1).step_by(2);
-        for name in words.filter(|it| it.starts_with("library::") || it.starts_with("examples::")) {
+        let is_name = |word: &&str| {
+            let end = format!("::{word}");
+            let is_end = || word.contains("::") && names.iter().any(|it| it.ends_with(&end));
+            word.starts_with("library::") || word.starts_with("examples::") || is_end()
+        };
+        for name in words.filter(is_name) {
             assert!(is_known(name), "{} names {name}", file.display());
             count += 1;
         }
     }
     assert!(count > 20, "hardly any was found");
+}
+
+/// There a part is enough, as on the command line.
+fn the_documentation_names_trials_that_are_there() {
+    let cases = crate::cases();
+    let names: Vec<_> = cases.into_iter().flatten().map(|case| case.name()).collect();
+    let text = include_str!("../../src/lib.rs").split("# Where this is proven").nth(1).unwrap();
+    let table = text.split("# References").next().unwrap();
+    let words = table.split('`').skip(1).step_by(2).filter(|word| word.contains("::"));
+    let unknown: Vec<_> =
+        words.clone().filter(|word| !names.iter().any(|it| it.contains(word))).collect();
+    assert!(words.count() > 10, "hardly any was found");
+    assert_eq!(unknown, [""; 0]);
 }

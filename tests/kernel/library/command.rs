@@ -270,16 +270,11 @@ fn the_umask_is_the_program_s_alone() {
     assert!(at(Step::Mount) < at(Step::SetUmask), "{plan}");
     assert!(plan.to_string().contains("set the umask: 007"), "{plan}");
     // The init has the parent's.
-    let mut command = Command::new("sleep");
-    let mut child = command.arg("600").map_root().init(Init::new()).umask(0o72).spawn().unwrap();
-    let of = |pid: u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        kernel::fields(&text, &["Umask"]).concat()
-    };
+    let child = Held::of(sleeper().map_root().init(Init::new()).umask(0o72));
     let program = child.program().unwrap().pid().unwrap().unwrap();
+    let of = |pid| kernel::status_of(pid, "Umask");
     assert_eq!([of(child.id()), of(program)], [inherited.clone(), "0072".to_owned()]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     assert_eq!(kernel::status("Umask"), inherited);
 }
 

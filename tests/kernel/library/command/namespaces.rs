@@ -191,7 +191,7 @@ fn entering_a_process_is_entering_all_its_namespaces() {
 fn entering_by_handles_needs_no_order() {
     let held = Held::new(NamespaceSet::all());
     let mut kinds = Namespace::ALL.to_vec();
-    for &_ in Namespace::ALL {
+    for _ in Namespace::ALL {
         kinds.rotate_left(1);
         assert_eq!(
             namespaces_inside(handles(&held, &kinds)),

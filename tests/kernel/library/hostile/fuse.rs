@@ -83,8 +83,7 @@ pub(crate) fn act(attack: &str) -> ExitCode {
     match attack {
         "root" => {
             // The server stays behind.
-            // SAFETY: this process alone.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+            stage::new(libc::CLONE_NEWNS);
             stage::bind("/proc/self/ns/uts", "/sys/fuse/one/file");
             std::os::unix::fs::chroot("/sys/fuse/one").unwrap();
         }
@@ -147,7 +146,7 @@ impl Silent {
     /// Mounts it on a file or directory. `rights` say who may query it, and waits: others get an error.
     pub(crate) fn mount(&self, target: &str, rights: &str) {
         let kind = if fs::symlink_metadata(target).unwrap().is_dir() { "40000" } else { "100000" };
-        let target = std::ffi::CString::new(target).unwrap();
+        let target = c_string(target);
         mount(c"fuse", &target, &format!("fd={},rootmode={kind},{rights}", self.0.as_raw_fd()));
     }
 
@@ -184,7 +183,8 @@ impl Server {
     pub(crate) fn new(device: &Path, target: &str, rights: &str) -> Self {
         let mut device = File::options().read(true).write(true).open(device).unwrap();
         let options = format!("fd={},rootmode=40000,{rights}", device.as_raw_fd());
-        mount(c"fuse", &c_string(target), &options);
+        let target = c_string(target);
+        mount(c"fuse", &target, &options);
         Self(Fork::start(|| {
             while respond(&mut device).is_ok() {}
             0

@@ -1,20 +1,21 @@
 //! What the owner of a directory can do about the pins in it.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
 use std::thread;
 
 use linux_namespaces::{ErrorKind, PinDir, Pinned};
 
-use super::{from_outside, mounts_at, own_mounts, uts};
-use crate::fork::{Fork, in_fork};
+use super::{from_outside, uts};
+use crate::files::set_mode;
+use crate::fork::{self, Fork, in_fork};
 use crate::harness::cases;
 use crate::kernel::{refuse, supervised, until};
 use crate::library::hostile::fuse::{Server, Silent, in_time};
 use crate::library::hostile::keep_capabilities;
 use crate::machine::Need::{CachedLookups, Fuse, OtherIds, Root, UserNamespaces};
 use crate::machine::fuse_device;
-use crate::stage;
+use crate::sandbox::own_mounts;
+use crate::stage::{self, mounts_at};
 
 cases! {
     a_pin_ends_where_nobody_may_search [UserNamespaces],
@@ -43,13 +44,13 @@ fn a_pin_ends_where_nobody_may_search() {
     for end in ENDS {
         in_fork(|| {
             let pinned = uts().pin("/run/dir/x").unwrap();
-            fs::set_permissions("/run/dir", Permissions::from_mode(0o0)).unwrap();
+            set_mode("/run/dir", 0);
             keep_capabilities(CAP_SYS_ADMIN);
             fs::metadata("/run/dir/x").unwrap_err();
             end(pinned);
         });
         assert_eq!(mounts_at("/run/dir/x"), 0);
-        fs::set_permissions("/run/dir", Permissions::from_mode(0o755)).unwrap();
+        set_mode("/run/dir", 0o755);
         // It could not be reached.
         fs::remove_file("/run/dir/x").unwrap();
     }
@@ -80,16 +81,18 @@ fn a_pin_ends_in_a_directory_that_does_not_respond() {
     let (_dir, device) = fuse_device().unwrap();
     let server = Server::new(&device, "/run/fuse", Silent::RIGHTS[0]);
     stage::bind("/proc/self/ns/uts", "/run/fuse/one/file");
-    let fork = Fork::start(|| {
+    // The server is to end first, whatever happens.
+    let user = Fork::start(|| {
         let pinned = Pinned::open("/run/fuse/one/file").unwrap();
         server.stop();
         drop(pinned);
         0
-    });
+    })
+    .leave();
     until(|| mounts_at("/run/fuse/one/file") == 0);
     // The file below is another matter.
     drop(server);
-    assert_eq!(fork.wait(), 0);
+    assert_eq!(fork::wait(user), 0);
 }
 
 fn a_directory_is_listed_whatever_is_mounted_in_it() {
@@ -151,7 +154,7 @@ fn a_name_that_becomes_another_file_is_not_opened() {
 fn a_file_that_becomes_another_user_s_is_not_left() {
     own_mounts();
     fs::create_dir("/run/dir").unwrap();
-    fs::set_permissions("/run/dir", Permissions::from_mode(0o777)).unwrap();
+    set_mode("/run/dir", 0o777);
     in_fork(|| {
         // SAFETY: changes this process alone.
         unsafe { libc::setfsuid(12_345) };
