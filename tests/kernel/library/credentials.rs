@@ -252,10 +252,19 @@ fn dumps_of_set_user_id_programs_make_no_child_traceable() {
 /// As programs have it that play root.
 fn ids_that_a_filter_pretends_to_set() {
     type Set = fn(&mut Command) -> &mut Command;
+    // The plain names are of calls with ids of 16 bits there.
+    #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+    use libc::{
+        SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
+    };
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    use libc::{
+        SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+    };
     let rows: [(libc::c_long, Set, Step); 3] = [
-        (libc::SYS_setgroups, |it| it.groups([65_534]), Step::SetGroups),
-        (libc::SYS_setresgid, |it| it.gid(65_534), Step::SetGid),
-        (libc::SYS_setresuid, |it| it.uid(65_534), Step::SetUid),
+        (SETGROUPS, |it| it.groups([65_534]), Step::SetGroups),
+        (SETRESGID, |it| it.gid(65_534), Step::SetGid),
+        (SETRESUID, |it| it.uid(65_534), Step::SetUid),
     ];
     for (call, set, step) in rows {
         kernel::refuse(call, 0);
