@@ -122,6 +122,8 @@ fn expect(calls: &BTreeMap<String, usize>, expected: &[(&str, usize)]) {
     if !SHARES_MEMORY && calls.contains_key("clone3") {
         // A page that a copy of the memory shares with its parent.
         assert_eq!((calls.remove("mmap"), calls.remove("munmap")), (Some(1), Some(1)));
+        // By which a copy knows itself that got no memory for its tid.
+        assert_eq!(calls.remove("gettid"), Some(1));
         // Whether there is a tracer, in a /proc that is opened for this if it is not open.
         let has_proc = expected.iter().any(|(name, _)| *name == "statx");
         let opening: &[_] = if has_proc { &[] } else { &["openat", "statx", "fstatfs", "close"] };
